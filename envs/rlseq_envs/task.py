@@ -1,0 +1,198 @@
+"""The interface of a task: what is to be generated, and what it is worth.
+
+Conventions shared by every task:
+
+* A sequence is a row of token ids. ``END`` (0) closes it and counts: in its length, in the loss, in the reward.
+* Arrays of sequences are padded on the right with ``END``; whatever stands beyond a row's length never counts.
+* ``END`` is never an input of the decoder, so the same id stands for "begin" there. There is no PAD, no BOS to forbid:
+  every token a policy can score, it can also draw.
+* An instance is known by a stable integer id; the ids of a split are consecutive.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+END = 0
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The instances of one split: ids ``first … first + size - 1``, or endless when ``size`` is None."""
+
+    name: SplitName
+    first: int
+    size: int | None
+
+    def ids(self, start: int = 0, stop: int | None = None) -> Ints:
+        """Ids of positions ``start … stop - 1`` in the split; ``stop`` defaults to its end.
+
+        Raises:
+            ValueError: The split is endless and no stop is given, or the range leaves the split.
+        """
+        if stop is None:
+            if self.size is None:
+                raise ValueError(f"split {self.name!r} is endless: give a stop")
+            stop = self.size
+        if start < 0 or stop < start or (self.size is not None and stop > self.size):
+            raise ValueError(f"positions {start}…{stop} leave split {self.name!r} of {self.size} instances")
+        return np.arange(self.first + start, self.first + stop, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Reward:
+    """Rewards of a batch of sequences.
+
+    Attributes:
+        total: (batch_size,) the number that is optimised.
+        components: Each named part of it, (batch_size,), unweighted.
+    """
+
+    total: Floats
+    components: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class TextPairs:
+    """Detokenised outputs and references of the same instances, for corpus metrics on text.
+
+    Attributes:
+        hypotheses: One text per instance.
+        references: One list per reference stream, each holding one text per instance (sacrebleu's layout).
+    """
+
+    hypotheses: list[str]
+    references: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """One instance and one output for it, as text and, where the task is geometric, as a drawing.
+
+    Attributes:
+        source: The source as one line of text.
+        reference: The reference as one line of text; empty where there is none.
+        output: The sequence as one line of text.
+        points: (n, 2) the points to draw, or None.
+        polygon: Indices into ``points`` in drawing order, or None.
+        reference_polygon: Likewise for the reference.
+        input_labels: One label per source position, for attention maps.
+        output_labels: One label per emitted token, for attention maps.
+    """
+
+    source: str
+    reference: str
+    output: str
+    points: npt.NDArray[np.float64] | None = None
+    polygon: tuple[int, ...] | None = None
+    reference_polygon: tuple[int, ...] | None = None
+    input_labels: tuple[str, ...] = ()
+    output_labels: tuple[str, ...] = ()
+
+
+class SequenceTask(ABC):
+    """A task: instances, sources, references, reward and corpus metrics.
+
+    Every method is deterministic and takes whole batches. Shapes: ``ids`` (batch_size,), ``sequences``
+    (batch_size, time) int64 padded with ``END``, ``lengths`` (batch_size,) int64 counting ``END`` where it was emitted.
+
+    Attributes:
+        vocabulary_size: Number of tokens, ``END`` included; None where the choices follow the input (pointers:
+            0 is END, position i of the source is token i + 1).
+        source_vocabulary_size: Number of source tokens, or None where the source is an array of vectors.
+        source_features: Width of a source vector, or None where the source is made of tokens.
+        max_source_length: Longest source of any split, in positions.
+        max_length: Longest sequence any instance may need, END included.
+        selection_metric: The corpus metric that picks the best checkpoint; larger is better.
+    """
+
+    vocabulary_size: int | None
+    source_vocabulary_size: int | None
+    source_features: int | None
+    max_source_length: int
+    max_length: int
+    selection_metric: str
+
+    @property
+    @abstractmethod
+    def signature(self) -> str:
+        """Names the reward exactly: tokeniser, smoothing, END handling, weights, version. Equal means comparable."""
+
+    @abstractmethod
+    def instances(self, split: SplitName) -> Split:
+        """The split's ids. Raises ValueError for a split this task has no data for."""
+
+    @abstractmethod
+    def source(self, ids: Ints) -> tuple[npt.NDArray[Any], Ints]:
+        """Sources padded with 0: (batch_size, source_length) int64 or (batch_size, source_length, features) float32.
+
+        The padding reaches to the longest source of this batch. Also returns the lengths, (batch_size,).
+        """
+
+    @abstractmethod
+    def references(self, ids: Ints) -> tuple[Ints, Ints]:
+        """The (first) reference of each instance, END included, and its length."""
+
+    @abstractmethod
+    def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
+        """What each sequence is worth. A sequence cut off without END is worth what is there."""
+
+    @abstractmethod
+    def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
+        """What a paper would report over these instances; NaN where a metric's own rule says FAIL."""
+
+    @abstractmethod
+    def render(self, instance_id: int, sequence: Ints) -> Rendering:
+        """One output (cut to its length) as text and drawing data."""
+
+    def length_limits(self, source_lengths: Ints) -> Ints:
+        """Most tokens that may be emitted for sources of these lengths, END included."""
+        return np.full(len(source_lengths), self.max_length, dtype=np.int64)
+
+    def num_choices(self, source_lengths: Ints) -> Ints:
+        """How many tokens may be chosen from: the vocabulary, or the source's positions and END."""
+        if self.vocabulary_size is None:
+            return source_lengths + 1
+        return np.full(len(source_lengths), self.vocabulary_size, dtype=np.int64)
+
+    def instance_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, Bools | Floats]:
+        """Metrics that are means over instances, as one value each; boolean ones are tested with McNemar's test."""
+        return dict(self.reward(sequences, lengths, ids).components)
+
+    def text_pairs(self, sequences: Ints, lengths: Ints, ids: Ints) -> TextPairs | None:
+        """Texts for sacrebleu's paired tests; None where the output is no text."""
+        return None
+
+    def text_metrics(self) -> dict[str, Any]:
+        """The sacrebleu metric objects behind the text corpus metrics, by metric name."""
+        return {}
+
+    def parse_sources(self, lines: Sequence[str]) -> tuple[npt.NDArray[Any], Ints]:
+        """Sources written as text, one a line, in the layout of ``source``.
+
+        Raises:
+            ValueError: A line cannot be read; the message names the line's number.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no sources from text")
+
+    def format_outputs(self, sequences: Ints, lengths: Ints) -> list[str]:
+        """Sequences as lines of text."""
+        raise NotImplementedError(f"{type(self).__name__} writes no outputs as text")
+
+    def save_artifacts(self, directory: Path) -> None:
+        """Write what must travel with a checkpoint (a vocabulary) into an existing directory; nothing by default.
+
+        A task whose artifacts matter takes ``artifacts=directory`` at construction and then needs no corpus to decode.
+        """
