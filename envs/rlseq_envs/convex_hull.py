@@ -1,0 +1,348 @@
+"""The convex hull as a sequence: points in, the hull's vertices out (Vinyals, Fortunato & Jaitly, Pointer Networks, 2015).
+
+Token ``i + 1`` names point ``i``; END closes the polygon. The reference runs counter-clockwise from the hull vertex
+with the lowest index. What counts as the hull of duplicate, collinear or fewer than three points is defined in
+``rlseq_envs.rewards.hull``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rlseq_envs.point_files import GRID, parse_point_sets, read_point_sets
+from rlseq_envs.rewards import hull
+from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
+
+COMPONENTS = ("valid", "edge_f1", "coverage")
+_FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41}
+_NOT_SIMPLE_ALLOWED = 0.01
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+_Points = npt.NDArray[np.float32]
+_Words = npt.NDArray[np.uint64]
+
+
+class _PointSource(Protocol):
+    """Where the point sets of a split come from."""
+
+    @property
+    def size(self) -> int | None: ...
+
+    @property
+    def longest(self) -> int: ...
+
+    def take(self, positions: Ints) -> tuple[_Points, Ints]: ...
+
+
+def _mix(words: _Words) -> _Words:
+    """The output function of SplitMix64 (Steele, Lea & Flood, 2014): a bijection that scatters its input."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class UniformPoints:
+    """Uniform points in the unit square, each set a pure function of (seed, id).
+
+    Every id starts a SplitMix64 stream of its own: the first word gives the number of points, each further one a point.
+
+    Attributes:
+        seed: Chooses the family of sets.
+        first: Id of the set at position 0.
+        size: Number of sets; None for endless.
+        fewest: Smallest number of points.
+        longest: Largest number of points.
+    """
+
+    seed: int
+    first: int
+    size: int | None
+    fewest: int
+    longest: int
+
+    def take(self, positions: Ints) -> tuple[_Points, Ints]:
+        """Sets padded with 0 to the largest of them, (batch_size, max_count, 2), and their sizes, (batch_size,)."""
+        seed = _mix(np.array([self.seed], np.uint64) + _GAMMA)
+        streams = _mix(seed ^ (positions + self.first).astype(np.uint64))
+        span = np.uint64(self.longest - self.fewest + 1)
+        drawn = (_mix(streams + _GAMMA) >> np.uint64(32)) * span >> np.uint64(32)
+        counts = self.fewest + drawn.astype(np.int64)
+        columns = np.arange(counts.max(initial=0))
+        words = _mix(streams[:, None] + _GAMMA * (columns + 2).astype(np.uint64))
+        words[columns >= counts[:, None]] = 0
+        points = np.empty((*words.shape, 2), np.float32)
+        points[:, :, 0] = words >> np.uint64(40)
+        points[:, :, 1] = (words >> np.uint64(16)) & np.uint64(GRID - 1)
+        points *= np.float32(1 / GRID)
+        return points, counts
+
+
+class ConvexHullTask(SequenceTask):
+    """Name the vertices of the convex hull of a set of points, counter-clockwise.
+
+    Reward components, each in [0, 1] (see ``rlseq_envs.rewards.hull`` for their exact meaning):
+
+    * ``valid``: 1 where the sequence is the hull, from any starting point.
+    * ``edge_f1``: F1 between its directed edges and the hull's.
+    * ``coverage``: the share of the hull's area that it covers, 0 unless its polygon is simple.
+
+    The vertices are those before END or, in a sequence cut off without END, all there are. A token that names no point
+    makes a sequence neither valid nor simple.
+    """
+
+    vocabulary_size = None
+    source_vocabulary_size = None
+    source_features = 2
+    selection_metric = "accuracy"
+
+    def __init__(
+        self,
+        min_points: int = 5,
+        max_points: int = 10,
+        reward: Mapping[str, float] | None = None,
+        train_file: str | None = None,
+        validation_file: str | None = None,
+        test_file: str | None = None,
+        validation_size: int = 1000,
+        test_size: int = 10000,
+        test_points: tuple[int, int] | None = None,
+        seed: int = 0,
+        artifacts: str | Path | None = None,
+    ) -> None:
+        """Splits come from files where these are given, and are generated otherwise.
+
+        Args:
+            min_points: Fewest points of a generated set.
+            max_points: Most points of a generated set.
+            reward: Weight of each component in the reward; default ``{"valid": 1.0}``.
+            train_file: Point sets to train on, text or .npy (see ``rlseq_envs.point_files``); default endless.
+            validation_file: Likewise.
+            test_file: Likewise.
+            validation_size: Number of generated validation sets.
+            test_size: Number of generated test sets.
+            test_points: Fewest and most points of a generated test set; default as in training.
+            seed: Chooses all generated sets.
+            artifacts: Unused: nothing but these arguments is needed to decode.
+
+        Raises:
+            ValueError: Arguments or files are wrong; the message lists every problem.
+        """
+        del artifacts
+        self._weights = dict(reward) if reward is not None else {"valid": 1.0}
+        in_test = (min_points, max_points) if test_points is None else (test_points[0], test_points[-1])
+        problems = [
+            *_weight_problems(self._weights),
+            *_range_problems("min_points … max_points", min_points, max_points),
+            *_range_problems("test_points", *in_test),
+            *(f"{name} is {size}; give at least 1" for name, size in
+              (("validation_size", validation_size), ("test_size", test_size)) if size < 1),
+            *([] if 0 <= seed < 1 << 64 else [f"seed is {seed}; give 0 … 2^64 - 1"]),
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        generated: dict[SplitName, UniformPoints] = {
+            "train": UniformPoints(seed, _FIRST["train"], None, min_points, max_points),
+            "validation": UniformPoints(seed, _FIRST["validation"], validation_size, min_points, max_points),
+            "test": UniformPoints(seed, _FIRST["test"], test_size, *in_test),
+        }
+        files = {"train": train_file, "validation": validation_file, "test": test_file}
+        self._sources = _with_files(generated, files)
+        self.max_source_length = max(source.longest for source in self._sources.values())
+        self.max_length = self.max_source_length + 1
+
+    @property
+    def signature(self) -> str:
+        """See the base class. Names the reward alone, so that a policy can be judged on sets of any size."""
+        weights = "+".join(f"{self._weights[name]:g}*{name}" for name in COMPONENTS if name in self._weights)
+        return f"convex_hull|reward:{weights}|orientation:ccw|start:any|vertices:by position|end:optional|grid:2^-24|version:1"
+
+    def instances(self, split: SplitName) -> Split:
+        """See the base class."""
+        if split not in _FIRST:
+            raise ValueError(f"no split {split!r}; choose from {', '.join(_FIRST)}")
+        return Split(split, _FIRST[split], self._sources[split].size)
+
+    def source(self, ids: Ints) -> tuple[_Points, Ints]:
+        """Points in [0, 1]², (batch_size, max_count, 2) float32 multiples of 2^-24, and their number.
+
+        Raises:
+            ValueError: An id belongs to no split.
+        """
+        ids = np.asarray(ids, np.int64)
+        names: list[SplitName] = list(_FIRST)
+        split = np.searchsorted(list(_FIRST.values()), ids, side="right") - 1
+        parts = []
+        for index in np.unique(split):
+            rows = np.flatnonzero(split == index)
+            parts.append((rows, *self._take(names[max(index, 0)], ids[rows])))
+        if len(parts) == 1:
+            return parts[0][1:]
+        points = np.zeros((len(ids), max((part[1].shape[1] for part in parts), default=0), 2), np.float32)
+        counts = np.zeros(len(ids), np.int64)
+        for rows, values, sizes in parts:
+            points[rows, : values.shape[1]] = values
+            counts[rows] = sizes
+        return points, counts
+
+    def _take(self, name: SplitName, ids: Ints) -> tuple[_Points, Ints]:
+        source = self._sources[name]
+        positions = ids - _FIRST[name]
+        if positions.min() < 0 or (source.size is not None and positions.max() >= source.size):
+            wrong = ids[(positions < 0) | (positions >= (source.size or math.inf))][0]
+            raise ValueError(f"instance {wrong} belongs to no split; take ids from instances({name!r}).ids()")
+        return source.take(positions)
+
+    def references(self, ids: Ints) -> tuple[Ints, Ints]:
+        """The hulls, counter-clockwise from the vertex with the lowest index, then END; and their lengths."""
+        points, counts = self.source(ids)
+        tokens, lengths = hull.hulls(points.astype(np.float64), counts)
+        return tokens[:, : lengths.max(initial=1)], lengths
+
+    def length_limits(self, source_lengths: Ints) -> Ints:
+        """Every point once, and END."""
+        return source_lengths + 1
+
+    def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
+        """The weighted sum of the components that were chosen; the others are not computed."""
+        components = self._components(tuple(self._weights), sequences, lengths, ids)
+        total = np.zeros(len(ids))
+        for name, weight in self._weights.items():
+            total += weight * components[name]
+        return Reward(total, {name: components[name] for name in self._weights})
+
+    def _components(self, names: Sequence[str], sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, Any]:
+        points, counts = self.source(ids)
+        arguments = (
+            points.astype(np.float64),
+            counts,
+            np.ascontiguousarray(sequences, np.int64),
+            np.minimum(lengths, sequences.shape[1]).astype(np.int64),
+        )
+        values: dict[str, Any] = {}
+        if "valid" in names:
+            values["valid"] = hull.valid(*arguments).astype(np.float64)
+        if "edge_f1" in names:
+            values["edge_f1"] = hull.edge_f1(*arguments)
+        if "coverage" in names:
+            values["coverage"], values["simple"] = hull.coverage(*arguments)
+        return values
+
+    def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
+        """The metrics of the Pointer Networks paper, and the means behind them.
+
+        Returns:
+            accuracy: Percentage of sequences that are the hull, counter-clockwise, from any starting point.
+            area: Mean coverage in percent over the simple polygons; NaN (the paper's FAIL) when more than 1 % of the
+                sequences are not simple.
+            simple: Percentage of simple polygons.
+            valid, edge_f1, coverage: Means of the reward components, in [0, 1].
+            truncated: Share of sequences without END.
+        """
+        values = self._components(COMPONENTS, sequences, lengths, ids)
+        simple = values["simple"]
+        fails = np.mean(~simple) > _NOT_SIMPLE_ALLOWED
+        ends = (sequences == END) & (np.arange(sequences.shape[1]) < lengths[:, None])
+        return {
+            "accuracy": 100 * float(values["valid"].mean()),
+            "area": math.nan if fails else 100 * float(values["coverage"][simple].mean()),
+            "simple": 100 * float(simple.mean()),
+            **{name: float(values[name].mean()) for name in COMPONENTS},
+            "truncated": float(np.mean(~ends.any(axis=1))),
+        }
+
+    def instance_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, Bools | Floats]:
+        """Accuracy as booleans; edge F1 and coverage in [0, 1]."""
+        values = self._components(COMPONENTS, sequences, lengths, ids)
+        return {"accuracy": values["valid"] > 0, "edge_f1": values["edge_f1"], "coverage": values["coverage"]}
+
+    def render(self, instance_id: int, sequence: Ints) -> Rendering:
+        """The points, the polygon of the sequence and the hull; points are called p1, p2, …"""
+        points, _ = self.source(np.array([instance_id]))
+        reference = self.references(np.array([instance_id]))[0][0]
+        count = points.shape[1]
+        return Rendering(
+            source=" ".join(f"p{i + 1}({x:.3f},{y:.3f})" for i, (x, y) in enumerate(points[0])),
+            reference=" ".join(_labels(reference, count)),
+            output=" ".join(_labels(sequence, count)),
+            points=points[0].astype(np.float64),
+            polygon=_polygon(sequence, count),
+            reference_polygon=_polygon(reference, count),
+            input_labels=tuple(f"p{i + 1}" for i in range(count)),
+            output_labels=_labels(sequence, count),
+        )
+
+    def parse_sources(self, lines: Sequence[str]) -> tuple[_Points, Ints]:
+        """Lines ``x1 y1 x2 y2 …`` of points in [0, 1], an ``output …`` part being ignored; see the base class."""
+        sets = parse_point_sets(lines)
+        return sets.take(np.arange(sets.size))
+
+    def format_outputs(self, sequences: Ints, lengths: Ints) -> list[str]:
+        """1-based indices that close by repeating the first, as in the Pointer Networks data: ``1 4 3 1``."""
+        lines = []
+        for sequence, length in zip(sequences, lengths, strict=True):
+            vertices = _before_end(sequence[:length])
+            lines.append(" ".join(map(str, vertices + vertices[:1])))
+        return lines
+
+
+def _before_end(sequence: Ints) -> list[int]:
+    tokens: list[int] = sequence.tolist()
+    return tokens[: tokens.index(END)] if END in tokens else tokens
+
+
+def _polygon(sequence: Ints, count: int) -> tuple[int, ...]:
+    """Indices of the points named before END; tokens that name none are left out."""
+    return tuple(token - 1 for token in _before_end(sequence) if 0 < token <= count)
+
+
+def _labels(sequence: Ints, count: int) -> tuple[str, ...]:
+    names = {END: "END"} | {i + 1: f"p{i + 1}" for i in range(count)}
+    ended = _before_end(sequence)
+    tokens = [*ended, END] if len(ended) < len(sequence) else ended
+    return tuple(names.get(token, f"?{token}") for token in tokens)
+
+
+def _with_files(
+    generated: Mapping[SplitName, UniformPoints], files: Mapping[SplitName, str | None]
+) -> dict[SplitName, _PointSource]:
+    """Replace generated splits by files; the problems of all files are raised together."""
+    sources: dict[SplitName, _PointSource] = dict(generated)
+    problems = []
+    for name, path in files.items():
+        if path is not None:
+            try:
+                sources[name] = read_point_sets(path)
+            except ValueError as problem:
+                problems.append(str(problem))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return sources
+
+
+def _range_problems(name: str, fewest: int, most: int) -> list[str]:
+    if 1 <= fewest <= most:
+        return []
+    return [f"{name} is {fewest} … {most}; give two numbers, 1 or more, the smaller first"]
+
+
+def _weight_problems(weights: Mapping[str, float]) -> list[str]:
+    problems = []
+    for name, weight in weights.items():
+        if name not in COMPONENTS:
+            near = difflib.get_close_matches(name, COMPONENTS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMPONENTS)}"
+            problems.append(f"reward has no component {name!r}; {hint}")
+        if not (math.isfinite(weight) and weight >= 0):
+            problems.append(f"reward weight of {name!r} is {weight}; give a finite number, 0 or more")
+    if not any(weight > 0 for weight in weights.values()):
+        problems.append("reward has no positive weight; give for example {valid: 1.0}")
+    return problems

@@ -1,0 +1,162 @@
+"""Point sets from files: the text format of the Pointer Networks data, and .npy arrays.
+
+A text line is one set: ``x1 y1 x2 y2 …``, optionally followed by ``output`` and the hull as 1-based indices that close
+by repeating the first (Vinyals et al., 2015). That column is checked for syntax and otherwise ignored: the hull is
+computed. A ``.npy`` file holds (sets, points, 2) numbers. Coordinates must lie in [0, 1] and are rounded to multiples
+of 2^-24, on which float32 is exact and so is every orientation test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rlseq_envs.task import Floats, Ints
+
+GRID = 1 << 24
+_SHOWN = 20
+_SCALE = "scale the points into [0, 1]"
+
+
+@dataclass(frozen=True)
+class PointSets:
+    """Point sets of differing sizes.
+
+    Attributes:
+        points: (total, 2) float32, all sets in a row.
+        offsets: (size + 1,) where each set begins in ``points``; the last is ``total``.
+    """
+
+    points: npt.NDArray[np.float32]
+    offsets: Ints
+
+    @classmethod
+    def join(cls, sets: Sequence[Floats]) -> PointSets:
+        """From (count, 2) arrays, rounded to the grid."""
+        offsets = np.cumsum([0] + [len(points) for points in sets], dtype=np.int64)
+        return cls(_on_grid(np.concatenate(sets)), offsets)
+
+    @property
+    def size(self) -> int:
+        """Number of sets."""
+        return len(self.offsets) - 1
+
+    @property
+    def longest(self) -> int:
+        """Points in the largest set."""
+        return int(np.diff(self.offsets).max())
+
+    def take(self, positions: Ints) -> tuple[npt.NDArray[np.float32], Ints]:
+        """Sets padded with 0 to the largest of them, (batch_size, max_count, 2), and their sizes, (batch_size,)."""
+        starts = self.offsets[positions]
+        counts = self.offsets[positions + 1] - starts
+        columns = np.arange(counts.max(initial=0))
+        inside = columns < counts[:, None]
+        rows = np.where(inside, starts[:, None] + columns, 0)
+        return np.where(inside[:, :, None], self.points[rows], np.float32(0)), counts
+
+
+def read_point_sets(path: str | Path) -> PointSets:
+    """Read a ``.npy`` file, or a text file of one set a line.
+
+    Raises:
+        ValueError: The file is missing or malformed; the message names every bad place (the first 20) and the remedy.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file of point sets")
+    return _read_npy(path) if path.suffix == ".npy" else _read_text(path)
+
+
+def parse_point_sets(lines: Iterable[str], place: str = "") -> PointSets:
+    """Read point sets from lines of text; ``place`` goes before line numbers in messages.
+
+    Raises:
+        ValueError: Lines cannot be read, or there are none.
+    """
+    sets: list[Floats] = []
+    problems: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            sets.append(_parse_line(line))
+        except ValueError as problem:
+            problems.append(f"{place}line {number}: {problem}")
+    _raise_all(problems)
+    if not sets:
+        raise ValueError(f"{place}no point sets: expected lines of `x1 y1 x2 y2 …`")
+    return PointSets.join(sets)
+
+
+def _raise_all(problems: list[str]) -> None:
+    if len(problems) > _SHOWN:
+        problems = [*problems[:_SHOWN], f"… and {len(problems) - _SHOWN} more"]
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _on_grid(points: Floats) -> npt.NDArray[np.float32]:
+    return (np.rint(points * GRID) / GRID).astype(np.float32)
+
+
+def _read_text(path: Path) -> PointSets:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = problem.object[: problem.start].count(b"\n") + 1
+        raise ValueError(f"{path}: line {line}: not UTF-8 text; save the file as UTF-8, or as .npy") from None
+    return parse_point_sets(text.removesuffix("\n").split("\n") if text else (), f"{path}: ")
+
+
+def _parse_line(line: str) -> Floats:
+    before, *after = line.split("output")
+    points = _parse_points(before.split())
+    if len(after) > 1:
+        raise ValueError("`output` occurs more than once; write one set a line")
+    if after:
+        _check_output(after[0].split(), len(points))
+    return points
+
+
+def _parse_points(words: list[str]) -> Floats:
+    if not words:
+        raise ValueError("no points; expected `x1 y1 x2 y2 …`")
+    values = np.array([_number(word) for word in words])
+    if len(values) % 2:
+        raise ValueError(f"{len(values)} coordinates; points need an even number")
+    outside = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    if len(outside):
+        raise ValueError(f"coordinate {words[outside[0]]} is outside [0, 1]; {_SCALE}")
+    return values.reshape(-1, 2)
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError(f"{word[:40]!r} is not a number; expected `x1 y1 x2 y2 …`") from None
+
+
+def _check_output(words: list[str], count: int) -> None:
+    for word in words:
+        if not (word.isascii() and word.isdigit() and 1 <= int(word) <= count):
+            raise ValueError(f"output {word[:40]!r} is not the index of a point, 1 … {count}")
+
+
+def _read_npy(path: Path) -> PointSets:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as problem:
+        raise ValueError(f"{path}: not a readable .npy file of numbers ({problem}); write it with numpy.save") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: expected one array of real numbers; write it with numpy.save")
+    if array.ndim != 3 or array.shape[2] != 2 or 0 in array.shape:
+        raise ValueError(f"{path}: shape {array.shape}; expected (sets, points, 2) with at least one of each")
+    inside = ((array >= 0) & (array <= 1)).all(axis=(1, 2))
+    _raise_all([f"{path}: set {i} (from 0) has points outside [0, 1]; {_SCALE}" for i in np.flatnonzero(~inside)])
+    sets, count = array.shape[:2]
+    points = _on_grid(array.reshape(-1, 2).astype(np.float64))
+    return PointSets(points, np.arange(sets + 1, dtype=np.int64) * count)

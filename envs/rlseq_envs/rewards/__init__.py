@@ -1,0 +1,1 @@
+"""Rewards: batched, exact kernels, each tested against the reference library it matches."""
