@@ -1,7 +1,7 @@
-"""The convex hull as a sequence: points in, the hull's vertices out (Vinyals, Fortunato & Jaitly, Pointer Networks, 2015).
+"""The convex hull as a sequence: points in, the hull's vertices out.
 
-Token ``i + 1`` names point ``i``; END closes the polygon. The reference runs counter-clockwise from the hull vertex
-with the lowest index. What counts as the hull of duplicate, collinear or fewer than three points is defined in
+The task is that of Vinyals, Fortunato & Jaitly, Pointer Networks (2015). Token ``i + 1`` names point ``i``; END closes the polygon. The reference runs
+counter-clockwise from the hull vertex with the lowest index. What counts as the hull of duplicate, collinear or fewer than three points is defined in
 ``rlseq_envs.rewards.hull``.
 """
 
@@ -143,8 +143,7 @@ class ConvexHullTask(SequenceTask):
             *_weight_problems(self._weights),
             *_range_problems("min_points … max_points", min_points, max_points),
             *_range_problems("test_points", *in_test),
-            *(f"{name} is {size}; give at least 1" for name, size in
-              (("validation_size", validation_size), ("test_size", test_size)) if size < 1),
+            *_size_problems(validation_size=validation_size, test_size=test_size),
             *([] if 0 <= seed < 1 << 64 else [f"seed is {seed}; give 0 … 2^64 - 1"]),
         ]
         if problems:
@@ -154,7 +153,7 @@ class ConvexHullTask(SequenceTask):
             "validation": UniformPoints(seed, _FIRST["validation"], validation_size, min_points, max_points),
             "test": UniformPoints(seed, _FIRST["test"], test_size, *in_test),
         }
-        files = {"train": train_file, "validation": validation_file, "test": test_file}
+        files: dict[SplitName, str | None] = {"train": train_file, "validation": validation_file, "test": test_file}
         self._sources = _with_files(generated, files)
         self.max_source_length = max(source.longest for source in self._sources.values())
         self.max_length = self.max_source_length + 1
@@ -163,7 +162,8 @@ class ConvexHullTask(SequenceTask):
     def signature(self) -> str:
         """See the base class. Names the reward alone, so that a policy can be judged on sets of any size."""
         weights = "+".join(f"{self._weights[name]:g}*{name}" for name in COMPONENTS if name in self._weights)
-        return f"convex_hull|reward:{weights}|orientation:ccw|start:any|vertices:by position|end:optional|grid:2^-24|version:1"
+        rules = "orientation:ccw|start:any|vertices:by position|end:optional|grid:2^-24"
+        return f"convex_hull|reward:{weights}|{rules}|version:1"
 
     def instances(self, split: SplitName) -> Split:
         """See the base class."""
@@ -265,7 +265,7 @@ class ConvexHullTask(SequenceTask):
         return {"accuracy": values["valid"] > 0, "edge_f1": values["edge_f1"], "coverage": values["coverage"]}
 
     def render(self, instance_id: int, sequence: Ints) -> Rendering:
-        """The points, the polygon of the sequence and the hull; points are called p1, p2, …"""
+        """The points, the polygon of the sequence and the hull; points are called p1, p2 and so on."""
         points, _ = self.source(np.array([instance_id]))
         reference = self.references(np.array([instance_id]))[0][0]
         count = points.shape[1]
@@ -332,6 +332,10 @@ def _range_problems(name: str, fewest: int, most: int) -> list[str]:
     if 1 <= fewest <= most:
         return []
     return [f"{name} is {fewest} … {most}; give two numbers, 1 or more, the smaller first"]
+
+
+def _size_problems(**sizes: int) -> list[str]:
+    return [f"{name} is {size}; give at least 1" for name, size in sizes.items() if size < 1]
 
 
 def _weight_problems(weights: Mapping[str, float]) -> list[str]:

@@ -23,27 +23,25 @@ _GRID = 1 << 24
 @jit
 def _turn(a: Floats, b: Floats, c: Floats) -> float:
     """Twice the signed area of triangle abc: positive where the path a → b → c turns left."""
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    area: float = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    return area
 
 
 @jit
 def _same(a: Floats, b: Floats) -> bool:
-    return a[0] == b[0] and a[1] == b[1]
+    return bool(a[0] == b[0] and a[1] == b[1])
 
 
 @jit
 def _before(a: Floats, b: Floats) -> bool:
     """Lexicographic order."""
-    return a[0] < b[0] or (a[0] == b[0] and a[1] < b[1])
+    return bool(a[0] < b[0] or (a[0] == b[0] and a[1] < b[1]))
 
 
 @jit
 def _between(a: Floats, b: Floats, c: Floats) -> bool:
     """Whether c, known to be on the line ab, lies on the closed segment ab."""
-    return (
-        min(a[0], b[0]) <= c[0] <= max(a[0], b[0])
-        and min(a[1], b[1]) <= c[1] <= max(a[1], b[1])
-    )
+    return bool(min(a[0], b[0]) <= c[0] <= max(a[0], b[0]) and min(a[1], b[1]) <= c[1] <= max(a[1], b[1]))
 
 
 @jit
@@ -271,7 +269,8 @@ def _meet(a: Floats, b: Floats, c: Floats, d: Floats) -> bool:
 @jit
 def _folds_back(a: Floats, b: Floats, c: Floats) -> bool:
     """Whether the path a → b → c returns along the edge it came by."""
-    return _turn(a, b, c) == 0 and (a[0] - b[0]) * (c[0] - b[0]) + (a[1] - b[1]) * (c[1] - b[1]) > 0
+    ahead = (b[0] - a[0]) * (c[0] - b[0]) + (b[1] - a[1]) * (c[1] - b[1])
+    return bool(_turn(a, b, c) == 0 and ahead < 0)
 
 
 @jit
