@@ -1,0 +1,246 @@
+"""The typed configuration of an experiment: one class a section, every key documented beside its default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Paths = str | list[str] | None
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values are not coerced, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+# ---------------------------------------------------------------------------------------------------------- task
+class ConvexHullConfig(Section):
+    """`rlseq/ConvexHull-v0`: points in, hull vertices out."""
+
+    type: Literal["convex_hull"]
+    min_points: PositiveInt = 5
+    max_points: PositiveInt = 10
+    test_points: tuple[PositiveInt, PositiveInt] | None = None  # range of n in the test set; default: as in training
+    reward: dict[Literal["valid", "edge_f1", "coverage"], NonNegativeFloat] = {"valid": 1.0}  # weights of the mixture
+    train_file: str | None = None  # Pointer Networks text format or .npy; default: endless random points
+    validation_file: str | None = None
+    test_file: str | None = None
+    validation_size: PositiveInt = 4000
+    test_size: PositiveInt = 10000
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _ranges(self) -> ConvexHullConfig:
+        if self.min_points > self.max_points:
+            raise ValueError(f"min_points {self.min_points} is larger than max_points {self.max_points}")
+        if not any(self.reward.values()):
+            raise ValueError("reward: give at least one component a weight above 0")
+        return self
+
+
+class TranslationConfig(Section):
+    """`rlseq/Translation-v0`: a sentence in, a sentence out."""
+
+    type: Literal["translation"]
+    corpus: Literal["files", "cldr"] = "cldr"  # cldr: made from Unicode's locale data, nothing to download
+    train_source: str | None = None  # plain text or .gz, one sentence a line
+    train_target: Paths = None  # several files are several references; the first is trained on
+    validation_source: str | None = None
+    validation_target: Paths = None
+    test_source: str | None = None
+    test_target: Paths = None
+    cldr_source_locale: str = "en"
+    cldr_target_locale: str = "de"
+    cldr_sizes: tuple[PositiveInt, PositiveInt, PositiveInt] = (20000, 1000, 1000)  # train, validation, test
+    units: Literal["subword", "word", "character"] = "subword"
+    subword_model: Literal["bpe", "unigram"] = "bpe"
+    vocabulary_size: PositiveInt = 6000
+    shared_vocabulary: bool = True  # one vocabulary for both languages
+    max_length: PositiveInt = 80  # tokens of a target, END included
+    max_source_length: PositiveInt = 100
+    lowercase: bool = False
+    reward_tokenizer: str = "13a"  # any of sacrebleu's
+    smoothing: Literal["exp", "floor", "add-k", "none"] = "exp"
+    smoothing_value: float | None = None
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _files(self) -> TranslationConfig:
+        names = [f"{split}_{side}" for split in ("train", "validation", "test") for side in ("source", "target")]
+        given = [name for name in names if getattr(self, name)]
+        if self.corpus == "files" and (missing := [n for n in names[:4] if n not in given]):
+            raise ValueError(f"corpus is 'files' and {', '.join(missing)} is not given")
+        if self.corpus == "cldr" and given:
+            raise ValueError(f"{', '.join(given)} given, but corpus is 'cldr': set corpus to 'files'")
+        return self
+
+
+class CustomTaskConfig(Section):
+    """A task registered by the user's own package."""
+
+    type: Literal["custom"]
+    id: str  # "package.module:namespace/Name-v0", as gymnasium.make takes it
+    arguments: dict[str, Any] = {}
+
+
+TaskConfig = Annotated[ConvexHullConfig | TranslationConfig | CustomTaskConfig, Field(discriminator="type")]
+
+
+# -------------------------------------------------------------------------------------------------------- policy
+MatchFunction = Literal["additive", "bilinear", "dot", "scaled_dot", "cosine"]
+
+
+class AttentionPolicyConfig(Section):
+    """Attention encoder–decoder: bidirectional LSTM encoder, LSTM decoder."""
+
+    type: Literal["attention"]
+    embedding_size: PositiveInt = 256
+    hidden_size: PositiveInt = 384  # of the decoder; each encoder direction has half of it
+    encoder_layers: PositiveInt = 1
+    match: MatchFunction = "bilinear"
+    feed_context: bool = True  # the attentional vector joins the next step's input (input feeding)
+    dropout: Fraction = 0.3
+    tie_embeddings: bool = True  # input and output embeddings of the target share weights; the source's too where shared
+    forget_bias: float = 1.0
+    first_state: Literal["encoder", "learned"] = "encoder"
+
+
+class PointerPolicyConfig(Section):
+    """Pointer network: the attention over the input is the output distribution."""
+
+    type: Literal["pointer"]
+    hidden_size: PositiveInt = 128
+    encoder_layers: PositiveInt = 1
+    match: MatchFunction = "additive"
+    feed_context: bool = False  # an attention read (glimpse) joins the next step's input
+    mask_revisits: bool = False  # forbid a point that was already emitted
+    dropout: Fraction = 0.0
+    forget_bias: float = 1.0
+    first_state: Literal["encoder", "learned"] = "encoder"
+
+
+PolicyConfig = Annotated[AttentionPolicyConfig | PointerPolicyConfig, Field(discriminator="type")]
+
+
+# ------------------------------------------------------------------------------------------------------ training
+class ScheduleConfig(Section):
+    """Learning rate as a factor of the phase's peak: linear warm-up, then a decay towards ``final`` × the peak."""
+
+    warmup: NonNegativeInt = 0  # updates
+    decay: Literal["constant", "linear", "cosine", "inverse_sqrt", "exponential"] = "constant"
+    start: NonNegativeInt = 0  # update of the phase at which the decay starts (after the warm-up)
+    final: Share = 0.0
+
+
+class OptimizerConfig(Section):
+    """Adam (Kingma & Ba 2015), decoupled weight decay (Loshchilov & Hutter 2019) if any."""
+
+    learning_rate: PositiveFloat = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    clip_norm: PositiveFloat | None = 1.0
+    schedule: ScheduleConfig = ScheduleConfig()
+
+
+class PhaseConfig(Section):
+    """What both phases share."""
+
+    updates: NonNegativeInt  # most updates of this phase
+    batch_size: PositiveInt = 64  # instances an update
+    optimizer: OptimizerConfig = OptimizerConfig()
+    validate_every: PositiveInt = 200
+    patience: PositiveInt | None = None  # validations without a new best before the phase stops
+    average: Fraction = 0.0  # decay of the moving average of the weights that is validated and kept; 0: the weights
+    # How the loss is normalised: 'sequence' sums over tokens and divides by the number of sequences (unbiased in
+    # length), 'token' divides by the number of tokens, 'constant' by batch_size × normalizer.
+    normalization: Literal["sequence", "token", "constant"] = "sequence"
+    normalizer: PositiveFloat = 1.0
+
+
+class MLEConfig(PhaseConfig):
+    """Cross-entropy with teacher forcing."""
+
+    normalization: Literal["sequence", "token", "constant"] = "token"
+    label_smoothing: Fraction = 0.0
+
+
+class RLConfig(PhaseConfig):
+    """REINFORCE on the task's reward."""
+
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
+    baseline: Literal["greedy", "none", "mean", "leave_one_out"] = "greedy"
+    samples: PositiveInt = 1  # sequences sampled an instance
+    temperature: PositiveFloat = 1.0  # of sampling; scored under the same law
+    dropout: bool = False  # while scoring; never while decoding
+    normalize_advantage: bool = False  # divide by the batch's standard deviation
+    cross_entropy: NonNegativeFloat = 0.0  # weight of a share of cross-entropy on the references
+    kl: NonNegativeFloat = 0.0  # weight of KL(policy ‖ mle policy) on the sampled states
+    entropy: NonNegativeFloat = 0.0  # weight of an entropy bonus
+    # A validation this far (in the selection metric's units) below the best is a collapse: back to the best
+    # checkpoint, with the learning rate multiplied by recovery_factor; after max_recoveries the phase ends.
+    collapse_tolerance: PositiveFloat = 2.0
+    recovery_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    max_recoveries: NonNegativeInt = 3
+
+    @model_validator(mode="after")
+    def _samples(self) -> RLConfig:
+        if self.baseline in ("leave_one_out", "mean") and self.samples < 2:
+            raise ValueError(f"baseline {self.baseline!r} compares the samples of an instance: set samples to 2 or more")
+        return self
+
+
+class EvaluationConfig(Section):
+    """Validation during training and the final figures."""
+
+    batch_size: PositiveInt = 200
+    max_instances: PositiveInt | None = None  # of the validation set; default: all
+    samples_shown: NonNegativeInt = 8  # rows in the table of samples, figures in TensorBoard
+
+
+class ComputeConfig(Section):
+    """Where the work is done."""
+
+    runners: NonNegativeInt = 0  # environment runners; 0: in the driver
+    learners: NonNegativeInt = 0  # learners (data parallel); 0: in the driver
+    runner_gpus: NonNegativeFloat = 0.0  # GPUs of each runner
+    learner_gpus: NonNegativeFloat = 0.0  # GPUs of each learner
+    address: str | None = None  # of a running Ray cluster; default: this machine
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # of work done in the driver
+    threads: PositiveInt | None = None  # torch threads a process; default: the cores divided among the processes
+    shard_size: PositiveInt = 32  # instances decoded together; fixed, so that tokens do not depend on the workers
+    timeout: PositiveFloat = 600.0  # seconds before a silent worker counts as lost
+
+
+class CheckpointConfig(Section):
+    """What is kept."""
+
+    every: PositiveInt = 1000  # updates between checkpoints that can be resumed; also at each validation's best and at the end
+    keep: PositiveInt = 2  # newest ones kept besides best
+
+
+class Config(Section):
+    """One experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: NonNegativeInt = 0
+    output: str = "runs"  # run directories are made in it
+    log_every: PositiveInt = 20  # updates between log lines and TensorBoard points
+    task: TaskConfig
+    policy: PolicyConfig
+    mle: MLEConfig
+    rl: RLConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    compute: ComputeConfig = ComputeConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _policy_fits_task(self) -> Config:
+        expected = {"convex_hull": "pointer", "translation": "attention"}.get(self.task.type)
+        if expected and self.policy.type != expected:
+            raise ValueError(f"policy.type {self.policy.type!r} cannot do task.type {self.task.type!r}: use {expected!r}")
+        return self
