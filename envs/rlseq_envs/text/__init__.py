@@ -1,0 +1,1 @@
+"""Text: reading parallel corpora, vocabularies, and a parallel corpus made from CLDR."""

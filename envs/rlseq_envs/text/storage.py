@@ -1,0 +1,104 @@
+"""Rows of unequal length in a few flat buffers: millions of sentences cost bytes, not Python objects."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from rlseq_envs.task import Bools, Ints
+
+
+def _lengths_to_offsets(lengths: npt.NDArray[np.integer]) -> Ints:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+class TokenRows:
+    """Rows of token ids.
+
+    Attributes:
+        values: (total,) int32, all rows one after another.
+        offsets: (rows + 1,) int64, row i is ``values[offsets[i]:offsets[i + 1]]``.
+    """
+
+    def __init__(self, values: npt.NDArray[np.int32], offsets: Ints) -> None:
+        self.values = values
+        self.offsets = offsets
+
+    @classmethod
+    def gather(cls, rows: Iterable[list[int]]) -> TokenRows:
+        """Rows taken one by one from any iterable."""
+        values, lengths = array("i"), array("q")
+        for row in rows:
+            values.extend(row)
+            lengths.append(len(row))
+        return cls(np.array(values, dtype=np.int32), _lengths_to_offsets(np.array(lengths, dtype=np.int64)))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Ints:
+        """(rows,) the length of each row."""
+        return np.diff(self.offsets)
+
+    def padded(self, rows: Ints) -> tuple[Ints, Ints]:
+        """These rows padded with 0, (batch_size, longest) int64, and their lengths, (batch_size,)."""
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        width = int(lengths.max(initial=0))
+        inside = np.arange(width) < lengths[:, None]
+        out = np.zeros((len(rows), width), dtype=np.int64)
+        out[inside] = self.values[(self.offsets[rows][:, None] + np.arange(width))[inside]]
+        return out, lengths
+
+    def select(self, keep: Bools) -> TokenRows:
+        """Only the rows where ``keep`` (rows,) is true."""
+        return TokenRows(self.values[np.repeat(keep, self.lengths)], _lengths_to_offsets(self.lengths[keep]))
+
+    def truncated(self, length: int, last: int) -> TokenRows:
+        """Rows cut to ``length`` tokens; a row that is cut ends in the token ``last``."""
+        lengths = self.lengths
+        position = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], lengths)
+        values = self.values.copy()
+        values[(position == length - 1) & np.repeat(lengths > length, lengths)] = last
+        return TokenRows(values[position < length], _lengths_to_offsets(np.minimum(lengths, length)))
+
+
+class TextRows:
+    """Rows of text, kept as UTF-8."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._ends = array("q", [0])
+
+    @classmethod
+    def gather(cls, texts: Iterable[str]) -> TextRows:
+        """Rows taken one by one from any iterable."""
+        rows = cls()
+        for text in texts:
+            rows.append(text)
+        return rows
+
+    def append(self, text: str) -> None:
+        """Add one row at the end."""
+        self._bytes += text.encode()
+        self._ends.append(len(self._bytes))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, row: int) -> str:
+        return self._bytes[self._ends[row] : self._ends[row + 1]].decode()
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[row] for row in range(len(self)))
+
+    def take(self, rows: Ints) -> list[str]:
+        """These rows, in this order."""
+        return [self[row] for row in rows.tolist()]
+
+    def select(self, keep: Bools) -> TextRows:
+        """Only the rows where ``keep`` (rows,) is true."""
+        return TextRows.gather(self[row] for row in np.flatnonzero(keep).tolist())
