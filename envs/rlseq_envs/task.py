@@ -157,6 +157,9 @@ class SequenceTask(ABC):
     def render(self, instance_id: int, sequence: Ints) -> Rendering:
         """One output (cut to its length) as text and drawing data."""
 
+    def prepare(self) -> None:  # noqa: B027
+        """Read and check all data now, so that every fault shows before training starts; nothing by default."""
+
     def length_limits(self, source_lengths: Ints) -> Ints:
         """Most tokens that may be emitted for sources of these lengths, END included."""
         return np.full(len(source_lengths), self.max_length, dtype=np.int64)

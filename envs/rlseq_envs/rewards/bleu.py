@@ -153,7 +153,7 @@ def _score_batch(  # type: ignore[no-untyped-def]
         closest = _closest_length(len(hypothesis), lengths)
         brevity = min(0.0, 1 - closest / len(hypothesis))
         mean_log = _log_precisions(matches, len(hypothesis), smoothing, value, effective_order)
-        scores[b] = math.exp(brevity) * math.exp(mean_log)
+        scores[b] = min(100.0, math.exp(brevity) * math.exp(mean_log))
     return scores
 
 

@@ -1,0 +1,203 @@
+"""Vocabularies: text to token ids and back, for subwords, words or characters.
+
+Id 0 is ``END``, id 1 stands for anything unknown, pieces follow. There is no beginning-of-sequence and no padding token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal, get_args
+
+import sentencepiece
+
+from rlseq_envs.task import END, Ints
+from rlseq_envs.text.storage import TokenRows
+
+Units = Literal["subword", "word", "character"]
+UNITS: tuple[Units, ...] = get_args(Units)
+SubwordModel = Literal["bpe", "unigram"]
+SUBWORD_MODELS: tuple[SubwordModel, ...] = get_args(SubwordModel)
+
+UNKNOWN = 1
+END_LABEL = "END"
+UNKNOWN_WORD = "<unk>"
+UNKNOWN_SYMBOL = "⁇"
+
+_SPACE_MARK = "▁"
+_ENCODE_CHUNK = 10_000
+_MAX_TRAINING_LINES = 1_000_000  # beyond it an evenly spaced part is enough to learn pieces from
+_MAX_TRAINING_BYTES = 100_000
+
+
+class Vocabulary(ABC):
+    """A fixed list of tokens.
+
+    Attributes:
+        units: What the tokens are.
+        pieces: The text of each token, by id; empty for ``END``.
+        digest: SHA-256 of the stored form, in hexadecimal; equal digests encode and decode alike.
+    """
+
+    units: Units
+    pieces: tuple[str, ...]
+
+    def __init__(self, units: Units, pieces: Iterable[str], stored: bytes) -> None:
+        self.units = units
+        self.pieces = tuple(pieces)
+        self.digest = hashlib.sha256(stored).hexdigest()
+        self._stored = stored
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @abstractmethod
+    def _encode_chunk(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text, ``END`` appended."""
+
+    def encode(self, texts: Iterable[str]) -> TokenRows:
+        """Token ids of each text, ``END`` included."""
+        remaining = iter(texts)
+        chunks = iter(lambda: list(islice(remaining, _ENCODE_CHUNK)), [])
+        return TokenRows.gather(chain.from_iterable(self._encode_chunk(chunk) for chunk in chunks))
+
+    def decode(self, sequences: Ints, lengths: Ints) -> list[str]:
+        """Text of each sequence; ``sequences`` (batch_size, time), only ``lengths`` (batch_size,) tokens of it count."""
+        pairs = zip(sequences.tolist(), lengths.tolist(), strict=True)
+        return [self._join(row[:length]) for row, length in pairs]
+
+    @abstractmethod
+    def _join(self, ids: list[int]) -> str:
+        """Text of one sequence."""
+
+    def labels(self, ids: Ints) -> tuple[str, ...]:
+        """A short name of each token of one sequence."""
+        return tuple(END_LABEL if token == END else self.pieces[token] for token in ids.tolist())
+
+    @property
+    @abstractmethod
+    def file_suffix(self) -> str:
+        """How the stored form's file name ends."""
+
+    def save(self, directory: Path, name: str) -> str:
+        """Write the stored form into a directory; returns the file's name."""
+        file_name = f"{name}{self.file_suffix}"
+        (directory / file_name).write_bytes(self._stored)
+        return file_name
+
+
+class SubwordVocabulary(Vocabulary):
+    """Pieces of a sentencepiece model; decoding equals sentencepiece's own."""
+
+    file_suffix = ".model"
+
+    def __init__(self, model: bytes) -> None:
+        """Raises RuntimeError where the bytes are no sentencepiece model."""
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        size = self._processor.get_piece_size()
+        pieces = ["", UNKNOWN_SYMBOL, *(self._processor.id_to_piece(piece) for piece in range(2, size))]
+        super().__init__("subword", pieces, model)
+        self._texts = [piece.replace(_SPACE_MARK, " ") for piece in pieces]
+
+    @classmethod
+    def train(cls, texts: Iterable[str], size: int, model: SubwordModel) -> SubwordVocabulary:
+        """Learn the pieces: every character is covered, text is not normalised, equal input gives an equal model.
+
+        Raises:
+            ValueError: ``size`` does not even hold the characters.
+        """
+        written = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_writer=written,
+                vocab_size=size,
+                hard_vocab_limit=False,
+                model_type=model,
+                character_coverage=1.0,
+                normalization_rule_name="identity",
+                max_sentence_length=_MAX_TRAINING_BYTES,
+                num_threads=1,
+                eos_id=END,
+                unk_id=UNKNOWN,
+                bos_id=-1,
+                pad_id=-1,
+                unk_surface=UNKNOWN_SYMBOL,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise ValueError(f"no subword vocabulary of {size} tokens can be learnt from this text: {error}") from error
+        return cls(written.getvalue())
+
+    def _encode_chunk(self, texts: list[str]) -> list[list[int]]:
+        rows: list[list[int]] = self._processor.encode(texts, out_type=int, add_eos=True, num_threads=1)
+        return rows
+
+    def _join(self, ids: list[int]) -> str:
+        return "".join(map(self._texts.__getitem__, ids)).lstrip(" ")
+
+
+class ListedVocabulary(Vocabulary):
+    """The most frequent words or characters."""
+
+    file_suffix = ".json"
+
+    def __init__(self, units: Units, listed: Sequence[str]) -> None:
+        unknown = UNKNOWN_WORD if units == "word" else UNKNOWN_SYMBOL
+        stored = json.dumps({"units": units, "pieces": list(listed)}, ensure_ascii=False, indent=0)
+        super().__init__(units, ["", unknown, *listed], stored.encode())
+        self._ids = {piece: token for token, piece in enumerate(self.pieces) if token > UNKNOWN}
+
+    @classmethod
+    def count(cls, texts: Iterable[str], size: int, units: Units) -> ListedVocabulary:
+        """The ``size - 2`` most frequent units of the texts; equally frequent ones in the order of their text."""
+        counts = Counter(chain.from_iterable(_split(text, units) for text in texts))
+        ranked = sorted(counts, key=lambda piece: (-counts[piece], piece))
+        return cls(units, ranked[: size - 2])
+
+    def _encode_chunk(self, texts: list[str]) -> list[list[int]]:
+        ids = self._ids
+        return [[*(ids.get(piece, UNKNOWN) for piece in _split(text, self.units)), END] for text in texts]
+
+    def _join(self, ids: list[int]) -> str:
+        between = " " if self.units == "word" else ""
+        return between.join(self.pieces[token] for token in ids if token != END)
+
+
+def _split(text: str, units: Units) -> Sequence[str]:
+    words = text.split()
+    return words if units == "word" else " ".join(words)
+
+
+def train_vocabulary(texts: Sequence[Iterable[str]], size: int, units: Units, model: SubwordModel) -> Vocabulary:
+    """A vocabulary of at most ``size`` tokens, learnt from all the texts together."""
+    if units == "subword":
+        return SubwordVocabulary.train(_thinned(texts), size, model)
+    return ListedVocabulary.count(chain.from_iterable(texts), size, units)
+
+
+def _thinned(texts: Sequence[Iterable[str]]) -> Iterator[str]:
+    total = sum(len(side) for side in texts)  # type: ignore[arg-type]
+    return islice(chain.from_iterable(texts), 0, None, max(1, -(-total // _MAX_TRAINING_LINES)))
+
+
+def load_vocabulary(path: Path) -> Vocabulary:
+    """Read what ``save`` wrote.
+
+    Raises:
+        ValueError: The file is missing or is no vocabulary.
+    """
+    try:
+        stored = path.read_bytes()
+        if path.suffix == SubwordVocabulary.file_suffix:
+            return SubwordVocabulary(stored)
+        content = json.loads(stored)
+        return ListedVocabulary(content["units"], content["pieces"])
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: cannot be read as a vocabulary ({error})") from error

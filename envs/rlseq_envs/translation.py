@@ -1,0 +1,432 @@
+"""Translation: parallel text as a task, rewarded with the sentence BLEU of the detokenised output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from rlseq_envs.rewards.bleu import SentenceBleu, Smoothing
+from rlseq_envs.task import END, Ints, Rendering, Reward, SequenceTask, Split, SplitName, TextPairs
+from rlseq_envs.text.cldr import make_corpus
+from rlseq_envs.text.corpus import (
+    CorpusError,
+    CorpusReport,
+    ParallelText,
+    Problem,
+    SplitReport,
+    drop_unusable_pairs,
+    find_endless_lines,
+    read_parallel,
+)
+from rlseq_envs.text.storage import TextRows, TokenRows
+from rlseq_envs.text.vocabulary import (
+    SUBWORD_MODELS,
+    UNITS,
+    SubwordModel,
+    Units,
+    Vocabulary,
+    load_vocabulary,
+    train_vocabulary,
+)
+
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+METRICS = ("BLEU", "chrF", "TER")
+
+_FIRST_IDS: dict[SplitName, int] = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
+_MANIFEST = "vocabulary.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationSettings:
+    """Everything that defines a translation task.
+
+    Attributes:
+        train_source: File of the training sources, plain or .gz, one sentence a line.
+        train_target: File of the training references; of several, the first is learnt from, all are rewarded.
+        validation_source: Likewise for validation.
+        validation_target: Likewise for validation.
+        test_source: Likewise for the test.
+        test_target: Likewise for the test.
+        corpus: "files", or "cldr" for a corpus made from Unicode's locale data; None is "cldr" when no file is named.
+        cldr_source_locale: Locale of the sources of the made corpus.
+        cldr_target_locale: Locale of its references.
+        cldr_sizes: How many pairs are made for training, validation and test.
+        units: What a token is.
+        subword_model: Which sentencepiece model is learnt.
+        vocabulary_size: Most tokens of a vocabulary, END and the unknown token included.
+        shared_vocabulary: One vocabulary for both sides.
+        max_length: Longest output in tokens, END included.
+        max_source_length: Longest source in tokens, END included.
+        lowercase: Lower-case what is read, and compare without case.
+        reward_tokenizer: sacrebleu's name of the tokenizer behind reward and BLEU.
+        smoothing: sacrebleu's name of the smoothing of the reward.
+        smoothing_value: For floor and add-k; None is sacrebleu's default.
+        metrics: The corpus metrics to compute.
+        seed: Of the made corpus.
+        artifacts: A directory with the vocabulary, written by ``save_artifacts``; then no corpus is needed to decode.
+    """
+
+    train_source: str | None = None
+    train_target: str | Sequence[str] | None = None
+    validation_source: str | None = None
+    validation_target: str | Sequence[str] | None = None
+    test_source: str | None = None
+    test_target: str | Sequence[str] | None = None
+    corpus: Literal["files", "cldr"] | None = None
+    cldr_source_locale: str = "en"
+    cldr_target_locale: str = "de"
+    cldr_sizes: tuple[int, int, int] = (20000, 1000, 1000)
+    units: Units = "subword"
+    subword_model: SubwordModel = "bpe"
+    vocabulary_size: int = 6000
+    shared_vocabulary: bool = True
+    max_length: int = 80
+    max_source_length: int = 100
+    lowercase: bool = False
+    reward_tokenizer: str = "13a"
+    smoothing: Smoothing = "exp"
+    smoothing_value: float | None = None
+    metrics: tuple[str, ...] = METRICS
+    seed: int = 0
+    artifacts: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming every setting that cannot be used."""
+        faults = [fault for fault in self._faults() if fault]
+        if faults:
+            raise ValueError("translation settings: " + "; ".join(faults))
+
+    def _faults(self) -> list[str]:
+        choices: list[tuple[str, Any, Sequence[Any]]] = [
+            ("corpus", self.corpus, ("files", "cldr", None)),
+            ("units", self.units, UNITS),
+            ("subword_model", self.subword_model, SUBWORD_MODELS),
+            *(("metrics", metric, METRICS) for metric in self.metrics),
+        ]
+        minima = [("vocabulary_size", self.vocabulary_size, 3), ("max_length", self.max_length, 2)]
+        minima += [("max_source_length", self.max_source_length, 2)]
+        minima += [("cldr_sizes", size, 1) for size in self.cldr_sizes]
+        unpaired = [name for name in SPLITS if (self.source_file(name) is None) != (not self.target_files(name))]
+        return [
+            *(f"{key} {value!r} is none of {', '.join(map(str, known))}" for key, value, known in choices
+              if value not in known),
+            *(f"{key} must be at least {least}, got {value}" for key, value, least in minima if value < least),
+            *(f"{name}_source and {name}_target must be given together" for name in unpaired),
+            "corpus is 'cldr', yet files are named" if self.corpus == "cldr" and self.names_files else "",
+            "corpus is 'files', yet none is named" if self.corpus == "files" and not self.names_files
+            and self.artifacts is None else "",
+        ]
+
+    def source_file(self, split: SplitName) -> str | None:
+        """The split's source file."""
+        path: str | None = getattr(self, f"{split}_source")
+        return path
+
+    def target_files(self, split: SplitName) -> tuple[str, ...]:
+        """The split's reference files."""
+        paths: str | Sequence[str] | None = getattr(self, f"{split}_target")
+        if paths is None:
+            return ()
+        return (paths,) if isinstance(paths, str) else tuple(paths)
+
+    @property
+    def names_files(self) -> bool:
+        """Whether any split has a file."""
+        return any(self.source_file(split) or self.target_files(split) for split in SPLITS)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """One split, ready for use: sources and first references as tokens, all references as text."""
+
+    sources: TokenRows
+    targets: TokenRows
+    references: tuple[TextRows, ...]
+
+
+class TranslationTask(SequenceTask):
+    """Parallel text as a sequence task.
+
+    Sources are token ids, (batch_size, source_length), END included so that attention has an end to look at. The reward is
+    the sentence BLEU of the detokenised output against all references, 0…1. Each split is read at its first use;
+    ``prepare`` reads them all and gathers every fault. ``report`` counts what was skipped.
+    """
+
+    source_features = None
+    selection_metric = "BLEU"
+
+    def __init__(self, **settings: Any) -> None:
+        """Takes the fields of ``TranslationSettings``; raises ValueError for settings that cannot be used."""
+        self.settings = TranslationSettings(**settings)
+        self.max_length = self.settings.max_length
+        self.max_source_length = self.settings.max_source_length
+        self.report = CorpusReport()
+        self._bleu = SentenceBleu(
+            self.settings.reward_tokenizer,
+            self.settings.smoothing,
+            self.settings.smoothing_value,
+            lowercase=self.settings.lowercase,
+        )
+        self._texts: dict[SplitName, ParallelText] = {}
+        self._splits: dict[SplitName, _Encoded] = {}
+
+    # Instances
+
+    @cached_property
+    def corpus_kind(self) -> str:
+        """Where instances come from: "files" or "cldr"."""
+        if self.settings.corpus is not None:
+            return self.settings.corpus
+        if self.settings.names_files:
+            return "files"
+        return "cldr" if self.settings.artifacts is None else str(self._manifest["corpus"])
+
+    @property
+    def available_splits(self) -> tuple[SplitName, ...]:
+        """The splits there is data for."""
+        if self.corpus_kind == "cldr":
+            return SPLITS
+        return tuple(split for split in SPLITS if self.settings.source_file(split) is not None)
+
+    def prepare(self) -> None:
+        """Read and check every split now. Raises CorpusError with all faults of all files."""
+        self._read([split for split in self.available_splits if split not in self._splits])
+        for split in self.available_splits:
+            self._encoded(split)
+
+    def instances(self, split: SplitName) -> Split:
+        """The split's ids. Raises ValueError for a split without data, CorpusError for unusable files."""
+        return Split(split, _FIRST_IDS[split], len(self._encoded(split).sources))
+
+    def source(self, ids: Ints) -> tuple[Ints, Ints]:
+        """Token ids with END, (batch_size, source_length) int64, and lengths (batch_size,)."""
+        encoded, rows = self._locate(ids)
+        return encoded.sources.padded(rows)
+
+    def references(self, ids: Ints) -> tuple[Ints, Ints]:
+        """Token ids of the first reference with END, (batch_size, time) int64, and lengths (batch_size,)."""
+        encoded, rows = self._locate(ids)
+        return encoded.targets.padded(rows)
+
+    def length_limits(self, source_lengths: Ints) -> Ints:
+        """Twice the source and ten more, at most ``max_length``."""
+        return np.minimum(self.max_length, 2 * source_lengths + 10)
+
+    def _locate(self, ids: Ints) -> tuple[_Encoded, Ints]:
+        """The one split all ids belong to, and their rows in it."""
+        first_id = int(ids.min(initial=_FIRST_IDS["test"]))
+        split = max((split for split in SPLITS if _FIRST_IDS[split] <= first_id), key=_FIRST_IDS.__getitem__)
+        encoded, rows = self._encoded(split), ids - _FIRST_IDS[split]
+        if rows.max(initial=-1) >= len(encoded.sources):
+            raise ValueError(f"instance ids {first_id}…{ids.max()} are not all in split {split!r}")
+        return encoded, rows
+
+    def _encoded(self, split: SplitName) -> _Encoded:
+        if split not in self._splits:
+            self._read([split])
+            self._splits[split] = self._encode(split, self._texts[split])
+            del self._texts[split]
+        return self._splits[split]
+
+    # Reading
+
+    def _read(self, splits: Sequence[SplitName]) -> None:
+        problems: list[Problem] = []
+        for split in splits:
+            if split not in self._texts:
+                self._texts[split] = self._read_split(split, problems)
+        if problems:
+            self._texts.clear()
+            raise CorpusError(problems)
+
+    def _read_split(self, split: SplitName, problems: list[Problem]) -> ParallelText:
+        if split not in self.available_splits:
+            raise ValueError(f"there is no data for split {split!r}: set {split}_source and {split}_target")
+        report = self.report.splits[split] = SplitReport()
+        if self.corpus_kind == "cldr":
+            text = self._made_corpus[SPLITS.index(split)]
+            report.lines = len(text.sources)
+        else:
+            text = self._read_files(split, report, problems)
+        report.pairs = len(text.sources)
+        return text
+
+    def _read_files(self, split: SplitName, report: SplitReport, problems: list[Problem]) -> ParallelText:
+        source, targets = str(self.settings.source_file(split)), self.settings.target_files(split)
+        found: list[Problem] = []
+        text = read_parallel(source, targets, report, found)
+        if not found and split != "train":
+            found = find_endless_lines(text, (source, *targets))
+        problems.extend(found)
+        if found or split != "train":
+            return text
+        text = drop_unusable_pairs(text, report)
+        if not len(text.sources):
+            problems.append(Problem(source, None, f"no pair is left to train on ({report})"))
+        return text
+
+    @cached_property
+    def _made_corpus(self) -> tuple[ParallelText, ...]:
+        settings = self.settings
+        return make_corpus(
+            settings.cldr_source_locale, settings.cldr_target_locale, settings.cldr_sizes, settings.seed
+        )
+
+    def _encode(self, split: SplitName, text: ParallelText) -> _Encoded:
+        report, limits = self.report.splits[split], (self.max_source_length, self.max_length)
+        sources = self._source_vocabulary.encode(self._cased(text.sources))
+        targets = self._target_vocabulary.encode(self._cased(text.targets[0]))
+        if split != "train":
+            report.truncated_sources = int((sources.lengths > limits[0]).sum())
+            return _Encoded(sources.truncated(limits[0], END), targets, text.targets)
+        long_source, long_target = sources.lengths > limits[0], targets.lengths > limits[1]
+        report.skipped_long_source = int(long_source.sum())
+        report.skipped_long_target = int((long_target & ~long_source).sum())
+        keep = ~(long_source | long_target)
+        report.pairs = int(keep.sum())
+        if not report.pairs:
+            raise ValueError(f"no training pair is within max_source_length {limits[0]} and max_length {limits[1]}")
+        return _Encoded(sources.select(keep), targets.select(keep), text.select(keep).targets)
+
+    def _cased(self, texts: TextRows) -> TextRows:
+        return TextRows.gather(text.lower() for text in texts) if self.settings.lowercase else texts
+
+    # Vocabulary
+
+    @cached_property
+    def _vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
+        """Of sources and of targets; one object where it is shared."""
+        if self.settings.artifacts is not None:
+            directory, manifest = Path(self.settings.artifacts), self._manifest
+            source = load_vocabulary(directory / manifest["source"])
+            shared = manifest["source"] == manifest["target"]
+            return source, source if shared else load_vocabulary(directory / manifest["target"])
+        self._read(["train"])
+        text, settings = self._texts["train"], self.settings
+        sides = [self._cased(text.sources), self._cased(text.targets[0])]
+        arguments = (settings.vocabulary_size, settings.units, settings.subword_model)
+        if settings.shared_vocabulary:
+            shared_vocabulary = train_vocabulary(sides, *arguments)
+            return shared_vocabulary, shared_vocabulary
+        return train_vocabulary(sides[:1], *arguments), train_vocabulary(sides[1:], *arguments)
+
+    @cached_property
+    def _manifest(self) -> dict[str, Any]:
+        path = Path(str(self.settings.artifacts)) / _MANIFEST
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: cannot be read as a vocabulary's manifest ({error})") from error
+        for key in ("units", "lowercase"):
+            if manifest[key] != getattr(self.settings, key):
+                raise ValueError(f"{path}: was made with {key}={manifest[key]!r}, not {getattr(self.settings, key)!r}")
+        return manifest
+
+    @property
+    def _source_vocabulary(self) -> Vocabulary:
+        return self._vocabularies[0]
+
+    @property
+    def _target_vocabulary(self) -> Vocabulary:
+        return self._vocabularies[1]
+
+    @cached_property
+    def vocabulary_size(self) -> int:  # type: ignore[override]
+        """Number of target tokens, END included."""
+        return len(self._target_vocabulary)
+
+    @cached_property
+    def source_vocabulary_size(self) -> int:  # type: ignore[override]
+        """Number of source tokens, END included."""
+        return len(self._source_vocabulary)
+
+    def save_artifacts(self, directory: Path) -> None:
+        """Write the vocabulary, as sentencepiece models or JSON lists, and a manifest."""
+        shared = self._source_vocabulary is self._target_vocabulary
+        source = self._source_vocabulary.save(directory, "shared" if shared else "source")
+        target = source if shared else self._target_vocabulary.save(directory, "target")
+        settings = self.settings
+        manifest = {"corpus": self.corpus_kind, "units": settings.units, "lowercase": settings.lowercase}
+        manifest |= {"source": source, "target": target}
+        (directory / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+    # Worth
+
+    @property
+    def signature(self) -> str:
+        """Reward and vocabulary, exactly."""
+        parts = [
+            "translation",
+            "reward:sentence_bleu/100",
+            self._bleu.signature,
+            "end:no text, counts in length",
+            f"units:{self.settings.units}",
+            f"source:{self._source_vocabulary.digest[:16]}",
+            f"target:{self._target_vocabulary.digest[:16]}",
+        ]
+        return "|".join(parts)
+
+    def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
+        """Sentence BLEU of the detokenised sequences against all references, 0…1."""
+        encoded, rows = self._locate(ids)
+        hypotheses = self.format_outputs(sequences, lengths)
+        score = self._bleu(hypotheses, [stream.take(rows) for stream in encoded.references]) / 100
+        return Reward(score, {"sentence_bleu": score})
+
+    def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
+        """sacrebleu's corpus scores, 0…100; smaller is better for TER alone."""
+        pairs = self.text_pairs(sequences, lengths, ids)
+        return {
+            name: float(metric.corpus_score(pairs.hypotheses, pairs.references).score)
+            for name, metric in self.text_metrics().items()
+        }
+
+    def text_pairs(self, sequences: Ints, lengths: Ints, ids: Ints) -> TextPairs:
+        """Detokenised outputs and all references."""
+        encoded, rows = self._locate(ids)
+        return TextPairs(self.format_outputs(sequences, lengths), [stream.take(rows) for stream in encoded.references])
+
+    def text_metrics(self) -> dict[str, Any]:
+        """New sacrebleu metrics, by name, those of the setting ``metrics``."""
+        lowercase = self.settings.lowercase
+        made = {
+            "BLEU": BLEU(tokenize=self.settings.reward_tokenizer, lowercase=lowercase, force=True),
+            "chrF": CHRF(lowercase=lowercase),
+            "TER": TER(),
+        }
+        return {name: made[name] for name in self.settings.metrics}
+
+    # Text
+
+    def render(self, instance_id: int, sequence: Ints) -> Rendering:
+        """Source, first reference and output as text; labels are the tokens."""
+        encoded, rows = self._locate(np.array([instance_id]))
+        sources, lengths = encoded.sources.padded(rows)
+        return Rendering(
+            source=self._source_vocabulary.decode(sources, lengths)[0],
+            reference=encoded.references[0][int(rows[0])],
+            output=self.format_outputs(sequence[None], np.array([len(sequence)]))[0],
+            input_labels=self._source_vocabulary.labels(sources[0]),
+            output_labels=self._target_vocabulary.labels(sequence),
+        )
+
+    def parse_sources(self, lines: Sequence[str]) -> tuple[Ints, Ints]:
+        """Lines of text in the layout of ``source``. Raises ValueError naming the lines that are too long."""
+        encoded = self._source_vocabulary.encode(self._cased(TextRows.gather(lines)))
+        long_lines = np.flatnonzero(encoded.lengths > self.max_source_length) + 1
+        if len(long_lines):
+            named = ", ".join(map(str, long_lines[:10].tolist()))
+            raise ValueError(f"lines {named} have more than max_source_length {self.max_source_length} tokens")
+        return encoded.padded(np.arange(len(encoded)))
+
+    def format_outputs(self, sequences: Ints, lengths: Ints) -> list[str]:
+        """Detokenised text of each sequence."""
+        return self._target_vocabulary.decode(sequences, lengths)
