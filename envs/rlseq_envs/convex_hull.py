@@ -1,8 +1,8 @@
 """The convex hull as a sequence: points in, the hull's vertices out.
 
-The task is that of Vinyals, Fortunato & Jaitly, Pointer Networks (2015). Token ``i + 1`` names point ``i``; END closes the polygon. The reference runs
-counter-clockwise from the hull vertex with the lowest index. What counts as the hull of duplicate, collinear or fewer than three points is defined in
-``rlseq_envs.rewards.hull``.
+The task is that of Vinyals, Fortunato & Jaitly, Pointer Networks (2015). Token ``i + 1`` names point ``i``; END closes
+the polygon. The reference runs counter-clockwise from the hull vertex with the lowest index. What counts as the hull of
+duplicate, collinear or fewer than three points is defined in ``rlseq_envs.rewards.hull``.
 """
 
 from __future__ import annotations
@@ -138,13 +138,13 @@ class ConvexHullTask(SequenceTask):
         """
         del artifacts
         self._weights = dict(reward) if reward is not None else {"valid": 1.0}
-        in_test = (min_points, max_points) if test_points is None else (test_points[0], test_points[-1])
+        in_test = (min_points, max_points) if test_points is None else test_points
         problems = [
             *_weight_problems(self._weights),
-            *_range_problems("min_points … max_points", min_points, max_points),
-            *_range_problems("test_points", *in_test),
+            *_range_problems("min_points … max_points", (min_points, max_points)),
+            *_range_problems("test_points", in_test),
             *_size_problems(validation_size=validation_size, test_size=test_size),
-            *([] if 0 <= seed < 1 << 64 else [f"seed is {seed}; give 0 … 2^64 - 1"]),
+            *([] if _is_int(seed) and 0 <= seed < 1 << 64 else [f"seed is {seed!r}; give 0 … 2^64 - 1"]),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -328,14 +328,24 @@ def _with_files(
     return sources
 
 
-def _range_problems(name: str, fewest: int, most: int) -> list[str]:
-    if 1 <= fewest <= most:
-        return []
-    return [f"{name} is {fewest} … {most}; give two numbers, 1 or more, the smaller first"]
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _range_problems(name: str, values: object) -> list[str]:
+    if isinstance(values, list | tuple) and len(values) == 2 and all(map(_is_int, values)):
+        fewest, most = values
+        if 1 <= fewest <= most:
+            return []
+    return [f"{name} is {values!r}; give two whole numbers, 1 or more, the smaller first"]
 
 
 def _size_problems(**sizes: int) -> list[str]:
-    return [f"{name} is {size}; give at least 1" for name, size in sizes.items() if size < 1]
+    return [
+        f"{name} is {size!r}; give a whole number, 1 or more"
+        for name, size in sizes.items()
+        if not (_is_int(size) and size >= 1)
+    ]
 
 
 def _weight_problems(weights: Mapping[str, float]) -> list[str]:
@@ -345,8 +355,8 @@ def _weight_problems(weights: Mapping[str, float]) -> list[str]:
             near = difflib.get_close_matches(name, COMPONENTS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMPONENTS)}"
             problems.append(f"reward has no component {name!r}; {hint}")
-        if not (math.isfinite(weight) and weight >= 0):
-            problems.append(f"reward weight of {name!r} is {weight}; give a finite number, 0 or more")
-    if not any(weight > 0 for weight in weights.values()):
+        if not (isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0):
+            problems.append(f"reward weight of {name!r} is {weight!r}; give a finite number, 0 or more")
+    if not problems and not any(weight > 0 for weight in weights.values()):
         problems.append("reward has no positive weight; give for example {valid: 1.0}")
     return problems

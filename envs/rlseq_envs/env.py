@@ -314,7 +314,9 @@ class SequenceVectorEnv(VectorEnv[Observation, npt.NDArray[np.int64], npt.NDArra
 
     def _seed(self, rows: Ints, seed: int | list[int | None] | None) -> None:
         """Seed these rows; one never seeded gets a generator of its own from the operating system's entropy."""
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed or [None] * self.num_envs
+        if seed is None:
+            seed = [None] * self.num_envs
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
         if len(seeds) != self.num_envs:
             raise ValueError(f"{len(seeds)} seeds for {self.num_envs} environments")
         for row in rows.tolist():

@@ -69,7 +69,10 @@ def read_point_sets(path: str | Path) -> PointSets:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file of point sets")
-    return _read_npy(path) if path.suffix == ".npy" else _read_text(path)
+    try:
+        return _read_npy(path) if path.suffix == ".npy" else _read_text(path)
+    except OSError as problem:
+        raise ValueError(f"{path}: cannot be read: {problem.strerror}") from problem
 
 
 def parse_point_sets(lines: Iterable[str], place: str = "") -> PointSets:
@@ -148,11 +151,12 @@ def _check_output(words: list[str], count: int) -> None:
 
 def _read_npy(path: Path) -> PointSets:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as problem:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except ValueError as problem:
         raise ValueError(f"{path}: not a readable .npy file of numbers ({problem}); write it with numpy.save") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: expected one array of real numbers; write it with numpy.save")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: holds {array.dtype}; expected real numbers")
     if array.ndim != 3 or array.shape[2] != 2 or 0 in array.shape:
         raise ValueError(f"{path}: shape {array.shape}; expected (sets, points, 2) with at least one of each")
     inside = ((array >= 0) & (array <= 1)).all(axis=(1, 2))

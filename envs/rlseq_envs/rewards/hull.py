@@ -263,7 +263,7 @@ def _meet(a: Floats, b: Floats, c: Floats, d: Floats) -> bool:
     # Once the boxes overlap, the segments meet exactly where each one's line does not separate the other's ends.
     if np.sign(_turn(a, b, c)) * np.sign(_turn(a, b, d)) > 0:
         return False
-    return np.sign(_turn(c, d, a)) * np.sign(_turn(c, d, b)) <= 0
+    return bool(np.sign(_turn(c, d, a)) * np.sign(_turn(c, d, b)) <= 0)
 
 
 @jit
