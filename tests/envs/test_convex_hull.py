@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+
 from rlseq_envs import convex_hull
 from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.task import END
-from scipy import stats
 
 ALL = {"valid": 1.0, "edge_f1": 0.5, "coverage": 0.25}
 SPLITS = ("train", "validation", "test")

@@ -5,11 +5,12 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-import rlseq_envs
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import rlseq_envs
 from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.env import SequenceEnv, SequenceVectorEnv, score_sequences
 from rlseq_envs.task import END, Rendering, Reward, SequenceTask, Split

@@ -8,9 +8,10 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import ConvexHull
+
 from rlseq_envs.rewards import hull
 from rlseq_envs.rewards.jit import jit
-from scipy.spatial import ConvexHull
 
 GRID = 1 << 24
 coordinates = st.integers(0, GRID)

@@ -10,7 +10,7 @@ import rlseq_envs
 assert {"rlseq/ConvexHull-v0", "rlseq/Translation-v0"} <= set(gymnasium.registry)
 light = not {"numba", "sacrebleu", "sentencepiece"} & set(sys.modules)
 import rlseq_envs.convex_hull, rlseq_envs.env, rlseq_envs.translation
-heavy = {"torch", "ray", "scipy", "shapely"} & set(sys.modules)
+heavy = {"torch", "ray", "rlseq", "shapely", "matplotlib"} & set(sys.modules)
 print(light, sorted(heavy))
 """
 

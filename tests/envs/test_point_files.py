@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rlseq_envs.point_files import GRID, parse_point_sets, read_point_sets
 
 
@@ -81,7 +82,7 @@ def test_all_bad_lines_are_named_and_many_are_counted(write):
     with pytest.raises(ValueError) as caught:
         read_point_sets(write("0.5 0.5\n2 2\n0.5 0.5\nx y\n"))
     assert [line.split(": ")[1] for line in str(caught.value).split("\n")] == ["line 2", "line 4"]
-    with pytest.raises(ValueError, match="line 20: .*\n… and 5 more$"):
+    with pytest.raises(ValueError, match=r"line 20: .*\n… and 5 more$"):
         parse_point_sets(["2 2"] * 25)
 
 
@@ -129,7 +130,7 @@ def test_files_that_are_no_npy(write, content):
 
 def test_objects_are_never_unpickled(tmp_path):
     np.save(tmp_path / "sets.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match="not a readable .npy file of numbers"):
+    with pytest.raises(ValueError, match=r"not a readable \.npy file of numbers"):
         read_point_sets(tmp_path / "sets.npy")
 
 
