@@ -1,0 +1,1 @@
+"""Evaluation: decode a split, score it, and compare checkpoints with tests of significance."""

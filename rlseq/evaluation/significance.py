@@ -1,0 +1,211 @@
+"""Is a difference between two systems more than chance? Every test is paired: both were judged on the same instances.
+
+* Corpus metrics on text: the paired bootstrap of sacrebleu (Koehn 2004), on sacrebleu's own sufficient statistics.
+* Yes-or-no instance metrics: McNemar's exact test, with Newcombe's score interval for paired proportions.
+* Other instance metrics: the paired bootstrap on means.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+_Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better the second of two systems is.
+
+    Attributes:
+        delta: Second minus first, in the metric's units.
+        ci95: 95 % confidence interval of ``delta``.
+        p_value: Two-sided, of no difference.
+    """
+
+    delta: float
+    ci95: tuple[float, float]
+    p_value: float
+
+    def scaled(self, factor: float) -> Difference:
+        """The same difference in other units."""
+        return Difference(factor * self.delta, (factor * self.ci95[0], factor * self.ci95[1]), self.p_value)
+
+
+# ------------------------------------------------------------------------------------------------------ bootstrap
+def resamples(size: int, count: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """``count`` rows of ``size`` indices drawn with replacement: the rows sacrebleu's ``PairedTest`` draws with this seed."""
+    generator = np.random.default_rng(seed)
+    for _ in range(count):
+        yield generator.choice(size, size=size, replace=True)
+
+
+def bootstrap_means(values: Floats, count: int, seed: int) -> Floats:
+    """Means of ``values`` (instances,) over each resample, (count,)."""
+    return np.array([values[rows].mean() for rows in resamples(len(values), count, seed)])
+
+
+def compare_means(first: Floats, second: Floats, count: int, seed: int) -> Difference:
+    """Paired bootstrap on the difference of two means.
+
+    The interval is the percentile interval. The p-value is the share of resamples whose difference, shifted to a true
+    difference of zero, is at least as large as the one observed (Efron & Tibshirani 1993, section 16.4).
+
+    Args:
+        first: (instances,) values of the first system.
+        second: (instances,) values of the second on the same instances.
+        count: Resamples.
+        seed: Of the resampling.
+    """
+    changes = np.asarray(second, np.float64) - np.asarray(first, np.float64)
+    delta = float(changes.mean())
+    drawn = bootstrap_means(changes, count, seed)
+    if not changes.any():
+        return Difference(0.0, (0.0, 0.0), 1.0)
+    # Sums of the same numbers in another order differ by rounding: such ties count as at least as large.
+    reached = np.abs(drawn - delta) >= abs(delta) * (1 - 1e-12)
+    return Difference(delta, percentile_interval(drawn), _share(int(reached.sum()), count))
+
+
+def percentile_interval(drawn: Floats) -> tuple[float, float]:
+    """The middle 95 % of the resampled values, cut as sacrebleu's ``estimate_ci`` cuts them."""
+    ordered = np.sort(drawn)
+    lowest = len(ordered) // 40
+    return float(ordered[lowest]), float(ordered[len(ordered) - lowest - 1])
+
+
+def _share(reached: int, count: int) -> float:
+    """With one added to both, so that chance is never ruled out altogether."""
+    return (reached + 1) / (count + 1)
+
+
+# ----------------------------------------------------------------------------------------------- sacrebleu's metrics
+@dataclass(frozen=True)
+class TextScores:
+    """A text metric of one system, on the whole corpus and on every resample of it.
+
+    Attributes:
+        score: The corpus score.
+        drawn: (resamples,) scores.
+        signature: sacrebleu's signature of the metric.
+    """
+
+    score: float
+    drawn: Floats
+    signature: str
+
+
+def score_text(
+    metric: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]], count: int, seed: int
+) -> TextScores:
+    """Score a system with a sacrebleu metric, also on each resample.
+
+    sacrebleu keeps the resampled scores of its ``PairedTest`` to itself and gives no interval of the difference;
+    therefore its steps are taken here one by one, on the statistics it extracts and in its precision (float32).
+
+    Args:
+        metric: A metric object of sacrebleu.
+        hypotheses: One text per instance.
+        references: One list of texts per reference stream.
+        count: Resamples.
+        seed: Of the resampling.
+    """
+    statistics = metric._extract_corpus_statistics(hypotheses, references)
+    score = float(metric._aggregate_and_compute(statistics).score)
+    table = np.array(statistics, dtype=np.float32)
+    rows = resamples(len(hypotheses), count, seed)
+    drawn = np.array([metric._compute_score_from_stats(table[row].sum(0)).score for row in rows])
+    return TextScores(score, drawn, str(metric.get_signature()))
+
+
+def compare_text(first: TextScores, second: TextScores) -> Difference:
+    """Paired bootstrap of sacrebleu from scores on the same resamples.
+
+    The p-value is ``sacrebleu.significance.PairedTest``'s, except for equal scores: sacrebleu then calls identical
+    systems significantly different, and here it is 1.
+    """
+    delta = second.score - first.score
+    differences = second.drawn - first.drawn
+    sizes = np.abs(differences)
+    beyond = int((sizes - sizes.mean() > abs(delta)).sum())
+    p_value = _share(beyond, len(sizes)) if delta else 1.0
+    return Difference(delta, percentile_interval(differences), p_value)
+
+
+# -------------------------------------------------------------------------------------------------- paired proportions
+def compare_proportions(first: Bools, second: Bools) -> Difference:
+    """McNemar's exact test and Newcombe's interval for yes-or-no values of the same instances, both (instances,)."""
+    first, second = np.asarray(first, np.bool_), np.asarray(second, np.bool_)
+    both = int((first & second).sum())
+    only_first = int((first & ~second).sum())
+    only_second = int((second & ~first).sum())
+    neither = len(first) - both - only_first - only_second
+    return Difference(
+        (only_second - only_first) / len(first),
+        newcombe_interval(both, only_second, only_first, neither),
+        mcnemar_p_value(only_first, only_second),
+    )
+
+
+def mcnemar_p_value(only_first: int, only_second: int) -> float:
+    """Exact two-sided p-value of McNemar's test (1947): the discordant pairs as tosses of a fair coin.
+
+    Computed in whole numbers, so that it is right however small.
+    """
+    discordant = only_first + only_second
+    term, total = 1, 0
+    for k in range(min(only_first, only_second) + 1):
+        total += term
+        term = term * (discordant - k) // (k + 1)
+    return min(1.0, 2 * total / (1 << discordant))
+
+
+def newcombe_interval(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
+    """95 % interval of p₁ - p₂ for paired proportions: method 10 of Newcombe (1998), Statistics in Medicine 17:2635.
+
+    Wilson intervals of both proportions, squared and added with the correlation of the pairs.
+
+    Args:
+        both: Pairs with two successes.
+        only_first: Pairs where only the first succeeded.
+        only_second: Pairs where only the second succeeded.
+        neither: Pairs with no success.
+    """
+    size = both + only_first + only_second + neither
+    share_1, share_2 = (both + only_first) / size, (both + only_second) / size
+    (low_1, high_1), (low_2, high_2) = wilson_interval(both + only_first, size), wilson_interval(both + only_second, size)
+    correlation = _correlation(both, only_first, only_second, neither)
+    difference = share_1 - share_2
+    below = _hypotenuse(share_1 - low_1, high_2 - share_2, correlation)
+    above = _hypotenuse(high_1 - share_1, share_2 - low_2, correlation)
+    return difference - below, difference + above
+
+
+def wilson_interval(successes: int, size: int) -> tuple[float, float]:
+    """95 % score interval of a proportion (Wilson 1927)."""
+    centre = successes + _Z95**2 / 2
+    spread = _Z95 * math.sqrt(successes * (size - successes) / size + _Z95**2 / 4)
+    return max(0.0, (centre - spread) / (size + _Z95**2)), min(1.0, (centre + spread) / (size + _Z95**2))
+
+
+def _correlation(both: int, only_first: int, only_second: int, neither: int) -> float:
+    """Correlation φ of the pairs; a positive one is corrected for continuity, as method 10 has it."""
+    margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    if margins == 0:
+        return 0.0
+    agreement: float = both * neither - only_first * only_second
+    if agreement > 0:
+        agreement = max(0.0, agreement - (both + only_first + only_second + neither) / 2)
+    return agreement / math.sqrt(margins)
+
+
+def _hypotenuse(one: float, other: float, correlation: float) -> float:
+    return math.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))
