@@ -1,0 +1,1 @@
+"""Networks: encoders, attention, decoders and the policies made of them. No reward and no optimiser."""

@@ -1,0 +1,68 @@
+"""The attention encoder–decoder (Bahdanau et al. 2015; Luong et al. 2015)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rlseq.config.schema import AttentionPolicyConfig
+from rlseq.models.policy import Memory, RecurrentPolicy, length_mask, weighted_sum
+from rlseq.models.shape import TaskShape
+
+
+class AttentionPolicy(RecurrentPolicy):
+    """Tokens in, tokens out, attention in between.
+
+    z_t = LSTM([y_{t−1}; a_{t−1}], z_{t−1}), c_t = Σ α_t h, a_t = tanh(W [z_t; c_t]) (Luong et al. 2015, eq. 5), with
+    a_{t−1} an input only where ``feed_context`` is on; the logits are E a_t + b.
+
+    Args:
+        config: The policy's section.
+        shape: Sizes of the task.
+
+    Raises:
+        ValueError: The task's source or target is not made of tokens.
+    """
+
+    def __init__(self, config: AttentionPolicyConfig, shape: TaskShape) -> None:
+        if shape.vocabulary_size is None or shape.source_vocabulary_size is None:
+            raise ValueError("policy.type 'attention' needs a task of tokens on both sides; for points use 'pointer'")
+        size = config.embedding_size
+        super().__init__(config, size, feed_size=size)
+        self.target_embedding = self._embedding(shape.vocabulary_size, size)
+        shared = config.tie_embeddings and shape.shared_vocabulary
+        self.source_embedding = (
+            self.target_embedding if shared else self._embedding(shape.source_vocabulary_size, size)
+        )
+        self.combine = nn.Linear(2 * config.hidden_size, size, bias=False)
+        self.output_weight = (
+            self.target_embedding.weight
+            if config.tie_embeddings
+            else nn.Parameter(self._embedding(shape.vocabulary_size, size).weight.detach().clone())
+        )
+        self.output_bias = nn.Parameter(torch.zeros(shape.vocabulary_size))
+
+    @staticmethod
+    def _embedding(count: int, size: int) -> nn.Embedding:
+        embedding = nn.Embedding(count, size)
+        nn.init.normal_(embedding.weight, std=size**-0.5)
+        return embedding
+
+    def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
+        """``source``: (batch_size, source_length) token ids, padded with anything."""
+        states, summary = self.encoder(self.dropout(self.source_embedding(source)), source_lengths)
+        states = self.dropout(states)
+        return Memory(states, self.attention.keys(states), length_mask(source_lengths, source.shape[1]), summary)
+
+    def _embed(self, tokens: Tensor, memory: Memory) -> Tensor:
+        return self.dropout(self.target_embedding(tokens))
+
+    def _attend(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        attention = self.attention(hidden, memory.keys, memory.mask).softmax(-1)
+        context = weighted_sum(attention, memory.states)
+        features = self.dropout(torch.tanh(self.combine(torch.cat([hidden, context], -1))))
+        return features, attention, features
+
+    def _project(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.output_weight, self.output_bias)

@@ -1,0 +1,213 @@
+"""The interface of a policy, and the recurrent decoder that every attention policy shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
+from rlseq.models.attention import MASKED, Attention
+from rlseq.models.recurrent import BidirectionalEncoder, input_gates, lstm_step, make_lstm
+
+State = tuple[Tensor, ...]  # every tensor has the batch first
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An encoded batch of sources.
+
+    Attributes:
+        states: (batch_size, source_length, hidden_size) encoder outputs.
+        keys: (batch_size, source_length, key_size) what the match function needs of them.
+        mask: (batch_size, source_length) True at real positions.
+        summary: (batch_size, hidden_size) the encoder's last states.
+        inputs: (batch_size, source_length, embedding_size) the embedded source, for pointers; None otherwise.
+    """
+
+    states: Tensor
+    keys: Tensor
+    mask: Tensor
+    summary: Tensor
+    inputs: Tensor | None = None
+
+    def select(self, rows: Tensor) -> Memory:
+        """The memory of some rows, in the order given; rows may repeat."""
+        inputs = None if self.inputs is None else self.inputs[rows]
+        return Memory(self.states[rows], self.keys[rows], self.mask[rows], self.summary[rows], inputs)
+
+    def detach(self) -> Memory:
+        """The same values, cut from the graph."""
+        inputs = None if self.inputs is None else self.inputs.detach()
+        return Memory(self.states.detach(), self.keys.detach(), self.mask, self.summary.detach(), inputs)
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """(batch_size, size) True at positions below each length."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def shift_right(targets: Tensor) -> Tensor:
+    """Decoder inputs for teacher forcing: END stands for "begin", then all targets but the last."""
+    return torch.cat([torch.zeros_like(targets[:, :1]), targets[:, :-1]], 1)
+
+
+class SequencePolicy(nn.Module, ABC):
+    """Gives the law of the next token; knows no reward and no optimiser."""
+
+    @abstractmethod
+    def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
+        """Encode sources as a task gives them."""
+
+    @abstractmethod
+    def initial_state(self, memory: Memory) -> State:
+        """The decoder's state before the first token."""
+
+    @abstractmethod
+    def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+        """One decoding step.
+
+        Args:
+            tokens: (batch_size,) the last emitted tokens; END at the start.
+            state: As ``initial_state`` or the last step gave it.
+            memory: The encoded sources.
+
+        Returns:
+            Logits (batch_size, choices), the new state, attention (batch_size, source_length).
+        """
+
+    @abstractmethod
+    def token_logits(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
+        """Logits at every real token of ``targets`` (batch_size, time), row by row: (lengths.sum(), choices)."""
+
+    def forward(self, source: Tensor, source_lengths: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
+        """Log-probabilities (batch_size, time, choices) of all next tokens under teacher forcing; 0 beyond a length."""
+        packed = self.token_logits(self.encode(source, source_lengths), targets, lengths).log_softmax(-1)
+        out = packed.new_zeros(*targets.shape, packed.shape[-1])
+        out[length_mask(lengths, targets.shape[1])] = packed
+        return out
+
+
+class RecurrentPolicy(SequencePolicy):
+    """What attention and pointer policies share: encoder, first state, LSTM decoder, attention, optional feeding.
+
+    Args:
+        config: The policy's section.
+        embedding_size: Width of the encoder's and the decoder's embedded tokens.
+        feed_size: Width of what is fed into the next step, when feeding is on.
+    """
+
+    def __init__(
+        self, config: AttentionPolicyConfig | PointerPolicyConfig, embedding_size: int, feed_size: int
+    ) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.embedding_size = embedding_size
+        self.feed_size = feed_size if config.feed_context else 0
+        self.encoder = BidirectionalEncoder(
+            embedding_size, size, config.encoder_layers, config.forget_bias, config.dropout
+        )
+        self.decoder = make_lstm(embedding_size + self.feed_size, size, config.forget_bias)
+        self.attention = Attention(config.match, size, size)
+        self.dropout = nn.Dropout(config.dropout)
+        if config.first_state == "encoder":
+            self.bridge = nn.Linear(size, 2 * size)
+        else:
+            self.first_state = nn.Parameter(torch.zeros(2 * size))
+        self.first_state_given = config.first_state == "encoder"
+
+    @abstractmethod
+    def _embed(self, tokens: Tensor, memory: Memory) -> Tensor:
+        """Decoder inputs (batch_size, time, embedding_size) for ``tokens`` (batch_size, time)."""
+
+    @abstractmethod
+    def _attend(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """From decoder states (batch_size, time, hidden_size): features, attention, and what feeding passes on."""
+
+    @abstractmethod
+    def _project(self, features: Tensor) -> Tensor:
+        """Logits of features (…, feature_size)."""
+
+    def _first_visited(self, memory: Memory) -> Tensor | None:
+        """What is forbidden before the first token: (batch_size, choices), or None where nothing ever is."""
+        return None
+
+    def _visit(self, visited: Tensor, tokens: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def initial_state(self, memory: Memory) -> State:
+        """(hidden, cell), then what was fed and what was visited, where the policy has them."""
+        joined = (
+            torch.tanh(self.bridge(memory.summary))
+            if self.first_state_given
+            else self.first_state.expand(len(memory.summary), -1)
+        )
+        hidden, cell = joined.chunk(2, 1)
+        state: State = (hidden.contiguous(), cell.contiguous())
+        if self.feed_size:
+            state += (hidden.new_zeros(len(hidden), self.feed_size),)
+        visited = self._first_visited(memory)
+        return state if visited is None else (*state, visited)
+
+    def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+        """See ``SequencePolicy.step``."""
+        gates = input_gates(self.decoder, self._embed(tokens[:, None], memory)[:, 0], self.embedding_size)
+        features, state, attention = self._advance(gates, tokens, state, memory)
+        return self._project(features), state, attention
+
+    def _advance(
+        self, gates: Tensor, tokens: Tensor, state: State, memory: Memory
+    ) -> tuple[Tensor, State, Tensor]:
+        """One step from the gates' share of the embedded tokens; features (batch_size, feature_size)."""
+        hidden, cell, *rest = state
+        gates = gates + hidden @ self.decoder.weight_hh_l0.t()
+        if self.feed_size:
+            gates = gates + rest.pop(0) @ self.decoder.weight_ih_l0[:, self.embedding_size :].t()
+        visited = self._visit(rest[0], tokens) if rest else None
+        hidden, cell = lstm_step(gates, cell)
+        features, attention, feed = self._attend(
+            hidden[:, None], memory, None if visited is None else visited[:, None]
+        )
+        state = (hidden, cell, *((feed[:, 0],) if self.feed_size else ()), *(() if visited is None else (visited,)))
+        return features[:, 0], state, attention[:, 0]
+
+    def token_logits(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
+        """All steps at once where nothing is fed back, step by step otherwise; only real tokens reach the head."""
+        inputs = shift_right(targets)
+        features = self._unroll(inputs, memory) if self.feed_size else self._parallel(inputs, memory)
+        return self._project(features[length_mask(lengths, targets.shape[1])])
+
+    def _parallel(self, inputs: Tensor, memory: Memory) -> Tensor:
+        hidden, cell = self.initial_state(memory)[:2]
+        outputs = self.decoder(self._embed(inputs, memory), (hidden[None], cell[None]))[0]
+        return self._attend(outputs, memory, self._visited_before(inputs, memory))[0]
+
+    def _visited_before(self, inputs: Tensor, memory: Memory) -> Tensor | None:
+        visited = self._first_visited(memory)
+        if visited is None:
+            return None
+        steps = []
+        for tokens in inputs.unbind(1):
+            visited = self._visit(visited, tokens)
+            steps.append(visited)
+        return torch.stack(steps, 1)
+
+    def _unroll(self, inputs: Tensor, memory: Memory) -> Tensor:
+        gates = input_gates(self.decoder, self._embed(inputs, memory), self.embedding_size)
+        state, steps = self.initial_state(memory), []
+        for time, tokens in enumerate(inputs.unbind(1)):
+            features, state, _ = self._advance(gates[:, time], tokens, state, memory)
+            steps.append(features)
+        return torch.stack(steps, 1)
+
+
+def weighted_sum(attention: Tensor, states: Tensor) -> Tensor:
+    """Contexts (batch_size, time, hidden_size) from attention (batch_size, time, source_length)."""
+    return torch.bmm(attention, states)
+
+
+def forbid(logits: Tensor, forbidden: Tensor | None) -> Tensor:
+    """Logits with ``MASKED`` where ``forbidden``."""
+    return logits if forbidden is None else logits.masked_fill(forbidden, MASKED)

@@ -1,0 +1,73 @@
+"""LSTM layers (Hochreiter & Schmidhuber 1997; forget gate, Gers et al. 2000)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rlseq.models.attention import fast_tanh
+
+
+def make_lstm(input_size: int, hidden_size: int, forget_bias: float) -> nn.LSTM:
+    """One batch-first LSTM layer with orthogonal recurrence and the forget gate's bias set (Jozefowicz et al. 2015)."""
+    lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
+    with torch.no_grad():
+        for gate in lstm.weight_hh_l0.chunk(4):
+            nn.init.orthogonal_(gate)
+        for gate in lstm.weight_ih_l0.chunk(4):
+            nn.init.xavier_uniform_(gate)
+        lstm.bias_hh_l0.zero_()
+        lstm.bias_ih_l0.zero_()
+        lstm.bias_ih_l0[hidden_size : 2 * hidden_size] = forget_bias
+    return lstm
+
+
+def input_gates(lstm: nn.LSTM, inputs: Tensor, size: int) -> Tensor:
+    """The share of the first ``size`` input features in the gates, biases included: (…, 4 * hidden_size)."""
+    return F.linear(inputs, lstm.weight_ih_l0[:, :size], lstm.bias_ih_l0 + lstm.bias_hh_l0)
+
+
+def lstm_step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """New hidden and cell state from pre-activation gates (batch_size, 4 * hidden_size) in torch's order i, f, g, o."""
+    i, f, g, o = gates.chunk(4, 1)
+    cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * fast_tanh(g)
+    return torch.sigmoid(o) * fast_tanh(cell), cell
+
+
+class BidirectionalEncoder(nn.Module):
+    """Stacked bidirectional LSTM over padded sources (Schuster & Paliwal 1997).
+
+    The backward direction reads each source from its own last position, so padding never reaches a state: a source
+    is encoded alike in every batch.
+
+    Args:
+        input_size: Width of an input vector.
+        hidden_size: Width of an output state; each direction has half of it, and must be able to.
+        layers: Number of layers.
+        forget_bias: Initial bias of the forget gates.
+        dropout: Between the layers.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, layers: int, forget_bias: float, dropout: float) -> None:
+        super().__init__()
+        if hidden_size % 2:
+            raise ValueError(f"hidden_size {hidden_size} is odd: each encoder direction has half of it")
+        sizes = [input_size] + [hidden_size] * (layers - 1)
+        self.forwards = nn.ModuleList(make_lstm(size, hidden_size // 2, forget_bias) for size in sizes)
+        self.backwards = nn.ModuleList(make_lstm(size, hidden_size // 2, forget_bias) for size in sizes)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """States (batch_size, source_length, hidden_size) and the joined last states (batch_size, hidden_size)."""
+        batch, time = inputs.shape[:2]
+        positions = torch.arange(time, device=inputs.device)
+        mirror = torch.where(positions < lengths[:, None], lengths[:, None] - 1 - positions, positions)
+        rows = torch.arange(batch, device=inputs.device)
+        for layer, (ahead, back) in enumerate(zip(self.forwards, self.backwards, strict=True)):
+            inputs = self.dropout(inputs) if layer else inputs
+            there = ahead(inputs)[0]
+            mirrored = back(inputs[rows[:, None], mirror])[0]
+            inputs = torch.cat([there, mirrored[rows[:, None], mirror]], -1)
+        last = torch.cat([there[rows, lengths - 1], mirrored[rows, lengths - 1]], -1)
+        return inputs, last

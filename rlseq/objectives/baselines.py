@@ -1,0 +1,46 @@
+"""Baselines: what is subtracted from the reward, and the advantages that are left.
+
+All are functions of one batch of rollouts and leave the gradient's expectation unchanged (Williams 1992, sec. 4), but
+``mean``, which is scaled by (K − 1)/K since it holds the sample's own reward.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlseq.config.schema import RLConfig
+from rlseq_envs.task import Floats
+
+
+def baseline_values(kind: str, rewards: Floats, greedy: Floats | None) -> Floats:
+    """The baseline of each sample.
+
+    Args:
+        kind: ``none``: 0; ``greedy``: the greedy sequence's reward (Rennie et al. 2017, self-critical);
+            ``mean``: the instance's mean over its K samples; ``leave_one_out``: the mean over its other K − 1 samples
+            (Kool et al. 2019).
+        rewards: (batch_size, K) of the samples.
+        greedy: (batch_size,) of the greedy sequences; needed by ``greedy`` alone.
+
+    Returns:
+        (batch_size, K).
+    """
+    if kind == "none":
+        return np.zeros_like(rewards)
+    if kind == "greedy":
+        assert greedy is not None
+        return np.broadcast_to(greedy[:, None], rewards.shape)
+    mean = rewards.mean(1, keepdims=True)
+    if kind == "mean":
+        return np.broadcast_to(mean, rewards.shape)
+    count = rewards.shape[1]
+    return (mean * count - rewards) / (count - 1)
+
+
+def advantages(config: RLConfig, rewards: Floats, greedy: Floats | None) -> tuple[Floats, Floats]:
+    """Advantages and baselines, (batch_size, K) each, as the configuration asks."""
+    baseline = baseline_values(config.baseline, rewards, greedy)
+    advantage = rewards - baseline
+    if config.normalize_advantage:
+        advantage = advantage / max(float(advantage.std()), 1e-6)
+    return advantage, baseline

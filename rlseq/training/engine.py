@@ -1,0 +1,78 @@
+"""What the trainer asks of whatever does the work: a plain loop, or RLlib."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rlseq.training.rollout import Rollout
+from rlseq_envs.task import Ints
+
+Phase = Literal["mle", "rl"]
+Tensors = dict[str, npt.NDArray[Any]]  # "policy/…", "average/…", "reference/…", "optimizer/…"
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: the message names the update and what went wrong."""
+
+
+@dataclass(frozen=True)
+class UpdateRequest:
+    """One optimiser step.
+
+    Attributes:
+        phase: Whose objective.
+        update: Number of the update in the whole run; seeds the samples and the dropout.
+        phase_update: Number of the update in its phase, from 0.
+        ids: (batch_size,) instances.
+        learning_rate: Of this step.
+    """
+
+    phase: Phase
+    update: int
+    phase_update: int
+    ids: Ints
+    learning_rate: float
+
+
+class Engine(Protocol):
+    """Does updates and rollouts; holds weights, optimiser and moving average, and knows nothing of phases' ends."""
+
+    def start_phase(self, phase: Phase) -> None:
+        """A fresh optimiser and average for this phase; at ``rl`` the current weights become the KL reference."""
+
+    def update(self, requests: list[UpdateRequest]) -> list[dict[str, float]]:
+        """Do the steps in order; statistics of each by tag.
+
+        Raises:
+            TrainingError: A loss or gradient is not finite; the step was not taken.
+        """
+
+    def rollout(self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool) -> Rollout:
+        """Decode and score, with the moving average of the weights where ``averaged`` and there is one."""
+
+    def get_state(self) -> Tensors:
+        """Everything that must be restored to continue exactly, under deterministic names."""
+
+    def set_state(self, state: Tensors, phase: Phase) -> None:
+        """Restore what ``get_state`` gave in this phase, on every worker, before returning."""
+
+    def set_weights(self, weights: Tensors) -> None:
+        """Replace the policy's weights alone (names without prefix)."""
+
+    def close(self) -> None:
+        """End what was started."""
+
+
+def policy_weights(state: Tensors) -> Tensors:
+    """The weights to decode with: the average where there is one, the policy's otherwise, without the prefix."""
+    prefix = "average/" if any(name.startswith("average/") for name in state) else "policy/"
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def to_numpy(tensors: dict[str, Any], prefix: str) -> Tensors:
+    """Copies of tensors as arrays, their names behind a prefix."""
+    return {f"{prefix}/{name}": np.array(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}

@@ -1,0 +1,173 @@
+"""The plain loop: rollout → reward → advantage → loss → step, on one page and in one process.
+
+It does what the RLlib engine does with no runners and no learners, to the bit; tests hold the two together and the
+benchmark measures what the framework adds.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlseq.config.schema import Config, PhaseConfig, RLConfig
+from rlseq.models.build import build_policy
+from rlseq.models.policy import SequencePolicy
+from rlseq.models.shape import TaskShape
+from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, to_numpy
+from rlseq.training.optimizer import build_optimizer, update_average
+from rlseq.training.rollout import Rollout, Score, rollout
+from rlseq.training.update import batch_loss, mle_batch, rl_batch
+from rlseq_envs.task import Ints, SequenceTask
+
+
+def dropout_seed(seed: int, rank: int, update: int) -> int:
+    """The seed of an update's dropout masks: no state to save, and no two learners share masks."""
+    return int(np.random.SeedSequence((seed, rank, update)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class PlainEngine:
+    """The reference implementation of ``Engine``.
+
+    Args:
+        config: The experiment.
+        task: Gives sources and references.
+        score: The vector environment's ``rollout``.
+        device: Where the policy lives.
+    """
+
+    def __init__(self, config: Config, task: SequenceTask, score: Score, device: str = "cpu") -> None:
+        self.config, self.task, self.score, self.device = config, task, score, device
+        self.policy = build_policy(config.policy, TaskShape.of(task), config.seed).to(device)
+        self.reference: SequencePolicy | None = None
+        self.average: SequencePolicy | None = None
+        self.start_phase("mle")
+
+    # ---------------------------------------------------------------------------------------- one update
+    def update(self, requests: list[UpdateRequest]) -> list[dict[str, float]]:
+        """See ``Engine.update``."""
+        return [self._step(request, getattr(self.config, request.phase)) for request in requests]
+
+    def _step(self, request: UpdateRequest, phase: PhaseConfig) -> dict[str, float]:
+        started = time.perf_counter()
+        if isinstance(phase, RLConfig):
+            drawn = self._roll_out(self.policy, request.ids, phase.samples, phase.baseline == "greedy", request.update)
+            batch, stats = rl_batch(self.task, drawn, phase)
+        else:
+            batch, stats = mle_batch(self.task, request.ids, self.config.mle), {}
+        sampled = time.perf_counter()
+        torch.manual_seed(dropout_seed(self.config.seed, 0, request.update))
+        self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
+        tensors = {name: torch.from_numpy(column).to(self.device) for name, column in batch.items()}
+        loss, parts = batch_loss(self.policy, self.reference, tensors, phase)
+        loss.backward()  # type: ignore[no-untyped-call]
+        parts["train/grad_norm"] = self._clip(phase)
+        stats |= {name: float(value) for name, value in parts.items()}
+        self._check(stats, request.update)
+        self._apply(request, phase)
+        done = time.perf_counter()
+        seconds = {"time/sample_frac": sampled - started, "time/update_frac": done - sampled}
+        tokens = int(batch["target_lengths"].sum())
+        return stats | {name: value / (done - started) for name, value in seconds.items()} | {
+            "time/tokens_per_sec": tokens / (done - started),
+            "train/learning_rate": request.learning_rate,
+        }
+
+    def _clip(self, phase: PhaseConfig) -> torch.Tensor:
+        limit = phase.optimizer.clip_norm
+        return torch.nn.utils.clip_grad_norm_(self.policy.parameters(), math.inf if limit is None else limit)
+
+    def _check(self, stats: dict[str, float], update: int) -> None:
+        bad = {name: value for name, value in stats.items() if not math.isfinite(value)}
+        if bad:
+            self.optimizer.zero_grad(set_to_none=True)
+            raise TrainingError(f"update {update}: {bad} is not finite; no step was taken")
+
+    def _apply(self, request: UpdateRequest, phase: PhaseConfig) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = request.learning_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            with torch.no_grad():
+                ours, theirs = list(self.average.parameters()), list(self.policy.parameters())
+                update_average(ours, theirs, phase.average, request.phase_update)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------------------------------- rollouts
+    def rollout(self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool) -> Rollout:
+        """See ``Engine.rollout``."""
+        policy = self.average if averaged and self.average is not None else self.policy
+        return self._roll_out(policy, ids, num_samples, greedy, update)
+
+    def _roll_out(self, policy: SequencePolicy, ids: Ints, samples: int, greedy: bool, update: int) -> Rollout:
+        return rollout(
+            policy,
+            self.task,
+            self.score,
+            ids,
+            num_samples=samples,
+            greedy=greedy,
+            seed=self.config.seed,
+            update=update,
+            temperature=self.config.rl.temperature,
+            shard_size=self.config.compute.shard_size,
+            device=self.device,
+        )
+
+    # ---------------------------------------------------------------------------------------------- state
+    def start_phase(self, phase: Phase) -> None:
+        """See ``Engine.start_phase``."""
+        section: PhaseConfig = getattr(self.config, phase)
+        self.reference = copy.deepcopy(self.policy).eval() if phase == "rl" and self.config.rl.kl else None
+        self.average = copy.deepcopy(self.policy).eval() if section.average else None
+        self.optimizer = build_optimizer(self.policy.parameters(), section.optimizer)
+
+    def get_state(self) -> Tensors:
+        """See ``Engine.get_state``."""
+        state = to_numpy(self.policy.state_dict(), "policy")
+        for name, policy in (("average", self.average), ("reference", self.reference)):
+            state |= to_numpy(policy.state_dict(), name) if policy is not None else {}
+        return state | optimizer_state(self.optimizer, self.policy)
+
+    def set_state(self, state: Tensors, phase: Phase) -> None:
+        """See ``Engine.set_state``."""
+        self.start_phase(phase)
+        for name, policy in (("policy", self.policy), ("average", self.average), ("reference", self.reference)):
+            if policy is not None:
+                policy.load_state_dict(with_prefix(state, name))
+        load_optimizer_state(self.optimizer, self.policy, state)
+
+    def set_weights(self, weights: Tensors) -> None:
+        """See ``Engine.set_weights``."""
+        self.policy.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+
+    def close(self) -> None:
+        """See ``Engine.close``."""
+
+
+def with_prefix(state: Tensors, prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors under ``prefix``, copied, by their own names."""
+    start = f"{prefix}/"
+    return {n.removeprefix(start): torch.from_numpy(np.array(v)) for n, v in state.items() if n.startswith(start)}
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, policy: torch.nn.Module) -> Tensors:
+    """Adam's moments and step counts by parameter name: "optimizer/<parameter>/<exp_avg|exp_avg_sq|step>"."""
+    return {
+        f"optimizer/{name}/{key}": np.array(torch.as_tensor(value).detach().cpu().numpy())
+        for name, parameter in policy.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, policy: torch.nn.Module, state: Tensors) -> None:
+    """The inverse of ``optimizer_state``: values are copied, so no two optimisers share moments."""
+    for name, parameter in policy.named_parameters():
+        found: dict[str, Any] = with_prefix(state, f"optimizer/{name}")
+        if found:
+            device = {key: "cpu" if key == "step" and not parameter.is_cuda else parameter.device for key in found}
+            optimizer.state[parameter] = {key: value.to(device[key]) for key, value in found.items()}

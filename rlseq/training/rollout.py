@@ -1,0 +1,150 @@
+"""Rollouts: whole sequences decoded, scored by the environment, in shards of fixed size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rlseq.decoding.random import counter_uniforms
+from rlseq.decoding.sampling import Decoded, decode
+from rlseq.models.policy import SequencePolicy
+from rlseq_envs.scoring import RolloutResult
+from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
+
+Score = Callable[[Ints, Ints], RolloutResult]  # SequenceVectorEnv.rollout: ids, sequences → rewards
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Scored sequences, R of them an instance: the samples in order, then the greedy one where ``greedy``.
+
+    Attributes:
+        ids: (batch_size,) instances.
+        sequences: (batch_size, R, time) tokens, END beyond a length.
+        lengths: (batch_size, R).
+        log_probs: (batch_size, R) of whole sequences, under the law they were drawn from.
+        rewards: (batch_size, R).
+        components: Each named part of the reward, (batch_size, R).
+        truncated: (batch_size, R) no END by the limit.
+        greedy: The last of the R is the greedy sequence.
+    """
+
+    ids: Ints
+    sequences: Ints
+    lengths: Ints
+    log_probs: Floats
+    rewards: Floats
+    components: dict[str, Floats]
+    truncated: Bools
+    greedy: bool
+
+    @property
+    def num_samples(self) -> int:
+        """K, the number of samples an instance."""
+        return self.sequences.shape[1] - int(self.greedy)
+
+    @staticmethod
+    def concatenate(parts: Sequence[Rollout]) -> Rollout:
+        """Join shards in order."""
+        time = max(part.sequences.shape[2] for part in parts)
+        padded = [np.pad(p.sequences, ((0, 0), (0, 0), (0, time - p.sequences.shape[2]))) for p in parts]
+        return Rollout(
+            np.concatenate([p.ids for p in parts]),
+            np.concatenate(padded),
+            np.concatenate([p.lengths for p in parts]),
+            np.concatenate([p.log_probs for p in parts]),
+            np.concatenate([p.rewards for p in parts]),
+            {name: np.concatenate([p.components[name] for p in parts]) for name in parts[0].components},
+            np.concatenate([p.truncated for p in parts]),
+            parts[0].greedy,
+        )
+
+
+def shards(ids: Ints, size: int) -> list[Ints]:
+    """``ids`` cut into consecutive parts of ``size``, the last one smaller: the unit of work, whoever does it."""
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
+def rollout(
+    policy: SequencePolicy,
+    task: SequenceTask,
+    score: Score,
+    ids: Ints,
+    *,
+    num_samples: int,
+    greedy: bool,
+    seed: int,
+    update: int,
+    temperature: float = 1.0,
+    shard_size: int = 32,
+    device: torch.device | str = "cpu",
+) -> Rollout:
+    """Decode and score ``ids``, shard by shard.
+
+    Tokens depend on (seed, update, instance id, sample index, position) and the shard they are in, on nothing else.
+
+    Args:
+        policy: Its mode is left as it was; dropout is off meanwhile.
+        task: Gives sources and limits.
+        score: The vector environment's ``rollout``.
+        ids: (batch_size,) instances.
+        num_samples: Samples an instance.
+        greedy: Decode the greedy sequence, too.
+        seed: Of the run.
+        update: Number of the update the samples are for.
+        temperature: Of the samples.
+        shard_size: Instances decoded together.
+        device: Where the policy is.
+    """
+    mode = policy.training
+    policy.eval()
+    try:
+        parts = []
+        for part in shards(ids, shard_size):
+            decoded = _decode(policy, task, part, num_samples, greedy, seed, update, temperature, device)
+            parts.append(_score(score, part, decoded, greedy))
+        return Rollout.concatenate(parts)
+    finally:
+        policy.train(mode)
+
+
+@torch.no_grad()
+def _decode(
+    policy: SequencePolicy,
+    task: SequenceTask,
+    ids: Ints,
+    num_samples: int,
+    greedy: bool,
+    seed: int,
+    update: int,
+    temperature: float,
+    device: torch.device | str,
+) -> Decoded:
+    source, lengths = task.source(ids)
+    limits = task.length_limits(lengths)
+    uniforms = None
+    if num_samples:
+        uniforms = torch.from_numpy(counter_uniforms(seed, update, ids, num_samples, int(limits.max()))).to(device)
+    memory = policy.encode(torch.from_numpy(source).to(device), torch.from_numpy(lengths).to(device))
+    limit = torch.from_numpy(limits).to(device)
+    return decode(policy, memory, limit, uniforms=uniforms, greedy=greedy, temperature=temperature)
+
+
+def _score(score: Score, ids: Ints, decoded: Decoded, greedy: bool) -> Rollout:
+    sequences = decoded.sequences.cpu().numpy()
+    batch, each, time = sequences.shape
+    result = score(np.repeat(ids, each), sequences.reshape(batch * each, time))
+    shape = (batch, each)
+    return Rollout(
+        ids,
+        sequences,
+        result.lengths.reshape(shape),
+        decoded.log_probs.sum(-1).double().cpu().numpy(),
+        result.rewards.reshape(shape),
+        {name: values.reshape(shape) for name, values in result.components.items()},
+        result.truncated.reshape(shape),
+        greedy,
+    )

@@ -1,0 +1,173 @@
+"""One update: from instances or rollouts to a batch, from a batch to the one loss of both phases.
+
+loss = Σ_rows w Σ_tokens −log p(token) + shares of cross-entropy, KL and entropy. Cross-entropy has w = 1 / normaliser
+on the references; REINFORCE has w = advantage / normaliser on the samples.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rlseq.config.schema import MLEConfig, PhaseConfig, RLConfig
+from rlseq.models.policy import Memory, SequencePolicy, length_mask
+from rlseq.objectives import losses
+from rlseq.objectives.baselines import advantages
+from rlseq.training.rollout import Rollout
+from rlseq_envs.task import Ints, SequenceTask
+
+Batch = dict[str, npt.NDArray[Any]]  # every array has the instances first
+
+
+def normalizer(config: PhaseConfig, rows: int, tokens: int) -> float:
+    """What the loss's sum over tokens is divided by."""
+    if config.normalization == "token":
+        return float(tokens)
+    if config.normalization == "sequence":
+        return float(rows)
+    return rows * config.normalizer
+
+
+def _source_columns(task: SequenceTask, ids: Ints) -> Batch:
+    source, lengths = task.source(ids)
+    return {"source": source, "source_lengths": lengths}
+
+
+def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig) -> Batch:
+    """References as targets: ``targets`` (batch_size, 1, time), ``target_lengths`` and ``weights`` (batch_size, 1)."""
+    targets, lengths = task.references(ids)
+    weight = 1.0 / normalizer(config, len(ids), int(lengths.sum()))
+    return _source_columns(task, ids) | {
+        "targets": targets[:, None],
+        "target_lengths": lengths[:, None],
+        "weights": np.full((len(ids), 1), weight, np.float32),
+    }
+
+
+def rl_batch(task: SequenceTask, rollout: Rollout, config: RLConfig) -> tuple[Batch, dict[str, float]]:
+    """Samples as targets, advantages as weights; statistics of the rollout beside it.
+
+    Columns: those of ``mle_batch`` with K targets an instance, and ``references``, ``reference_lengths``,
+    ``reference_weights`` where a share of cross-entropy is asked for.
+    """
+    samples = rollout.num_samples
+    lengths, rewards = rollout.lengths[:, :samples], rollout.rewards[:, :samples]
+    advantage, baseline = advantages(config, rewards, rollout.rewards[:, -1] if rollout.greedy else None)
+    scale = normalizer(config, lengths.size, int(lengths.sum()))
+    batch = _source_columns(task, rollout.ids) | {
+        "targets": rollout.sequences[:, :samples],
+        "target_lengths": lengths,
+        "weights": (advantage / scale).astype(np.float32),
+        "state_weights": np.full(lengths.shape, 1.0 / scale, np.float32),
+    }
+    if config.cross_entropy:
+        references, reference_lengths = task.references(rollout.ids)
+        share = config.cross_entropy / normalizer(config, len(references), int(reference_lengths.sum()))
+        batch |= {
+            "references": references[:, None],
+            "reference_lengths": reference_lengths[:, None],
+            "reference_weights": np.full((len(references), 1), share, np.float32),
+        }
+    return batch, _rollout_statistics(rollout, samples, advantage, baseline)
+
+
+def _rollout_statistics(
+    rollout: Rollout, samples: int, advantage: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64]
+) -> dict[str, float]:
+    rewards, lengths = rollout.rewards[:, :samples], rollout.lengths[:, :samples]
+    stats = {
+        "rollout/reward_mean": rewards.mean(),
+        "rollout/reward_std": rewards.std(),
+        "rollout/baseline_mean": baseline.mean(),
+        "rollout/advantage_std": advantage.std(),
+        "rollout/length_mean": lengths.mean(),
+        "rollout/truncated_frac": rollout.truncated[:, :samples].mean(),
+        "rollout/zero_advantage_frac": (advantage == 0).mean(),
+        # The mean of −log p over sampled tokens estimates the entropy of the sampling law, at no cost.
+        "train/entropy": -rollout.log_probs[:, :samples].sum() / lengths.sum(),
+    }
+    if rollout.greedy:
+        stats["rollout/greedy_reward_mean"] = rollout.rewards[:, -1].mean()
+    return {name: float(value) for name, value in stats.items()}
+
+
+def split_batch(batch: Batch, world: int) -> list[Batch]:
+    """Shares of a batch for ``world`` learners whose gradients are averaged: weights are scaled so that the mean of
+    the shares' gradients is the whole batch's gradient, uneven shares included."""
+    scaled = {name: column * column.dtype.type(world) if name.endswith("weights") else column for name, column in batch.items()}
+    parts = np.array_split(np.arange(len(batch["source"])), world)
+    return [{name: column[part] for name, column in scaled.items()} for part in parts]
+
+
+def batch_loss(
+    policy: SequencePolicy,
+    reference: SequencePolicy | None,
+    batch: dict[str, Tensor],
+    config: PhaseConfig,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch and its named parts, detached.
+
+    Args:
+        policy: The policy in training mode where dropout is wanted.
+        reference: The mle policy for the KL term; needed only where ``config.kl`` is positive.
+        batch: As ``mle_batch`` or ``rl_batch`` made it, as tensors on the policy's device.
+        config: The phase's section.
+
+    Returns:
+        The scalar loss, and statistics by tag.
+    """
+    memory = policy.encode(batch["source"], batch["source_lengths"])
+    if isinstance(config, RLConfig):
+        return _rl_loss(policy, reference, memory, batch, config)
+    smoothing = config.label_smoothing if isinstance(config, MLEConfig) else 0.0
+    loss, nll = _weighted_nll(policy, memory, batch, ("targets", "target_lengths", "weights"), smoothing)
+    return loss, {"train/loss": loss.detach(), "train/nll": nll}
+
+
+def _rl_loss(
+    policy: SequencePolicy,
+    reference: SequencePolicy | None,
+    memory: Memory,
+    batch: dict[str, Tensor],
+    config: RLConfig,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    weights = batch["weights"].flatten()
+    # A row of zero advantage adds nothing to the policy gradient: skip it, unless another term reads its states.
+    keep = weights.ne(0) if not (config.kl or config.entropy) else torch.ones_like(weights, dtype=torch.bool)
+    rows = keep.nonzero()[:, 0]
+    targets, lengths = batch["targets"].flatten(0, 1)[rows], batch["target_lengths"].flatten()[rows]
+    instance = rows // batch["targets"].shape[1]
+    logits = policy.token_logits(memory.select(instance), targets, lengths) / config.temperature
+    packed = targets[length_mask(lengths, targets.shape[1])]
+    loss = policy_loss = losses.weighted_sum(losses.negative_log_likelihood(logits, packed), weights[rows], lengths)
+    stats = {"train/policy_loss": policy_loss.detach()}
+    state_weights = batch["state_weights"].flatten()[rows]
+    if config.kl:
+        assert reference is not None
+        with torch.no_grad():
+            other = reference.encode(batch["source"], batch["source_lengths"]).select(instance)
+            other_logits = reference.token_logits(other, targets, lengths) / config.temperature
+        kl = losses.weighted_sum(losses.kl_divergence(logits, other_logits), state_weights, lengths)
+        loss, stats["train/kl"] = loss + config.kl * kl, kl.detach()
+    if config.entropy:
+        bonus = losses.weighted_sum(losses.entropy(logits), state_weights, lengths)
+        loss = loss - config.entropy * bonus
+    if config.cross_entropy:
+        columns = ("references", "reference_lengths", "reference_weights")
+        share, nll = _weighted_nll(policy, memory, batch, columns, 0.0)
+        loss, stats["train/nll"] = loss + share, nll
+    return loss, stats | {"train/loss": loss.detach()}
+
+
+def _weighted_nll(
+    policy: SequencePolicy, memory: Memory, batch: dict[str, Tensor], columns: tuple[str, str, str], smoothing: float
+) -> tuple[Tensor, Tensor]:
+    targets, lengths, weights = (batch[name] for name in columns)
+    targets, lengths, weights = targets[:, 0], lengths[:, 0], weights[:, 0]
+    logits = policy.token_logits(memory, targets, lengths)
+    values = losses.negative_log_likelihood(logits, targets[length_mask(lengths, targets.shape[1])], smoothing)
+    return losses.weighted_sum(values, weights, lengths), values.detach().mean()
