@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from rlseq_envs.rewards.bleu import SentenceBleu, Smoothing
+from rlseq_envs.rewards.bleu import SentenceBleu
 from rlseq_envs.task import END, Ints, Rendering, Reward, SequenceTask, Split, SplitName, TextPairs
-from rlseq_envs.text.cldr import make_corpus
+from rlseq_envs.text.cldr import make_corpus, parse_locales
 from rlseq_envs.text.corpus import (
     CorpusError,
     CorpusReport,
@@ -27,120 +26,11 @@ from rlseq_envs.text.corpus import (
     read_parallel,
 )
 from rlseq_envs.text.storage import TextRows, TokenRows
-from rlseq_envs.text.vocabulary import (
-    SUBWORD_MODELS,
-    UNITS,
-    SubwordModel,
-    Units,
-    Vocabulary,
-    load_vocabulary,
-    train_vocabulary,
-)
-
-SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-METRICS = ("BLEU", "chrF", "TER")
+from rlseq_envs.text.vocabulary import Vocabulary, load_vocabulary, train_vocabulary
+from rlseq_envs.translation_settings import SELECTION_METRIC, SPLITS, TranslationSettings
 
 _FIRST_IDS: dict[SplitName, int] = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 _MANIFEST = "vocabulary.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TranslationSettings:
-    """Everything that defines a translation task.
-
-    Attributes:
-        train_source: File of the training sources, plain or .gz, one sentence a line.
-        train_target: File of the training references; of several, the first is learnt from, all are rewarded.
-        validation_source: Likewise for validation.
-        validation_target: Likewise for validation.
-        test_source: Likewise for the test.
-        test_target: Likewise for the test.
-        corpus: "files", or "cldr" for a corpus made from Unicode's locale data; None is "cldr" when no file is named.
-        cldr_source_locale: Locale of the sources of the made corpus.
-        cldr_target_locale: Locale of its references.
-        cldr_sizes: How many pairs are made for training, validation and test.
-        units: What a token is.
-        subword_model: Which sentencepiece model is learnt.
-        vocabulary_size: Most tokens of a vocabulary, END and the unknown token included.
-        shared_vocabulary: One vocabulary for both sides.
-        max_length: Longest output in tokens, END included.
-        max_source_length: Longest source in tokens, END included.
-        lowercase: Lower-case what is read, and compare without case.
-        reward_tokenizer: sacrebleu's name of the tokenizer behind reward and BLEU.
-        smoothing: sacrebleu's name of the smoothing of the reward.
-        smoothing_value: For floor and add-k; None is sacrebleu's default.
-        metrics: The corpus metrics to compute.
-        seed: Of the made corpus.
-        artifacts: A directory with the vocabulary, written by ``save_artifacts``; then no corpus is needed to decode.
-    """
-
-    train_source: str | None = None
-    train_target: str | Sequence[str] | None = None
-    validation_source: str | None = None
-    validation_target: str | Sequence[str] | None = None
-    test_source: str | None = None
-    test_target: str | Sequence[str] | None = None
-    corpus: Literal["files", "cldr"] | None = None
-    cldr_source_locale: str = "en"
-    cldr_target_locale: str = "de"
-    cldr_sizes: tuple[int, int, int] = (20000, 1000, 1000)
-    units: Units = "subword"
-    subword_model: SubwordModel = "bpe"
-    vocabulary_size: int = 6000
-    shared_vocabulary: bool = True
-    max_length: int = 80
-    max_source_length: int = 100
-    lowercase: bool = False
-    reward_tokenizer: str = "13a"
-    smoothing: Smoothing = "exp"
-    smoothing_value: float | None = None
-    metrics: tuple[str, ...] = METRICS
-    seed: int = 0
-    artifacts: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raises ValueError naming every setting that cannot be used."""
-        faults = [fault for fault in self._faults() if fault]
-        if faults:
-            raise ValueError("translation settings: " + "; ".join(faults))
-
-    def _faults(self) -> list[str]:
-        choices: list[tuple[str, Any, Sequence[Any]]] = [
-            ("corpus", self.corpus, ("files", "cldr", None)),
-            ("units", self.units, UNITS),
-            ("subword_model", self.subword_model, SUBWORD_MODELS),
-            *(("metrics", metric, METRICS) for metric in self.metrics),
-        ]
-        minima = [("vocabulary_size", self.vocabulary_size, 3), ("max_length", self.max_length, 2)]
-        minima += [("max_source_length", self.max_source_length, 2)]
-        minima += [("cldr_sizes", size, 1) for size in self.cldr_sizes]
-        unpaired = [name for name in SPLITS if (self.source_file(name) is None) != (not self.target_files(name))]
-        return [
-            *(f"{key} {value!r} is none of {', '.join(map(str, known))}" for key, value, known in choices
-              if value not in known),
-            *(f"{key} must be at least {least}, got {value}" for key, value, least in minima if value < least),
-            *(f"{name}_source and {name}_target must be given together" for name in unpaired),
-            "corpus is 'cldr', yet files are named" if self.corpus == "cldr" and self.names_files else "",
-            "corpus is 'files', yet none is named" if self.corpus == "files" and not self.names_files
-            and self.artifacts is None else "",
-        ]
-
-    def source_file(self, split: SplitName) -> str | None:
-        """The split's source file."""
-        path: str | None = getattr(self, f"{split}_source")
-        return path
-
-    def target_files(self, split: SplitName) -> tuple[str, ...]:
-        """The split's reference files."""
-        paths: str | Sequence[str] | None = getattr(self, f"{split}_target")
-        if paths is None:
-            return ()
-        return (paths,) if isinstance(paths, str) else tuple(paths)
-
-    @property
-    def names_files(self) -> bool:
-        """Whether any split has a file."""
-        return any(self.source_file(split) or self.target_files(split) for split in SPLITS)
 
 
 @dataclass(frozen=True)
@@ -155,13 +45,13 @@ class _Encoded:
 class TranslationTask(SequenceTask):
     """Parallel text as a sequence task.
 
-    Sources are token ids, (batch_size, source_length), END included so that attention has an end to look at. The reward is
-    the sentence BLEU of the detokenised output against all references, 0…1. Each split is read at its first use;
+    Sources are token ids, (batch_size, source_length), END included so that attention has an end to look at. The reward
+    is the sentence BLEU of the detokenised output against all references, 0…1. Each split is read at its first use;
     ``prepare`` reads them all and gathers every fault. ``report`` counts what was skipped.
     """
 
     source_features = None
-    selection_metric = "BLEU"
+    selection_metric = SELECTION_METRIC
 
     def __init__(self, **settings: Any) -> None:
         """Takes the fields of ``TranslationSettings``; raises ValueError for settings that cannot be used."""
@@ -175,6 +65,8 @@ class TranslationTask(SequenceTask):
             self.settings.smoothing_value,
             lowercase=self.settings.lowercase,
         )
+        if self.corpus_kind == "cldr":
+            parse_locales(self.settings.cldr_source_locale, self.settings.cldr_target_locale)
         self._texts: dict[SplitName, ParallelText] = {}
         self._splits: dict[SplitName, _Encoded] = {}
 
@@ -212,7 +104,10 @@ class TranslationTask(SequenceTask):
         return encoded.sources.padded(rows)
 
     def references(self, ids: Ints) -> tuple[Ints, Ints]:
-        """Token ids of the first reference with END, (batch_size, time) int64, and lengths (batch_size,)."""
+        """Token ids of the first reference with END, (batch_size, time) int64, and lengths (batch_size,).
+
+        In evaluation splits cut to ``max_length``; rewards and metrics use the whole text.
+        """
         encoded, rows = self._locate(ids)
         return encoded.targets.padded(rows)
 
@@ -276,9 +171,7 @@ class TranslationTask(SequenceTask):
     @cached_property
     def _made_corpus(self) -> tuple[ParallelText, ...]:
         settings = self.settings
-        return make_corpus(
-            settings.cldr_source_locale, settings.cldr_target_locale, settings.cldr_sizes, settings.seed
-        )
+        return make_corpus(settings.cldr_source_locale, settings.cldr_target_locale, settings.cldr_sizes, settings.seed)
 
     def _encode(self, split: SplitName, text: ParallelText) -> _Encoded:
         report, limits = self.report.splits[split], (self.max_source_length, self.max_length)
@@ -286,7 +179,8 @@ class TranslationTask(SequenceTask):
         targets = self._target_vocabulary.encode(self._cased(text.targets[0]))
         if split != "train":
             report.truncated_sources = int((sources.lengths > limits[0]).sum())
-            return _Encoded(sources.truncated(limits[0], END), targets, text.targets)
+            report.truncated_targets = int((targets.lengths > limits[1]).sum())
+            return _Encoded(sources.truncated(limits[0], END), targets.truncated(limits[1], END), text.targets)
         long_source, long_target = sources.lengths > limits[0], targets.lengths > limits[1]
         report.skipped_long_source = int(long_source.sum())
         report.skipped_long_target = int((long_target & ~long_source).sum())
@@ -382,7 +276,7 @@ class TranslationTask(SequenceTask):
         return Reward(score, {"sentence_bleu": score})
 
     def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
-        """sacrebleu's corpus scores, 0…100; smaller is better for TER alone."""
+        """Corpus scores of sacrebleu, 0…100; smaller is better for TER alone."""
         pairs = self.text_pairs(sequences, lengths, ids)
         return {
             name: float(metric.corpus_score(pairs.hypotheses, pairs.references).score)

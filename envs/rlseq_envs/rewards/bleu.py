@@ -1,8 +1,8 @@
 """Sentence BLEU of whole batches, equal to sacrebleu's ``sentence_bleu``.
 
-A hypothesis position i has, for each reference, a 64-bit word whose bit j says "token i equals reference token j". A match
-of order n is an AND of n such words, each shifted by its place; clipping counts the positions whose rank among the
-equal n-grams before them is below the number of matches. Sentences of more than 64 tokens are compared token by token.
+A hypothesis position i has, for each reference, a 64-bit word whose bit j says "token i equals reference token j". A
+match of order n is an AND of n such words, each shifted by its place; clipping counts the positions whose rank among
+the equal n-grams before them is below the number of matches. Longer sentences are compared token by token.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _matches_by_bits(hypothesis, tokens, starts, ends):  # type: ignore[no-untyp
 
 @jit
 def _count_ngrams(hypothesis, i, others, num_starts, counts):  # type: ignore[no-untyped-def]
-    """How often the n-gram at i, for each order n, begins at one of the first ``num_starts`` positions of ``others``."""
+    """How often the n-gram at i, of each order n, begins at one of the first ``num_starts`` positions of ``others``."""
     counts[:] = 0
     for j in range(num_starts):
         for n in range(min(MAX_ORDER, len(hypothesis) - i, len(others) - j)):
@@ -139,7 +139,7 @@ def _log_precisions(matches, length, smoothing, value, effective_order):  # type
 def _score_batch(  # type: ignore[no-untyped-def]
     hypotheses, starts, ends, tokens, reference_starts, reference_ends, smoothing, value, effective_order
 ):
-    """Scores 0…100, (batch_size,). Row b is tokens[starts[b]:ends[b]]; reference bounds are (batch_size, references)."""
+    """Scores 0…100, (batch_size,). Row b is hypotheses[starts[b]:ends[b]]; reference bounds are (batch_size, k)."""
     scores = np.zeros(len(starts))
     for b in range(len(starts)):
         hypothesis = hypotheses[starts[b] : ends[b]]
@@ -235,8 +235,8 @@ class _WordIds(dict[str, tuple[int, ...]]):
 class SentenceBleu:
     """Sentence BLEU of texts, equal to ``sacrebleu.sentence_bleu``.
 
-    The tokenizer 13a looks at nothing beyond white space (once ``-`` before a line break is dealt with), so each distinct
-    word is tokenised once; other tokenizers are sacrebleu's own, run on whole sentences.
+    The tokenizer 13a looks at nothing beyond white space (once ``-`` before a line break is dealt with), so each
+    distinct word is tokenised once; other tokenizers are sacrebleu's own, run on whole sentences.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class SentenceBleu:
 
     @property
     def signature(self) -> str:
-        """sacrebleu's signature of the same metric, without the number of references."""
+        """The signature sacrebleu gives the same metric, without the number of references."""
         arguments = {**vars(self._metric), "num_refs": 1}
         return str(self._metric._SIGNATURE_TYPE(arguments)).replace("nrefs:1|", "")
 

@@ -1,7 +1,7 @@
 """Reading parallel text: every fault found and named, no sentence ever paired with another's translation.
 
-Lines end at line feeds only; U+2028, U+0085 and the like are part of a line. A fault of a file (unreadable, not UTF-8, a
-different number of lines) is a problem; all problems are gathered before anything is raised. A fault of a pair (an empty
+Lines end at line feeds only; U+2028, U+0085 and the like are part of a line. A fault of a file (unreadable, not UTF-8,
+another number of lines) is a problem; all problems are gathered before anything is raised. A fault of a pair (an empty
 or an endless line) drops the pair in training and is counted.
 """
 
@@ -64,6 +64,7 @@ class SplitReport:
     skipped_long_source: int = 0
     skipped_long_target: int = 0
     truncated_sources: int = 0
+    truncated_targets: int = 0
     byte_order_marks: int = 0
     carriage_returns: int = 0
 

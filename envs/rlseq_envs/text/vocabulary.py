@@ -1,6 +1,6 @@
 """Vocabularies: text to token ids and back, for subwords, words or characters.
 
-Id 0 is ``END``, id 1 stands for anything unknown, pieces follow. There is no beginning-of-sequence and no padding token.
+Id 0 is ``END``, id 1 stands for anything unknown, pieces follow. There is no token for the beginning or for padding.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import sentencepiece
 
 from rlseq_envs.task import END, Ints
-from rlseq_envs.text.storage import TokenRows
+from rlseq_envs.text.storage import TextRows, TokenRows
 
 Units = Literal["subword", "word", "character"]
 UNITS: tuple[Units, ...] = get_args(Units)
@@ -68,7 +68,7 @@ class Vocabulary(ABC):
         return TokenRows.gather(chain.from_iterable(self._encode_chunk(chunk) for chunk in chunks))
 
     def decode(self, sequences: Ints, lengths: Ints) -> list[str]:
-        """Text of each sequence; ``sequences`` (batch_size, time), only ``lengths`` (batch_size,) tokens of it count."""
+        """Text of each sequence (batch_size, time); only the first ``lengths`` (batch_size,) tokens count."""
         pairs = zip(sequences.tolist(), lengths.tolist(), strict=True)
         return [self._join(row[:length]) for row, length in pairs]
 
@@ -175,15 +175,15 @@ def _split(text: str, units: Units) -> Sequence[str]:
     return words if units == "word" else " ".join(words)
 
 
-def train_vocabulary(texts: Sequence[Iterable[str]], size: int, units: Units, model: SubwordModel) -> Vocabulary:
+def train_vocabulary(texts: Sequence[TextRows], size: int, units: Units, model: SubwordModel) -> Vocabulary:
     """A vocabulary of at most ``size`` tokens, learnt from all the texts together."""
     if units == "subword":
         return SubwordVocabulary.train(_thinned(texts), size, model)
     return ListedVocabulary.count(chain.from_iterable(texts), size, units)
 
 
-def _thinned(texts: Sequence[Iterable[str]]) -> Iterator[str]:
-    total = sum(len(side) for side in texts)  # type: ignore[arg-type]
+def _thinned(texts: Sequence[TextRows]) -> Iterator[str]:
+    total = sum(len(side) for side in texts)
     return islice(chain.from_iterable(texts), 0, None, max(1, -(-total // _MAX_TRAINING_LINES)))
 
 

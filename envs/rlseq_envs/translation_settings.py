@@ -1,0 +1,126 @@
+"""The settings of the translation task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from rlseq_envs.rewards.bleu import Smoothing
+from rlseq_envs.task import SplitName
+from rlseq_envs.text.vocabulary import SUBWORD_MODELS, UNITS, SubwordModel, Units
+
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+METRICS = ("BLEU", "chrF", "TER")
+SELECTION_METRIC = "BLEU"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationSettings:
+    """Everything that defines a translation task.
+
+    Attributes:
+        train_source: File of the training sources, plain or .gz, one sentence a line.
+        train_target: File of the training references; of several, the first is learnt from, all are rewarded.
+        validation_source: Likewise for validation.
+        validation_target: Likewise for validation.
+        test_source: Likewise for the test.
+        test_target: Likewise for the test.
+        corpus: "files", or "cldr" for a corpus made from Unicode's locale data; None is "cldr" when no file is named.
+        cldr_source_locale: Locale of the sources of the made corpus.
+        cldr_target_locale: Locale of its references.
+        cldr_sizes: How many pairs are made for training, validation and test.
+        units: What a token is.
+        subword_model: Which sentencepiece model is learnt.
+        vocabulary_size: Most tokens of a vocabulary, END and the unknown token included.
+        shared_vocabulary: One vocabulary for both sides.
+        max_length: Longest output in tokens, END included.
+        max_source_length: Longest source in tokens, END included.
+        lowercase: Lower-case what is read, and compare without case.
+        reward_tokenizer: sacrebleu's name of the tokenizer behind reward and BLEU.
+        smoothing: sacrebleu's name of the smoothing of the reward.
+        smoothing_value: For floor and add-k; None is sacrebleu's default.
+        metrics: The corpus metrics to compute.
+        seed: Of the made corpus.
+        artifacts: A directory with the vocabulary, written by ``save_artifacts``; then no corpus is needed to decode.
+    """
+
+    train_source: str | None = None
+    train_target: str | Sequence[str] | None = None
+    validation_source: str | None = None
+    validation_target: str | Sequence[str] | None = None
+    test_source: str | None = None
+    test_target: str | Sequence[str] | None = None
+    corpus: Literal["files", "cldr"] | None = None
+    cldr_source_locale: str = "en"
+    cldr_target_locale: str = "de"
+    cldr_sizes: tuple[int, int, int] = (20000, 1000, 1000)
+    units: Units = "subword"
+    subword_model: SubwordModel = "bpe"
+    vocabulary_size: int = 6000
+    shared_vocabulary: bool = True
+    max_length: int = 80
+    max_source_length: int = 100
+    lowercase: bool = False
+    reward_tokenizer: str = "13a"
+    smoothing: Smoothing = "exp"
+    smoothing_value: float | None = None
+    metrics: tuple[str, ...] = METRICS
+    seed: int = 0
+    artifacts: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming every setting that cannot be used."""
+        faults = list(self._faults())
+        if faults:
+            raise ValueError("translation settings: " + "; ".join(faults))
+
+    def _faults(self) -> Iterator[str]:
+        choices: list[tuple[str, Any, Sequence[Any]]] = [
+            ("corpus", self.corpus, ("files", "cldr", None)),
+            ("units", self.units, UNITS),
+            ("subword_model", self.subword_model, SUBWORD_MODELS),
+            *(("metrics", metric, METRICS) for metric in self.metrics),
+        ]
+        minima = [("vocabulary_size", self.vocabulary_size, 3), ("max_length", self.max_length, 2)]
+        minima += [
+            ("max_source_length", self.max_source_length, 2),
+            *(("cldr_sizes", size, 1) for size in self.cldr_sizes),
+        ]
+        for key, value, known in choices:
+            if value not in known:
+                yield f"{key} {value!r} is none of {', '.join(map(str, known))}"
+        for key, value, least in minima:
+            if value < least:
+                yield f"{key} must be at least {least}, got {value}"
+        if SELECTION_METRIC not in self.metrics:
+            yield f"metrics must hold {SELECTION_METRIC}, which picks the best checkpoint"
+        yield from self._corpus_faults()
+
+    def _corpus_faults(self) -> Iterator[str]:
+        for split in SPLITS:
+            if (self.source_file(split) is None) != (not self.target_files(split)):
+                yield f"{split}_source and {split}_target must be given together"
+        if self.corpus == "cldr" and self.names_files:
+            yield "corpus is 'cldr', yet files are named"
+        if self.corpus == "files" and not self.names_files and self.artifacts is None:
+            yield "corpus is 'files', yet none is named"
+        if self.names_files and self.train_source is None and self.artifacts is None:
+            yield "train_source is needed to learn a vocabulary from, or artifacts with one"
+
+    def source_file(self, split: SplitName) -> str | None:
+        """The split's source file."""
+        path: str | None = getattr(self, f"{split}_source")
+        return path
+
+    def target_files(self, split: SplitName) -> tuple[str, ...]:
+        """The split's reference files."""
+        paths: str | Sequence[str] | None = getattr(self, f"{split}_target")
+        if paths is None:
+            return ()
+        return (paths,) if isinstance(paths, str) else tuple(paths)
+
+    @property
+    def names_files(self) -> bool:
+        """Whether any split has a file."""
+        return any(self.source_file(split) or self.target_files(split) for split in SPLITS)
