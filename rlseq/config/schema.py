@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -104,7 +113,9 @@ class AttentionPolicyConfig(Section):
     match: MatchFunction = "bilinear"
     feed_context: bool = True  # the attentional vector joins the next step's input (input feeding)
     dropout: Fraction = 0.3
-    tie_embeddings: bool = True  # input and output embeddings of the target share weights; the source's too where shared
+    tie_embeddings: bool = (
+        True  # input and output embeddings of the target share weights; the source's too where shared
+    )
     forget_bias: float = 1.0
     first_state: Literal["encoder", "learned"] = "encoder"
 
@@ -190,7 +201,9 @@ class RLConfig(PhaseConfig):
     @model_validator(mode="after")
     def _samples(self) -> RLConfig:
         if self.baseline in ("leave_one_out", "mean") and self.samples < 2:
-            raise ValueError(f"baseline {self.baseline!r} compares the samples of an instance: set samples to 2 or more")
+            raise ValueError(
+                f"baseline {self.baseline!r} compares the samples of an instance: set samples to 2 or more"
+            )
         return self
 
 
@@ -219,7 +232,9 @@ class ComputeConfig(Section):
 class CheckpointConfig(Section):
     """What is kept."""
 
-    every: PositiveInt = 1000  # updates between checkpoints that can be resumed; also at each validation's best and at the end
+    every: PositiveInt = (
+        1000  # updates between checkpoints that can be resumed; also at each validation's best and at the end
+    )
     keep: PositiveInt = 2  # newest ones kept besides best
 
 
@@ -242,5 +257,7 @@ class Config(Section):
     def _policy_fits_task(self) -> Config:
         expected = {"convex_hull": "pointer", "translation": "attention"}.get(self.task.type)
         if expected and self.policy.type != expected:
-            raise ValueError(f"policy.type {self.policy.type!r} cannot do task.type {self.task.type!r}: use {expected!r}")
+            raise ValueError(
+                f"policy.type {self.policy.type!r} cannot do task.type {self.task.type!r}: use {expected!r}"
+            )
         return self

@@ -1,0 +1,207 @@
+"""Finding, reading, overriding and checking a configuration."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+from yaml import YAMLError
+
+from rlseq.config.errors import ConfigError, did_you_mean
+from rlseq.config.explain import explain, root, with_section_defaults
+from rlseq.config.schema import Config
+
+SUFFIXES = (".yaml", ".yml")
+# Keys of the task section that name files to read; each may be one path or a list of them.
+DATA_KEYS = (
+    *("train_file", "validation_file", "test_file"),
+    *("train_source", "train_target", "validation_source", "validation_target", "test_source", "test_target"),
+)
+
+
+@dataclass(frozen=True)
+class ShippedConfig:
+    """A configuration that comes with the package.
+
+    Attributes:
+        name: What ``rlseq train`` takes.
+        description: The comment on top of the file, without the launch command.
+        text: The file.
+    """
+
+    name: str
+    description: str
+    text: str
+
+
+# ------------------------------------------------------------------------------------------------- shipped configs
+def shipped_directory() -> Path:
+    """The YAML files: inside the package when installed, beside it in a checkout."""
+    package = Path(str(resources.files("rlseq")))
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def list_configs() -> list[ShippedConfig]:
+    """Every shipped configuration, by name."""
+    return [_shipped(path) for path in sorted(shipped_directory().glob("*.yaml"))]
+
+
+def shipped_config(name: str) -> ShippedConfig:
+    """The shipped configuration of that name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    path = shipped_directory() / f"{name}.yaml"
+    if Path(name).name != name or not path.is_file():
+        names = [config.name for config in list_configs()]
+        raise ConfigError(name, [f"no config of this name is shipped{did_you_mean(name, names)}", _names(names)])
+    return _shipped(path)
+
+
+def _shipped(path: Path) -> ShippedConfig:
+    text = path.read_text(encoding="utf-8")
+    comments = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        comments.append(line.lstrip("#").strip())
+    prose = [line for line in comments if line and not line.startswith(("rlseq ", "make "))]
+    return ShippedConfig(path.stem, " ".join(prose), text)
+
+
+def _names(names: Sequence[str]) -> str:
+    return f"shipped are {', '.join(names)}; or give the path of a YAML file"
+
+
+# --------------------------------------------------------------------------------------------------------- loading
+def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration, apply ``a.b=c`` overrides and check it, data files included.
+
+    Relative data paths are taken from the working directory and made absolute, so that a run can be resumed from
+    anywhere.
+
+    Args:
+        name_or_path: A shipped name (``hull``) or the path of a YAML file.
+        overrides: Dotted keys and YAML values; a list replaces a list, a section is merged.
+
+    Raises:
+        ConfigError: All that is wrong, at once.
+    """
+    path = _find(name_or_path)
+    tree = _read(path, name_or_path)
+    wrong = _override(tree, overrides)
+    data = _to_plain(tree, name_or_path)
+    return _check(data, name_or_path, wrong)
+
+
+def parse_config(data: dict[str, Any], origin: str = "config", overrides: Sequence[str] = ()) -> Config:
+    """Check a resolved configuration, as a checkpoint holds it, after overriding some of it; no file is looked at.
+
+    Raises:
+        ConfigError: All that is wrong, at once.
+    """
+    tree = OmegaConf.create(data)
+    wrong = _override(tree, overrides)
+    return _validate(_to_plain(tree, origin), origin, wrong)
+
+
+def dump_config(config: Config) -> str:
+    """The configuration as YAML, every default written out; loads back to an equal one."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+
+
+def _find(name_or_path: str) -> Path:
+    path = Path(name_or_path).expanduser()
+    if path.suffix in SUFFIXES or path.name != name_or_path:
+        if not path.is_file():
+            raise ConfigError(name_or_path, ["no such file"])
+        return path
+    shipped_config(name_or_path)
+    return shipped_directory() / f"{name_or_path}.yaml"
+
+
+def _read(path: Path, origin: str) -> DictConfig:
+    try:
+        tree = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ConfigError(origin, [f"is not YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(tree, DictConfig):
+        raise ConfigError(origin, ["must be a mapping of keys to values at the top"])
+    return tree
+
+
+def _override(tree: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Apply the overrides in place; what cannot be read as one is returned as problems."""
+    wrong = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not all(key.split(".")):
+            wrong.append(f"{override!r} is not an override: write a.b=c, such as mle.updates=100")
+            continue
+        try:
+            tree.merge_with(OmegaConf.from_dotlist([override]))
+        except (YAMLError, OmegaConfBaseException) as error:
+            wrong.append(f"{key}: {value!r} cannot be read as YAML: {str(error).strip().splitlines()[0]}")
+    return wrong
+
+
+def _to_plain(tree: DictConfig, origin: str) -> dict[str, Any]:
+    try:
+        return OmegaConf.to_container(tree, resolve=True)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise ConfigError(origin, [" ".join(str(error).split())]) from error
+
+
+# -------------------------------------------------------------------------------------------------------- checking
+def _check(data: dict[str, Any], origin: str, wrong: list[str]) -> Config:
+    task = data.get("task")
+    if isinstance(task, dict):
+        data = {**data, "task": {**task, **{key: _absolute(task[key]) for key in DATA_KEYS if key in task}}}
+    missing = [f"task.{key}: no such file: {path}" for key, path in _data_files(data) if not Path(path).is_file()]
+    return _validate(data, origin, [*wrong, *missing])
+
+
+def _validate(data: dict[str, Any], origin: str, wrong: list[str]) -> Config:
+    wrong = [*wrong, *(f"{key}: {value} is not a finite number" for key, value in _not_finite(data, ""))]
+    data = with_section_defaults(data, root())
+    try:
+        # Strict in JSON's sense: lists become tuples and 1 is a number, but "1" is a text and 1.0 is not whole.
+        config = Config.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        raise ConfigError(origin, [*wrong, *explain(error, data)]) from error
+    if wrong:
+        raise ConfigError(origin, wrong)
+    return config
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_absolute(item) for item in value]
+    return str(Path(value).expanduser().absolute()) if isinstance(value, str) and value else value
+
+
+def _data_files(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    task = data.get("task")
+    for key in DATA_KEYS if isinstance(task, dict) else ():
+        value = task.get(key)
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, str) and path:
+                yield key, path
+
+
+def _not_finite(data: Any, place: str) -> Iterator[tuple[str, float]]:
+    if isinstance(data, float) and not math.isfinite(data):
+        yield place, data
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        yield from _not_finite(value, f"{place}.{key}".removeprefix("."))
