@@ -42,7 +42,7 @@ class Difference:
 
 # ------------------------------------------------------------------------------------------------------ bootstrap
 def resamples(size: int, count: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """``count`` rows of ``size`` indices drawn with replacement: the rows sacrebleu's ``PairedTest`` draws with this seed."""
+    """Rows of ``size`` indices drawn with replacement, as sacrebleu's ``PairedTest`` draws them with this seed."""
     generator = np.random.default_rng(seed)
     for _ in range(count):
         yield generator.choice(size, size=size, replace=True)
@@ -181,7 +181,10 @@ def newcombe_interval(both: int, only_first: int, only_second: int, neither: int
     """
     size = both + only_first + only_second + neither
     share_1, share_2 = (both + only_first) / size, (both + only_second) / size
-    (low_1, high_1), (low_2, high_2) = wilson_interval(both + only_first, size), wilson_interval(both + only_second, size)
+    (low_1, high_1), (low_2, high_2) = (
+        wilson_interval(both + only_first, size),
+        wilson_interval(both + only_second, size),
+    )
     correlation = _correlation(both, only_first, only_second, neither)
     difference = share_1 - share_2
     below = _hypotenuse(share_1 - low_1, high_2 - share_2, correlation)

@@ -165,9 +165,7 @@ def test_one_changed_instance_is_no_evidence() -> None:
 
 def test_false_alarms_are_as_rare_as_promised() -> None:
     generator = np.random.default_rng(1)
-    alarms = [
-        compare_means(np.zeros(50), generator.normal(size=50), 300, seed).p_value < 0.05 for seed in range(300)
-    ]
+    alarms = [compare_means(np.zeros(50), generator.normal(size=50), 300, seed).p_value < 0.05 for seed in range(300)]
     assert 0.02 < np.mean(alarms) < 0.09
 
 

@@ -1,0 +1,1 @@
+"""Reports: console, log, TensorBoard, plots, tables. They read results and decide nothing."""

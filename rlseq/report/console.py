@@ -1,0 +1,115 @@
+"""Progress on a terminal, plain one-line logs elsewhere."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from rlseq.report.lines import Pace, format_seconds, format_value, phase_line, start_line, updates_line, validation_line
+from rlseq.report.samples import format_lines
+from rlseq.report.sink import PHASE_NAMES, Level, PhaseStart, Sink, Start, Updates, Validation
+from rlseq.report.tables import samples_table
+
+_STYLES: dict[Level, str] = {"info": "cyan", "warning": "yellow", "error": "bold red"}
+_PLAIN_WIDTH = 100  # characters of a sample's text on a plain console
+_PLAIN_SAMPLES = 2  # rows of the table of samples on a plain console; all of them are in samples/
+
+
+class PlainConsole(Sink):
+    """One line an event."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._pace: Pace | None = None
+
+    def start(self, event: Start) -> None:
+        """See the base class."""
+        self._write(start_line(event))
+
+    def phase(self, event: PhaseStart) -> None:
+        """See the base class."""
+        self._pace = Pace(event)
+        self._write(phase_line(event))
+
+    def updates(self, event: Updates) -> None:
+        """See the base class."""
+        self._write(updates_line(event, self._pace))
+
+    def validation(self, event: Validation) -> None:
+        """See the base class."""
+        self._write(validation_line(event))
+        for line in format_lines(event.samples[:_PLAIN_SAMPLES], _PLAIN_WIDTH):
+            self._write(line)
+
+    def message(self, text: str, level: Level) -> None:
+        """See the base class."""
+        self._write(text if level == "info" else f"{level}: {text}")
+
+    def _write(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+class RichConsole(Sink):
+    """A progress bar for each phase, a table of samples at each validation."""
+
+    def __init__(self, stream: TextIO, width: int | None = None) -> None:
+        self._console = Console(file=stream, width=width)
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[figures]}"),
+            TextColumn("[dim]{task.fields[left]}"),
+            console=self._console,
+        )
+        self._bar: TaskID | None = None
+        self._pace: Pace | None = None
+        self._figures: dict[str, str] = {}
+
+    def start(self, event: Start) -> None:
+        """See the base class."""
+        self._console.print(start_line(event), markup=False, highlight=False)
+        self._progress.start()
+
+    def phase(self, event: PhaseStart) -> None:
+        """See the base class."""
+        self._pace = Pace(event)
+        self._figures.clear()
+        name = f"{event.name} ({PHASE_NAMES.get(event.name, event.name)})"
+        self._bar = self._progress.add_task(name, total=event.total_updates, completed=event.done, figures="", left="")
+
+    def updates(self, event: Updates) -> None:
+        """See the base class."""
+        left = self._pace.seconds_left(event.phase_update) if self._pace else None
+        for tag, name in (("rollout/reward_mean", "reward"), ("time/tokens_per_sec", "tokens/s")):
+            if tag in event.stats:
+                self._figures[name] = format_value(event.stats[tag])
+        if "reward" not in self._figures and "train/loss" in event.stats:
+            self._figures["loss"] = format_value(event.stats["train/loss"])
+        self._redraw(completed=event.phase_update, left="" if left is None else f"{format_seconds(left)} left")
+
+    def validation(self, event: Validation) -> None:
+        """See the base class."""
+        if event.metric in event.metrics:
+            self._figures[event.metric] = format_value(event.metrics[event.metric])
+        self._redraw()
+        style = "bold green" if event.best else "none"
+        self._console.print(validation_line(event), style=style, markup=False, highlight=False)
+        if event.samples:
+            self._console.print(samples_table(event.samples))
+
+    def message(self, text: str, level: Level) -> None:
+        """See the base class."""
+        self._console.print(f"[{_STYLES[level]}]{level}[/] {escape(text)}", highlight=False)
+
+    def finish(self) -> None:
+        """See the base class."""
+        self._progress.stop()
+
+    def _redraw(self, **fields: object) -> None:
+        if self._bar is not None:
+            figures = "  ".join(f"{name} {value}" for name, value in self._figures.items())
+            self._progress.update(self._bar, figures=figures, **fields)  # type: ignore[arg-type]

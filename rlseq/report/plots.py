@@ -1,0 +1,193 @@
+"""Figures: the curves of a run, attention maps, hulls. Figure objects throughout, never pyplot's global state."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rlseq.report.samples import SampleRow
+from rlseq.report.sink import PHASE_NAMES
+
+_METRIC, _GREEDY, _SAMPLED, _MUTED = "#1f5fa8", "#1f5fa8", "#d9822b", "#8a8f98"
+
+
+# --------------------------------------------------------------------------------------------------------- curves
+@dataclass(frozen=True)
+class Curves:
+    """What a run's metrics.jsonl says over its updates.
+
+    Attributes:
+        series: Tag to (updates, values), both (points,); values that are no numbers are left out.
+        phases: Phase to its first and last update, in order.
+    """
+
+    series: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
+    phases: dict[str, tuple[int, int]]
+
+
+def read_curves(metrics_path: Path) -> Curves:
+    """Read a metrics.jsonl.
+
+    Raises:
+        ValueError: A line is no record; the message names file and line.
+    """
+    points: dict[str, list[tuple[int, float]]] = {}
+    phases: dict[str, tuple[int, int]] = {}
+    for number, line in enumerate(metrics_path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            update, phase = int(record.pop("update")), str(record.pop("phase"))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(f"{metrics_path}:{number}: no record with update and phase: {error}") from error
+        phases[phase] = (phases.get(phase, (update, update))[0], update)
+        for tag, value in record.items():
+            if isinstance(value, int | float):
+                points.setdefault(tag, []).append((update, float(value)))
+    series = {}
+    for tag, pairs in points.items():
+        updates, values = zip(*pairs, strict=True)
+        series[tag] = (np.array(updates, np.int64), np.array(values, np.float64))
+    return Curves(series, phases)
+
+
+def draw_curves(metrics_path: Path, out_png: Path, metric: str) -> Figure:
+    """Draw the validation metric and the reward from mle into rl, the phases told apart, and save them as a picture.
+
+    Args:
+        metrics_path: The run's metrics.jsonl.
+        out_png: The picture.
+        metric: Name of the validation metric, without its prefix.
+    """
+    curves = read_curves(metrics_path)
+    figure = Figure(figsize=(8.0, 5.2), dpi=130, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    _draw_series(upper, curves, f"eval/{metric}", _METRIC, f"validation {metric} (greedy)", marker="o")
+    _mark_best(upper, curves, metric)
+    _draw_series(lower, curves, "rollout/reward_mean", _SAMPLED, "training reward (sampled)", linewidth=0.9)
+    _draw_series(lower, curves, "eval/reward", _GREEDY, "validation reward (greedy)", marker="o")
+    upper.set_ylabel(metric)
+    lower.set_ylabel("reward")
+    lower.set_xlabel("update")
+    for axes in (upper, lower):
+        _mark_phases(axes, curves, named=axes is upper)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.lines:
+            axes.legend(loc="lower right", frameon=False, fontsize="small")
+    _save(figure, out_png)
+    return figure
+
+
+def _draw_series(axes: Axes, curves: Curves, tag: str, color: str, label: str, **style: Any) -> None:
+    """One line a phase, so that no line crosses the boundary: rl starts from the best mle checkpoint, not the last."""
+    if tag not in curves.series:
+        return
+    updates, values = curves.series[tag]
+    for first, last in curves.phases.values():
+        inside = (updates >= first) & (updates <= last)
+        if inside.any():
+            axes.plot(updates[inside], values[inside], color=color, label=label, markersize=3, **style)
+            label = "_nolegend_"
+
+
+def _mark_best(axes: Axes, curves: Curves, metric: str) -> None:
+    """Write the best value of each phase at its point."""
+    updates, values = curves.series.get(f"eval/{metric}", (np.zeros(0, np.int64), np.zeros(0)))
+    for first, last in curves.phases.values():
+        rows = np.flatnonzero((updates >= first) & (updates <= last))
+        if len(rows):
+            best = rows[np.argmax(values[rows])]
+            place = (float(updates[best]), float(values[best]))
+            axes.plot(*place, "o", color=_METRIC, markersize=6, markerfacecolor="white", label="_nolegend_")
+            axes.annotate(
+                f"{place[1]:.1f}" if place[1] >= 10 else f"{place[1]:.3f}",
+                place, xytext=(0, 7), textcoords="offset points", ha="center", fontsize="small", color=_METRIC,
+            )  # fmt: skip
+    axes.margins(y=0.14)
+
+
+def _mark_phases(axes: Axes, curves: Curves, named: bool) -> None:
+    """A dashed line between phases and, where ``named``, their names above it."""
+    spans = list(curves.phases.items())
+    for (_, (_, ended)), (_, (begun, _)) in zip(spans, spans[1:], strict=False):
+        axes.axvline((ended + begun) / 2, color=_MUTED, linestyle="--", linewidth=1)
+    if named:
+        for name, (first, last) in spans:
+            axes.text(
+                (first + last) / 2, 1.02, PHASE_NAMES.get(name, name), transform=axes.get_xaxis_transform(),
+                ha="center", va="bottom", color=_MUTED, fontsize="small",
+            )  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------------- samples
+def attention_figure(row: SampleRow) -> Figure:
+    """Heat map of the attention of the greedy output: its tokens downwards, the source's positions across."""
+    assert row.attention is not None
+    weights = np.asarray(row.attention)[: len(row.output_labels) or None, : len(row.input_labels) or None]
+    height, width = weights.shape
+    figure = Figure(figsize=(1.6 + 0.26 * width, 1.4 + 0.22 * height), dpi=80, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest")
+    # Labels are the user's text: a dollar sign in them is no formula.
+    axes.set_xticks(range(width), _labels(row.input_labels, width), rotation=90, fontsize=7, parse_math=False)
+    axes.set_yticks(range(height), _labels(row.output_labels, height), fontsize=7, parse_math=False)
+    axes.xaxis.tick_top()
+    axes.set_title(f"instance {row.id}, reward {row.greedy_reward:.3f}", fontsize=8)
+    figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02).ax.tick_params(labelsize=6)
+    return figure
+
+
+def hull_figure(row: SampleRow) -> Figure:
+    """The points with their labels, the reference polygon dashed, the greedy output drawn through."""
+    assert row.points is not None
+    figure = Figure(figsize=(3.6, 3.8), dpi=80, layout="constrained")
+    axes = figure.subplots()
+    if row.reference_polygon:
+        _draw_polygon(
+            axes, row.points, row.reference_polygon, color=_MUTED, linestyle="--", linewidth=3, label="reference"
+        )
+    if row.polygon:
+        _draw_polygon(axes, row.points, row.polygon, color=_SAMPLED, linestyle="-", linewidth=1.5, label="output")
+    axes.plot(row.points[:, 0], row.points[:, 1], "o", color=_METRIC, markersize=4, label="points")
+    names = row.input_labels or tuple(str(i + 1) for i in range(len(row.points)))
+    for name, (x, y) in zip(names, row.points, strict=False):
+        axes.annotate(name, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=7, parse_math=False)
+    axes.set_aspect("equal")
+    axes.margins(0.08)
+    axes.tick_params(labelsize=6)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=7)
+    axes.set_title(f"instance {row.id}, reward {row.greedy_reward:.3f}", fontsize=8)
+    return figure
+
+
+def figure_image(figure: Figure) -> npt.NDArray[np.uint8]:
+    """The figure as pixels, (height, width, 3)."""
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        # Scripts that the font lacks are drawn as boxes; a warning for each character would bury the log.
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def _draw_polygon(axes: Axes, points: npt.NDArray[np.float64], polygon: Sequence[int], **style: Any) -> None:
+    corners = points[[*polygon, polygon[0]]]
+    axes.plot(corners[:, 0], corners[:, 1], **style)
+
+
+def _labels(labels: Sequence[str], count: int) -> list[str]:
+    return list(labels) if labels else [str(i + 1) for i in range(count)]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure).print_png(path)

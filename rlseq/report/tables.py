@@ -1,0 +1,94 @@
+"""Tables for the terminal, from results in the form of their JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from rlseq.report.lines import format_value
+from rlseq.report.samples import COLUMNS, SampleRow
+
+_SIGNIFICANT = 0.05
+
+
+def samples_table(rows: Sequence[SampleRow]) -> Table:
+    """Source, reference, greedy, sample, reward (the sample's, then the greedy one's in brackets) and advantage."""
+    table = Table(box=box.SIMPLE_HEAD, show_lines=True, expand=True)
+    for name in COLUMNS:
+        if name in ("reward", "advantage"):
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            table.add_column(name, ratio=1, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row.cells()))
+    return table
+
+
+def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
+    """The metrics of one evaluation."""
+    table = Table(title=f"{evaluation['name']} on {evaluation['instances']:,} {evaluation['split']} instances")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in evaluation["metrics"].items():
+        table.add_row(Text(name), _number(value))
+    return table
+
+
+def arms_table(comparison: Mapping[str, Any]) -> Table:
+    """Every metric of every arm."""
+    table = Table(title="Arms")
+    table.add_column("metric")
+    arms = comparison["arms"]
+    for arm in arms:
+        table.add_column(Text(arm["name"]), justify="right")
+    for name in dict.fromkeys(name for arm in arms for name in arm["metrics"]):
+        table.add_row(Text(name), *(_number(arm["metrics"].get(name)) for arm in arms))
+    return table
+
+
+def differences_table(comparison: Mapping[str, Any]) -> Table:
+    """Every difference with its interval and p-value; the significant ones are bold."""
+    table = Table(title="Differences (b - a)", caption=f"bold: p < {_SIGNIFICANT}")
+    for name in ("metric", "a", "b"):
+        table.add_column(name)
+    for name in ("difference", "95 % interval", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in comparison["differences"]:
+        low, high = item["ci95"]
+        cells = [item["metric"], item["a"], item["b"], f"{item['delta']:+.4g}", f"{low:+.4g} … {high:+.4g}"]
+        cells.append(format_p_value(item["p_value"]))
+        table.add_row(*map(Text, cells), style="bold" if item["p_value"] < _SIGNIFICANT else "")
+    return table
+
+
+def examples_table(comparison: Mapping[str, Any]) -> Table:
+    """The instances that changed most, the outputs of the arms side by side, each with its reward."""
+    table = Table(title="Changed most", box=box.SIMPLE_HEAD, show_lines=True, expand=True)
+    names = [arm["name"] for arm in comparison["arms"]]
+    for name in ("source", "reference", *names):
+        table.add_column(Text(name), ratio=1, overflow="fold")
+    for example in comparison["examples"]:
+        outputs = {output["name"]: output for output in example["outputs"]}
+        cells = [f"{outputs[name]['output']}\n[{outputs[name]['reward']:.3f}]" for name in names]
+        table.add_row(*map(Text, [example["source"], example["reference"], *cells]))
+    return table
+
+
+def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
+    """All tables of a comparison, to be printed in this order."""
+    tables = [examples_table(comparison)] if comparison["examples"] else []
+    return [*tables, arms_table(comparison), differences_table(comparison)]
+
+
+def format_p_value(p_value: float) -> str:
+    """Three digits, or a bound where they would all be 0."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _number(value: float | None) -> str:
+    """A metric's value; null is a metric that its own rule calls failed, or one the arm does not have."""
+    return "–" if value is None else format_value(value)
