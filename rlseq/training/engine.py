@@ -51,7 +51,9 @@ class Engine(Protocol):
             TrainingError: A loss or gradient is not finite; the step was not taken.
         """
 
-    def rollout(self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool) -> Rollout:
+    def rollout(
+        self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool, with_attention: bool = False
+    ) -> Rollout:
         """Decode and score, with the moving average of the weights where ``averaged`` and there is one."""
 
     def get_state(self) -> Tensors:

@@ -98,12 +98,16 @@ class PlainEngine:
                 update_average(ours, theirs, phase.average, request.phase_update)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------------------------------- rollouts
-    def rollout(self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool) -> Rollout:
+    def rollout(
+        self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool, with_attention: bool = False
+    ) -> Rollout:
         """See ``Engine.rollout``."""
         policy = self.average if averaged and self.average is not None else self.policy
-        return self._roll_out(policy, ids, num_samples, greedy, update)
+        return self._roll_out(policy, ids, num_samples, greedy, update, with_attention)
 
-    def _roll_out(self, policy: SequencePolicy, ids: Ints, samples: int, greedy: bool, update: int) -> Rollout:
+    def _roll_out(
+        self, policy: SequencePolicy, ids: Ints, samples: int, greedy: bool, update: int, attention: bool = False
+    ) -> Rollout:
         return rollout(
             policy,
             self.task,
@@ -116,6 +120,7 @@ class PlainEngine:
             temperature=self.config.rl.temperature,
             shard_size=self.config.compute.shard_size,
             device=self.device,
+            with_attention=attention,
         )
 
     # ---------------------------------------------------------------------------------------------- state

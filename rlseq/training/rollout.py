@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rlseq.decoding.random import counter_uniforms
@@ -30,6 +32,7 @@ class Rollout:
         components: Each named part of the reward, (batch_size, R).
         truncated: (batch_size, R) no END by the limit.
         greedy: The last of the R is the greedy sequence.
+        attention: (batch_size, R, time, source_length) where it was asked for; None otherwise.
     """
 
     ids: Ints
@@ -40,6 +43,7 @@ class Rollout:
     components: dict[str, Floats]
     truncated: Bools
     greedy: bool
+    attention: npt.NDArray[np.float32] | None = None
 
     @property
     def num_samples(self) -> int:
@@ -49,18 +53,25 @@ class Rollout:
     @staticmethod
     def concatenate(parts: Sequence[Rollout]) -> Rollout:
         """Join shards in order."""
-        time = max(part.sequences.shape[2] for part in parts)
-        padded = [np.pad(p.sequences, ((0, 0), (0, 0), (0, time - p.sequences.shape[2]))) for p in parts]
+        attention = [p.attention for p in parts if p.attention is not None]
         return Rollout(
             np.concatenate([p.ids for p in parts]),
-            np.concatenate(padded),
+            _concatenate_padded([p.sequences for p in parts]),
             np.concatenate([p.lengths for p in parts]),
             np.concatenate([p.log_probs for p in parts]),
             np.concatenate([p.rewards for p in parts]),
             {name: np.concatenate([p.components[name] for p in parts]) for name in parts[0].components},
             np.concatenate([p.truncated for p in parts]),
             parts[0].greedy,
+            _concatenate_padded(attention) if attention else None,
         )
+
+
+def _concatenate_padded(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Arrays joined along their first axis, the others padded with 0 to the largest."""
+    shape = np.max([array.shape for array in arrays], axis=0)
+    widths = [[(0, 0), *zip(np.zeros_like(shape[1:]), shape[1:] - array.shape[1:], strict=True)] for array in arrays]
+    return np.concatenate([np.pad(array, width) for array, width in zip(arrays, widths, strict=True)])
 
 
 def shards(ids: Ints, size: int) -> list[Ints]:
@@ -81,6 +92,7 @@ def rollout(
     temperature: float = 1.0,
     shard_size: int = 32,
     device: torch.device | str = "cpu",
+    with_attention: bool = False,
 ) -> Rollout:
     """Decode and score ``ids``, shard by shard.
 
@@ -98,17 +110,28 @@ def rollout(
         temperature: Of the samples.
         shard_size: Instances decoded together.
         device: Where the policy is.
+        with_attention: Return the attention, too.
     """
     mode = policy.training
     policy.eval()
     try:
         parts = []
         for part in shards(ids, shard_size):
-            decoded = _decode(policy, task, part, num_samples, greedy, seed, update, temperature, device)
+            uniforms = _uniforms(task, part, num_samples, seed, update)
+            decoded = _decode(policy, task, part, uniforms, greedy, temperature, device, with_attention)
             parts.append(_score(score, part, decoded, greedy))
         return Rollout.concatenate(parts)
     finally:
         policy.train(mode)
+
+
+def _uniforms(
+    task: SequenceTask, ids: Ints, num_samples: int, seed: int, update: int
+) -> npt.NDArray[np.float64] | None:
+    if not num_samples:
+        return None
+    longest = int(task.length_limits(task.source(ids)[1]).max())
+    return counter_uniforms(seed, update, ids, num_samples, longest)
 
 
 @torch.no_grad()
@@ -116,21 +139,23 @@ def _decode(
     policy: SequencePolicy,
     task: SequenceTask,
     ids: Ints,
-    num_samples: int,
+    uniforms: npt.NDArray[np.float64] | None,
     greedy: bool,
-    seed: int,
-    update: int,
     temperature: float,
     device: torch.device | str,
+    with_attention: bool,
 ) -> Decoded:
     source, lengths = task.source(ids)
-    limits = task.length_limits(lengths)
-    uniforms = None
-    if num_samples:
-        uniforms = torch.from_numpy(counter_uniforms(seed, update, ids, num_samples, int(limits.max()))).to(device)
     memory = policy.encode(torch.from_numpy(source).to(device), torch.from_numpy(lengths).to(device))
-    limit = torch.from_numpy(limits).to(device)
-    return decode(policy, memory, limit, uniforms=uniforms, greedy=greedy, temperature=temperature)
+    return decode(
+        policy,
+        memory,
+        torch.from_numpy(task.length_limits(lengths)).to(device),
+        uniforms=None if uniforms is None else torch.from_numpy(uniforms).to(device),
+        greedy=greedy,
+        temperature=temperature,
+        with_attention=with_attention,
+    )
 
 
 def _score(score: Score, ids: Ints, decoded: Decoded, greedy: bool) -> Rollout:
@@ -147,4 +172,5 @@ def _score(score: Score, ids: Ints, decoded: Decoded, greedy: bool) -> Rollout:
         {name: values.reshape(shape) for name, values in result.components.items()},
         result.truncated.reshape(shape),
         greedy,
+        None if decoded.attention is None else decoded.attention.cpu().numpy(),
     )

@@ -1,0 +1,1 @@
+"""The two phases of a run: rollouts, updates, schedules, checkpoints, the run directory."""
