@@ -264,12 +264,23 @@ def test_finished_sequences_stay_finished_until_reset_when_autoreset_is_disabled
     assert terminated.tolist() == [True, True, False] and not truncated.any()
     assert observations["length"].tolist() == [1, 2, 2] and observations["tokens"][0].tolist() == [0] * 6
     assert rewards[0] == 0 and info["_reward_components"].tolist() == [False, True, False]
-    mask = np.array([True, False, False])
+    mask = np.array([False, True, False])
     observations, info = env.reset(options={"reset_mask": mask, "ids": [7, 8, 9]})
-    assert observations["length"].tolist() == [0, 2, 2]
-    assert info["instance_id"][0] == 7 and info["_instance_id"].tolist() == mask.tolist()
+    assert observations["length"].tolist() == [1, 0, 2]
+    assert info["instance_id"].tolist() == [0, 8, 0] and info["_instance_id"].tolist() == mask.tolist()
     _, _, terminated, _, info = env.step(np.array([1, 1, END]))
-    assert terminated.tolist() == [False, True, True] and info["instance_id"].tolist() == [7, 1, 2]
+    assert terminated.tolist() == [True, False, True] and info["instance_id"].tolist() == [0, 8, 2]
+
+
+def test_a_masked_reset_is_gymnasiums():
+    ours = SequenceVectorEnv(CopyTask(), num_envs=3, autoreset_mode=AutoresetMode.DISABLED)
+    theirs = gym.vector.SyncVectorEnv([lambda: SequenceEnv(CopyTask())] * 3, autoreset_mode=AutoresetMode.DISABLED)
+    traces = []
+    for env in (ours, theirs):
+        mask = np.array([False, True, True])
+        trace = [env.reset(seed=3), env.step(np.array([2, END, 1])), env.reset(options={"reset_mask": mask})]
+        traces.append([*trace, env.step(np.array([1, 1, END])), env.reset(seed=[None, 8, None])])
+    np.testing.assert_equal(*traces)
 
 
 def test_seeds_may_be_given_a_row():

@@ -192,6 +192,30 @@ def test_coverage_and_simplicity_are_shapelys(candidate):
     assert share.tolist() == [pytest.approx(area)]
 
 
+@pytest.mark.parametrize(
+    ("sequence", "simple"),
+    [
+        ([0, 1, 2, 3], True),
+        ([0, 0, 1, 2, 3], True),
+        ([0, 1, 2, 3, 0], True),
+        ([0, 1, 2, 3, 3, 0, 0], True),
+        ([0, 4, 1, 2, 3], True),
+        ([0, 1, 4], False),
+        ([0, 1, 4, 2], False),
+        ([0, 4, 1, 4, 2, 3], False),
+        ([0, 2, 1, 3], False),
+        ([0, 1, 0, 1], False),
+        ([0, 0, 1, 1], False),
+        ([0, 0, 0], False),
+    ],
+)
+def test_simple_polygons_by_hand(sequence, simple):
+    points = [(0, 0), (8, 0), (8, 8), (0, 8), (4, 0)]
+    if len(set(sequence)) > 2:
+        assert shapely.LinearRing([points[i] for i in sequence]).is_simple == simple
+    assert hull.coverage(*batch(points, [sequence]))[1].tolist() == [simple]
+
+
 @pytest.mark.parametrize("token", [-1, 5, 2**40, -(2**63)])
 def test_tokens_that_name_no_point_make_a_sequence_invalid(token):
     points, counts, tokens, lengths = batch([(0, 0), (GRID, 0), (GRID, GRID), (0, GRID)], [[0, 1, 2, 3]])

@@ -267,25 +267,18 @@ def _meet(a: Floats, b: Floats, c: Floats, d: Floats) -> bool:
 
 
 @jit
-def _folds_back(a: Floats, b: Floats, c: Floats) -> bool:
-    """Whether the path a → b → c returns along the edge it came by."""
-    ahead = (b[0] - a[0]) * (c[0] - b[0]) + (b[1] - a[1]) * (c[1] - b[1])
-    return bool(_turn(a, b, c) == 0 and ahead < 0)
-
-
-@jit
 def _is_simple(points: Floats, vertices: Ints) -> bool:
     """Whether the closed path, without repeats, touches itself nowhere but at shared ends of consecutive edges."""
     size = len(vertices)
     if size < 3:
         return False
+    if size == 3:
+        return bool(_turn(points[vertices[0]], points[vertices[1]], points[vertices[2]]) != 0)
+    # Edge i ends at vertex i. Neighbours share an end and need no test: one that folds back over the other makes the
+    # edge before or behind the two touch them as well.
     for i in range(size):
-        a, b = points[vertices[i - 1]], points[vertices[i]]
-        if _folds_back(a, b, points[vertices[(i + 1) % size]]):
-            return False
-        # Edge j ends at vertex j; edges i and i + 1 are neighbours, and so are the last and the first.
         for j in range(i + 2, min(size, size - 1 + i)):
-            if _meet(a, b, points[vertices[j - 1]], points[vertices[j]]):
+            if _meet(points[vertices[i - 1]], points[vertices[i]], points[vertices[j - 1]], points[vertices[j]]):
                 return False
     return True
 
