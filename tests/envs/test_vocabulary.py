@@ -1,0 +1,172 @@
+"""Vocabularies: encoding loses nothing it need not, decoding equals sentencepiece's, files bring back the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlseq_envs.task import END
+from rlseq_envs.text.storage import TextRows, TokenRows
+from rlseq_envs.text.vocabulary import UNITS, UNKNOWN, load_vocabulary, train_vocabulary
+
+LINES = [
+    "Ein Mann schläft in einem grünen Raum.",
+    "Zwei Männer\u00a0bauen eine „blaue“ Hütte auf;",
+    "1.234,50 € am 24.12.2024, um 08:27\u202fUhr",
+    "ﬁne ½ Ω e\u0301 é 今日は 👩‍👩‍👧",
+    "a  b\u2028c",
+] * 3
+
+
+def learn(units="subword", size=150, model="bpe", lines=LINES):
+    return train_vocabulary([TextRows.gather(lines)], size, units, model)
+
+
+@pytest.fixture(scope="module", params=["bpe", "unigram"])
+def subwords(request):
+    return learn(model=request.param)
+
+
+def decoded(vocabulary, rows):
+    padded, lengths = rows.padded(np.arange(len(rows)))
+    return vocabulary.decode(padded, lengths)
+
+
+def spaced(line):
+    return " ".join(part for part in line.split(" ") if part)
+
+
+@pytest.mark.parametrize("units", UNITS)
+def test_end_closes_every_row_and_stands_nowhere_else(units):
+    rows = learn(units).encode([*LINES, ""])
+    ends = rows.offsets[1:] - 1
+    assert (rows.values[ends] == END).all()
+    assert (rows.values == END).sum() == len(LINES) + 1
+    assert rows.lengths[-1] == 1
+
+
+def test_subwords_bring_back_the_text_they_were_learnt_from(subwords):
+    assert decoded(subwords, subwords.encode(LINES)) == [spaced(line) for line in LINES]
+    assert (subwords.encode(LINES).values != UNKNOWN).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_decoding_any_ids_equals_sentencepiece(subwords, tmp_path_factory, data):
+    processor = sentencepiece.SentencePieceProcessor(model_proto=subwords._stored)
+    space = processor.piece_to_id("▁")
+    ids = data.draw(st.lists(st.one_of(st.integers(0, len(subwords) - 1), st.sampled_from([0, 1, space])), max_size=12))
+    row = np.array([[*ids, 5, 5]], dtype=np.int64)
+    assert subwords.decode(row, np.array([len(ids)])) == [processor.decode(ids)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\0▁"), max_size=30))
+def test_encoding_any_text_equals_sentencepiece(subwords, text):
+    processor = sentencepiece.SentencePieceProcessor(model_proto=subwords._stored)
+    assert subwords.encode([text]).values.tolist() == [*processor.encode(text), END]
+
+
+def test_learning_twice_gives_the_same_vocabulary(subwords):
+    model = "bpe" if learn().digest == subwords.digest else "unigram"
+    again = learn(model=model)
+    assert again.digest == subwords.digest
+    assert again.pieces == subwords.pieces
+    assert learn(model=model, lines=LINES[1:]).digest != subwords.digest
+
+
+def test_sizes_are_kept():
+    assert len(learn(size=120)) == 120
+    assert len(learn("word", 10)) == 10
+    assert len(learn("word", 1000)) == len({word for line in LINES for word in line.split()}) + 2
+
+
+def test_a_size_below_the_number_of_characters_is_refused():
+    with pytest.raises(ValueError, match="vocabulary of 20 tokens"):
+        learn(size=20)
+
+
+def test_a_text_of_few_pieces_gives_a_smaller_vocabulary():
+    assert len(learn(lines=["ab ab"], size=100)) < 20
+
+
+def test_words_are_ranked_by_frequency_then_text():
+    vocabulary = learn("word", 5, lines=["b a c", "c b", "c d"])
+    assert vocabulary.pieces == ("", "<unk>", "c", "b", "a")
+    rows = vocabulary.encode(["c d a"])
+    assert rows.values.tolist() == [2, UNKNOWN, 4, END]
+    assert decoded(vocabulary, rows) == ["c <unk> a"]
+
+
+def test_characters_bring_back_text_and_mark_the_unknown():
+    vocabulary = learn("character", 100, lines=["ab c"])
+    assert decoded(vocabulary, vocabulary.encode([" ab  c ", "axc"])) == ["ab c", "a⁇c"]
+
+
+def test_nothing_beyond_the_length_is_decoded():
+    vocabulary = learn("word", 5, lines=["b a c"])
+    sequences = np.array([[2, 3, 0, 4], [4, 4, 4, 4], [0, 2, 2, 2]])
+    assert vocabulary.decode(sequences, np.array([3, 2, 1])) == ["a b", "c c", ""]
+    assert vocabulary.decode(sequences, np.array([0, 0, 0])) == ["", "", ""]
+
+
+def test_labels_name_every_token():
+    vocabulary = learn("word", 5, lines=["b a c"])
+    assert vocabulary.labels(np.array([2, 1, 0])) == ("a", "<unk>", "END")
+
+
+@pytest.mark.parametrize("units", UNITS)
+def test_files_bring_back_the_same_vocabulary(units, tmp_path):
+    vocabulary = learn(units)
+    loaded = load_vocabulary(tmp_path / vocabulary.save(tmp_path, "target"))
+    assert (loaded.units, loaded.pieces, loaded.digest) == (vocabulary.units, vocabulary.pieces, vocabulary.digest)
+    assert loaded.encode(LINES).values.tolist() == vocabulary.encode(LINES).values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.model", b"no model"), ("a.model", b""), ("a.json", b"{"), ("a.json", b'{"units": "word"}'), ("a.json", b"[]")],
+)
+def test_files_that_are_no_vocabulary_are_refused(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=name):
+        load_vocabulary(tmp_path / name)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.json"):
+        load_vocabulary(tmp_path / "gone.json")
+
+
+rows_of_tokens = st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=rows_of_tokens, data=st.data())
+def test_token_rows_behave_like_lists(rows, data):
+    stored = TokenRows.gather(iter(rows))
+    picked = np.array(data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1)))
+    padded, lengths = stored.padded(picked)
+    assert [padded[i, :n].tolist() for i, n in enumerate(lengths)] == [rows[i] for i in picked]
+    assert all(not padded[i, n:].any() for i, n in enumerate(lengths))
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
+    assert as_lists(stored.select(keep)) == [row for row, kept in zip(rows, keep, strict=True) if kept]
+    assert as_lists(stored.truncated(3, 7)) == [row if len(row) <= 3 else [*row[:2], 7] for row in rows]
+
+
+def as_lists(stored):
+    return [stored.values[a:b].tolist() for a, b in zip(stored.offsets[:-1], stored.offsets[1:], strict=True)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts=st.lists(st.text(max_size=8), min_size=1, max_size=6), data=st.data())
+def test_text_rows_behave_like_lists(texts, data):
+    stored = TextRows.gather(iter(texts))
+    assert (list(stored), len(stored)) == (texts, len(texts))
+    picked = data.draw(st.lists(st.integers(0, len(texts) - 1)))
+    assert stored.take(np.array(picked, dtype=np.int64)) == [texts[i] for i in picked]
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts))))
+    assert list(stored.select(keep)) == [text for text, kept in zip(texts, keep, strict=True) if kept]
