@@ -1,0 +1,45 @@
+"""Notices a collapse between two validations, from the sampled rewards alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+WINDOW = 20  # updates whose rewards are averaged
+FALL = 0.7  # a window's mean below this share of the best window's mean is suspicious
+
+
+@dataclass
+class CollapseMonitor:
+    """Compares the mean sampled reward of the last updates with the best such mean.
+
+    Attributes:
+        recent: Rewards of the last ``WINDOW`` updates.
+        best: The best mean of a full window.
+    """
+
+    recent: list[float] = field(default_factory=list)
+    best: float = 0.0
+
+    def add(self, rewards: list[float]) -> None:
+        """Take in the mean sampled reward of each new update."""
+        self.recent = [*self.recent, *rewards][-WINDOW:]
+        if len(self.recent) == WINDOW:
+            self.best = max(self.best, self.level())
+
+    def level(self) -> float:
+        """The mean over the window."""
+        return sum(self.recent) / len(self.recent)
+
+    def suspicious(self) -> bool:
+        """Whether the window is full and fell clearly below the best one."""
+        return len(self.recent) == WINDOW and self.level() < FALL * self.best
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> CollapseMonitor:
+        """The inverse of ``to_dict``."""
+        return cls(**data)

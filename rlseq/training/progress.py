@@ -1,0 +1,81 @@
+"""Where a run stands: everything a resumed trainer must know, JSON-ready."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rlseq.training.engine import Phase
+
+
+@dataclass
+class Progress:
+    """Counters and verdicts of the phase in progress.
+
+    Attributes:
+        phase: The phase.
+        update: Updates done in the whole run.
+        phase_update: Updates done in the phase.
+        started: The phase has its optimiser and its first validation.
+        finished: The phase is over.
+        best: The best validation score of the phase.
+        best_metrics: All metrics of that validation.
+        validations_without_best: Since then.
+        recoveries: Times the phase went back to its best checkpoint.
+        rate_scale: Factor on the learning rate, smaller after each recovery.
+        sums: Per tag, the sum and the number of values since the last log line.
+    """
+
+    phase: Phase = "mle"
+    update: int = 0
+    phase_update: int = 0
+    started: bool = False
+    finished: bool = False
+    best: float = -math.inf
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    validations_without_best: int = 0
+    recoveries: int = 0
+    rate_scale: float = 1.0
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def count(self, stats: dict[str, float]) -> None:
+        """One update was done."""
+        self.update += 1
+        self.phase_update += 1
+        for name, value in stats.items():
+            total, number = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + value, number + 1)
+
+    def skip_update(self) -> None:
+        """Pass over an update that could not be done, so that it is not tried again on the same instances."""
+        self.update += 1
+        self.phase_update += 1
+
+    def take_means(self) -> dict[str, float]:
+        """Means since the last call, by tag."""
+        means = {name: total / number for name, (total, number) in self.sums.items()}
+        self.sums = {}
+        return means
+
+    def judge(self, score: float) -> bool:
+        """Take in a validation score; True when it is the phase's best so far, as its first one always is."""
+        if score > self.best or not self.best_metrics:
+            self.best, self.validations_without_best = score, 0
+            return True
+        self.validations_without_best += 1
+        return False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data; −∞ as None."""
+        data = asdict(self)
+        data["best"] = None if math.isinf(self.best) else self.best
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Progress:
+        """The inverse of ``to_dict``; further keys are left alone."""
+        known = {name: data[name] for name in cls.__dataclass_fields__}
+        known["best"] = -math.inf if data["best"] is None else data["best"]
+        known["sums"] = {name: (total, number) for name, (total, number) in data["sums"].items()}
+        return cls(**known)

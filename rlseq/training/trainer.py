@@ -1,0 +1,260 @@
+"""A run from beginning to end: cross-entropy, then REINFORCE, with validation, checkpoints and recovery.
+
+The trainer owns the update counter, the data position, the schedule and every decision; the engine does the work.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from rlseq.config.schema import Config, PhaseConfig, RLConfig
+from rlseq.data.batches import Batches
+from rlseq.models.shape import TaskShape
+from rlseq.report.reporter import Reporter
+from rlseq.training.checkpoint import Checkpoint, load_checkpoint
+from rlseq.training.engine import Engine, Phase, TrainingError, UpdateRequest
+from rlseq.training.monitor import CollapseMonitor
+from rlseq.training.optimizer import learning_rate
+from rlseq.training.progress import Progress
+from rlseq.training.run_directory import RunDirectory
+from rlseq.training.sampling_table import sample_rows
+from rlseq_envs.task import Ints, SequenceTask
+
+PHASES: tuple[Phase, Phase] = ("mle", "rl")
+# Endless splits give every phase and seed instances of its own.
+ENDLESS_OFFSET = {"mle": 0, "rl": 1 << 24}
+
+
+class Interrupted(RuntimeError):
+    """The user or the system asked to stop; everything was saved."""
+
+
+class Trainer:
+    """Trains one run.
+
+    Args:
+        config: The experiment.
+        task: Its task, prepared.
+        engine: Does the updates.
+        run: Where everything is kept.
+        reporter: Told of everything.
+    """
+
+    def __init__(
+        self, config: Config, task: SequenceTask, engine: Engine, run: RunDirectory, reporter: Reporter
+    ) -> None:
+        self.config, self.task, self.engine, self.run, self.reporter = config, task, engine, run, reporter
+        self.progress = Progress()
+        self.monitor = CollapseMonitor()
+        self._batches: dict[Phase, Batches] = {}
+        self._stop = False
+
+    # ------------------------------------------------------------------------------------------- entry points
+    def train(self) -> None:
+        """Train from scratch.
+
+        Raises:
+            Interrupted: A signal asked to stop; the run can be resumed.
+            TrainingError: A loss or gradient was not finite and no way back was left.
+        """
+        self.reporter.start(self.config, self.run, None)
+        self._train_phases()
+
+    def resume(self) -> None:
+        """Go on exactly where the newest checkpoint of the run was written; raises as ``train``."""
+        checkpoint = load_checkpoint(self.run.latest(), resume=True)
+        assert checkpoint.state is not None
+        self.progress = Progress.from_dict(checkpoint.meta["trainer"])
+        self.monitor = CollapseMonitor.from_dict(checkpoint.meta["trainer"]["monitor"])
+        self.run.truncate_metrics(self.progress.update)
+        self.reporter.start(self.config, self.run, self.progress.update)
+        self.engine.set_state(checkpoint.state, self.progress.phase)
+        self._train_phases()
+
+    def fork(self, source: Checkpoint, phase: Phase) -> None:
+        """Start ``phase`` from another run's checkpoint: its weights, a new optimiser, a new schedule.
+
+        The x-axis goes on from the checkpoint's update. Raises as ``train``.
+        """
+        self.reporter.start(self.config, self.run, None)
+        self.engine.set_weights(source.weights)
+        self.progress = Progress(phase=phase, update=int(source.meta["update"]))
+        self._train_phases()
+
+    # ------------------------------------------------------------------------------------------------- phases
+    def _train_phases(self) -> None:
+        try:
+            with self._stopping_on_signals():
+                for phase in PHASES[PHASES.index(self.progress.phase) :]:
+                    self._phase(phase)
+        finally:
+            self.reporter.finish()
+
+    def _phase(self, phase: Phase) -> None:
+        section: PhaseConfig = getattr(self.config, phase)
+        if phase != self.progress.phase:
+            self._start_from_best(phase)
+        if not self.progress.started:
+            self.engine.start_phase(phase)
+            self.progress.started = True
+            self.monitor = CollapseMonitor()
+            self.reporter.phase(phase, section.updates, 0)
+            self._validate(section)  # what the phase starts from is its first best
+        else:
+            self.reporter.phase(phase, section.updates, self.progress.phase_update)
+        while self.progress.phase_update < section.updates and not self.progress.finished:
+            self._advance(section)
+        if not self.progress.finished:
+            self._finish_phase(section)
+
+    def _start_from_best(self, phase: Phase) -> None:
+        best = load_checkpoint(self.run.checkpoint(self.progress.phase, "best"))
+        self.engine.set_weights(best.weights)
+        self.progress = Progress(phase=phase, update=self.progress.update)
+
+    def _advance(self, section: PhaseConfig) -> None:
+        """A stretch of updates up to the next event, and the event."""
+        try:
+            statistics = self.engine.update(self._requests(section))
+        except TrainingError as error:
+            self._recover(section, str(error))
+            return
+        progress = self.progress
+        for stats in statistics:
+            progress.count(stats)
+        self.monitor.add([stats["rollout/reward_mean"] for stats in statistics if "rollout/reward_mean" in stats])
+        if progress.phase_update % self.config.log_every == 0:
+            self.reporter.updates(progress.phase, progress.update, progress.phase_update, progress.take_means())
+        early = progress.phase_update % self.config.log_every == 0 and self.monitor.suspicious()
+        if early:
+            self.reporter.message(f"the sampled reward fell to {self.monitor.level():.3f}: validating early", "warning")
+        if early or progress.phase_update % section.validate_every == 0:
+            self._validate(section)
+        if progress.update % self.config.checkpoint.every == 0:
+            self._save(best=False)
+        if self._stop:
+            self._save(best=False)
+            raise Interrupted(f"stopped at update {progress.update}")
+
+    def _requests(self, section: PhaseConfig) -> list[UpdateRequest]:
+        """The updates up to the next event; one at a time where they are long."""
+        done = self.progress.phase_update
+        events = (self.config.log_every, section.validate_every)
+        left = [every - done % every for every in events] + [section.updates - done]
+        left.append(self.config.checkpoint.every - self.progress.update % self.config.checkpoint.every)
+        count = 1 if isinstance(section, RLConfig) else min(left)
+        return [self._request(section, offset) for offset in range(count)]
+
+    def _request(self, section: PhaseConfig, offset: int) -> UpdateRequest:
+        progress = self.progress
+        number = progress.phase_update + offset
+        rate = learning_rate(section.optimizer, number, section.updates) * progress.rate_scale
+        return UpdateRequest(progress.phase, progress.update + offset, number, self._ids(section, number), rate)
+
+    def _ids(self, section: PhaseConfig, number: int) -> Ints:
+        phase = self.progress.phase
+        split = self.task.instances("train")
+        if phase not in self._batches:
+            lengths = None if split.size is None else self._reference_lengths
+            self._batches[phase] = Batches(split, section.batch_size, self.config.seed, lengths)
+        offset = (ENDLESS_OFFSET[phase] + (self.config.seed << 25)) if split.size is None else 0
+        return self._batches[phase].ids(offset + number)
+
+    def _reference_lengths(self, ids: Ints) -> Ints:
+        return np.concatenate([self.task.references(part)[1] for part in np.array_split(ids, len(ids) // 4096 + 1)])
+
+    # --------------------------------------------------------------------------------------------- validation
+    def _validate(self, section: PhaseConfig) -> None:
+        progress, evaluation = self.progress, self.config.evaluation
+        split = self.task.instances("validation")
+        size = min(s for s in (split.size, evaluation.max_instances) if s is not None)
+        rolled = self.engine.rollout(
+            split.ids(0, size), num_samples=0, greedy=True, update=progress.update, averaged=True
+        )
+        metrics = self.task.corpus_metrics(rolled.sequences[:, 0], rolled.lengths[:, 0], rolled.ids)
+        metrics["reward"] = float(rolled.rewards.mean())
+        score = metrics[self.task.selection_metric]
+        best = progress.judge(-math.inf if math.isnan(score) else score)
+        rows = sample_rows(self.task, self.engine, split.ids(0, min(size, evaluation.samples_shown)), progress.update)
+        self.reporter.validation(progress.phase, progress.update, metrics, best, rows)
+        if best:
+            progress.best_metrics = metrics
+            self._save(best=True)
+        elif isinstance(section, RLConfig) and score < progress.best - section.collapse_tolerance:
+            self._recover(section, f"{self.task.selection_metric} fell from {progress.best:.2f} to {score:.2f}")
+        elif section.patience is not None and progress.validations_without_best >= section.patience:
+            self.reporter.message(f"no new best for {section.patience} validations: {progress.phase} ends")
+            self._finish_phase(section)
+
+    # ----------------------------------------------------------------------------------------------- recovery
+    def _recover(self, section: PhaseConfig, why: str) -> None:
+        """Back to the best checkpoint with smaller steps, or the end of the phase when that was tried often enough."""
+        progress = self.progress
+        if not isinstance(section, RLConfig):
+            raise TrainingError(f"{why}. Lower {progress.phase}.optimizer.learning_rate and resume")
+        if progress.recoveries >= section.max_recoveries:
+            self.reporter.message(f"{why}: {progress.recoveries} recoveries did not help, rl ends", "warning")
+            self._finish_phase(section)
+            return
+        checkpoint = load_checkpoint(self.run.checkpoint(progress.phase, "best"), resume=True)
+        assert checkpoint.state is not None
+        state = checkpoint.state | {f"policy/{name}": value for name, value in checkpoint.weights.items()}
+        self.engine.set_state(state, progress.phase)
+        progress.recoveries += 1
+        progress.rate_scale *= section.recovery_factor
+        progress.validations_without_best = 0
+        progress.skip_update()
+        self.monitor = CollapseMonitor()
+        self.reporter.message(
+            f"{why}: back to the best checkpoint (update {checkpoint.meta['update']}), "
+            f"learning rate × {progress.rate_scale:g}",
+            "warning",
+        )
+
+    # -------------------------------------------------------------------------------------------- checkpoints
+    def _finish_phase(self, section: PhaseConfig) -> None:
+        if self.progress.phase_update % section.validate_every and not self.progress.finished:
+            self.progress.finished = True
+            self._validate(section)
+        self.progress.finished = True
+        self._save(best=False)
+
+    def _save(self, best: bool) -> None:
+        progress = self.progress
+        meta: dict[str, Any] = {
+            "config": self.config.model_dump(mode="json"),
+            "shape": TaskShape.of(self.task).to_dict(),
+            "signature": self.task.signature,
+            "phase": progress.phase,
+            "update": progress.update,
+            "phase_update": progress.phase_update,
+            "trainer": progress.to_dict() | {"monitor": self.monitor.to_dict()},
+            "metrics": progress.best_metrics if best else {},
+        }
+        self.run.save(progress.phase, progress.update, self.engine.get_state(), meta, best=best)
+
+    @contextmanager
+    def _stopping_on_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM let the update in progress end, then save; a second SIGINT does not wait."""
+        previous: dict[signal.Signals, Callable[..., Any] | int | None] = {}
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self._stop:
+                raise KeyboardInterrupt
+            self._stop = True
+            self.reporter.message("stopping after this update; once more to stop at once", "warning")
+
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                previous[number] = signal.signal(number, stop)
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
