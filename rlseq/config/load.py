@@ -115,6 +115,15 @@ def parse_config(data: dict[str, Any], origin: str = "config", overrides: Sequen
     return _validate(_to_plain(tree, origin), origin, wrong)
 
 
+def read_config(path: Path) -> Config:
+    """Read a configuration that ``dump_config`` wrote; no data file is looked at.
+
+    Raises:
+        ConfigError: All that is wrong, at once.
+    """
+    return parse_config(_to_plain(_read(path, str(path)), str(path)), str(path))
+
+
 def dump_config(config: Config) -> str:
     """The configuration as YAML, every default written out; loads back to an equal one."""
     return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
@@ -192,7 +201,9 @@ def _absolute(value: Any) -> Any:
 
 def _data_files(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     task = data.get("task")
-    for key in DATA_KEYS if isinstance(task, dict) else ():
+    if not isinstance(task, dict):
+        return
+    for key in DATA_KEYS:
         value = task.get(key)
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, str) and path:

@@ -26,7 +26,7 @@ from typing import IO, Any, Literal
 from rlseq.config.errors import UserError
 from rlseq.config.load import dump_config, read_config
 from rlseq.config.schema import Config
-from rlseq.training.checkpoint import MANIFEST, META, CheckpointError, Tensors, save_checkpoint
+from rlseq.training.checkpoint import MANIFEST, CheckpointError, Tensors, load_checkpoint, save_checkpoint
 from rlseq.training.files import link, recover, remove, write_text
 from rlseq.training.provenance import environment
 
@@ -86,11 +86,13 @@ class RunDirectory:
         if not (path / "config.yaml").is_file():
             raise RunError(f"{path} is no run directory: it has no config.yaml")
         run = cls(path, read_config(path / "config.yaml"))
-        for phase in PHASES:
-            run._mend(phase)
-        record = json.loads((path / "environment.json").read_text(encoding="utf-8"))
-        record["resumed"].append(environment())
-        write_text(path / "environment.json", json.dumps(record, indent=1) + "\n")
+        try:
+            for phase in PHASES:
+                run._mend(phase)
+            run._note_resume()
+        except BaseException:
+            run.close()
+            raise
         return run
 
     def close(self) -> None:
@@ -156,8 +158,14 @@ class RunDirectory:
         place = self.path / "checkpoints" / phase
         recover(place)
         if updates := _updates(place):
-            meta = json.loads((place / str(updates[-1]) / META).read_text(encoding="utf-8"))
-            self._link(phase, updates[-1], meta["best"])
+            newest = load_checkpoint(place / str(updates[-1]))
+            self._link(phase, updates[-1], newest.meta["best"])
+
+    def _note_resume(self) -> None:
+        place = self.path / "environment.json"
+        record = json.loads(place.read_text(encoding="utf-8"))
+        record["resumed"].append(environment())
+        write_text(place, json.dumps(record, indent=1) + "\n")
 
     # --------------------------------------------------------------------------------------------------------- metrics
     def append_metrics(self, record: Mapping[str, object]) -> None:
@@ -206,8 +214,8 @@ def resolve_checkpoint(path: Path) -> Path:
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such checkpoint or run directory")
     inside = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    places = [inside / phase for phase in reversed(PHASES)] if inside != path or (path / "mle").is_dir() else [path]
-    found = [_best_or_latest(place, which) for which in ("best", "latest") for place in places]
+    phases = [inside / phase for phase in reversed(PHASES) if (inside / phase).is_dir()] or [path]
+    found = [_best_or_latest(place, which) for which in ("best", "latest") for place in phases]
     checkpoint = next(filter(None, found), None)
     if checkpoint is None:
         raise CheckpointError(
