@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def _mark_best(axes: Axes, curves: Curves, metric: str) -> None:
 def _mark_phases(axes: Axes, curves: Curves, named: bool) -> None:
     """A dashed line between phases and, where ``named``, their names above it."""
     spans = list(curves.phases.items())
-    for (_, (_, ended)), (_, (begun, _)) in zip(spans, spans[1:], strict=False):
+    for (_, (_, ended)), (_, (begun, _)) in pairwise(spans):
         axes.axvline((ended + begun) / 2, color=_MUTED, linestyle="--", linewidth=1)
     if named:
         for name, (first, last) in spans:

@@ -1,0 +1,165 @@
+"""Score a policy on a split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlseq.evaluation.decoding import DecodingOptions, Sequences, decode_sources, split_shards
+from rlseq.evaluation.loading import EvaluationError, LoadedPolicy, load_policy
+from rlseq_envs.task import END, Bools, Floats, Ints, SplitName
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a policy made of the instances of a split, and what that is worth.
+
+    Attributes:
+        ids: (instances,).
+        sequences: (instances, time) END beyond a length.
+        lengths: (instances,).
+        rewards: (instances,).
+        values: (instances,) each: the task's metrics of single instances, the reward, its components, whether there was
+            no END by the limit, the length.
+    """
+
+    ids: Ints
+    sequences: Ints
+    lengths: Ints
+    rewards: Floats
+    values: dict[str, Bools | Floats]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A policy's figures on a split.
+
+    Attributes:
+        name: Of the policy.
+        checkpoint: Where it was loaded from.
+        split: What was decoded.
+        decoding: How.
+        metrics: Corpus metrics, then means of what single instances are worth: the reward, its components, …;
+            NaN where a metric's own rule says it failed.
+        signatures: What the figures mean exactly: the task's signature, and sacreBLEU's of each text metric.
+        outputs: Everything behind them.
+    """
+
+    name: str
+    checkpoint: Path
+    split: SplitName
+    decoding: DecodingOptions
+    metrics: dict[str, float]
+    signatures: dict[str, str]
+    outputs: Outputs
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready; NaN becomes null."""
+        return {
+            "name": self.name,
+            "checkpoint": display_path(self.checkpoint),
+            "split": self.split,
+            "instances": len(self.outputs.ids),
+            "decoding": self.decoding.to_dict(),
+            "metrics": json_numbers(self.metrics),
+            "signatures": self.signatures,
+        }
+
+
+def evaluate_checkpoint(
+    path: Path | str,
+    *,
+    split: SplitName = "test",
+    decoding: DecodingOptions | None = None,
+    max_instances: int | None = None,
+    device: str = "cpu",
+) -> Evaluation:
+    """Load the policy of a checkpoint and score it; see ``load_policy`` and ``evaluate``."""
+    return evaluate(load_policy(path, device), split=split, decoding=decoding, max_instances=max_instances)
+
+
+def evaluate(
+    loaded: LoadedPolicy,
+    *,
+    split: SplitName = "test",
+    decoding: DecodingOptions | None = None,
+    max_instances: int | None = None,
+    name: str | None = None,
+) -> Evaluation:
+    """Decode a split and score it.
+
+    Args:
+        loaded: The policy and its task.
+        split: What to decode.
+        decoding: How; default: greedily.
+        max_instances: Only the first ones; an endless split needs it.
+        name: Of the policy in the result; default: its unmistakable name.
+
+    Raises:
+        EvaluationError: The split is endless and ``max_instances`` is not given, or not above 0.
+        ValueError: The task has no data for this split.
+    """
+    ids = instance_ids(loaded, split, max_instances)
+    options = decoding or DecodingOptions()
+    outputs = _score(loaded, ids, decode_sources(loaded, split_shards(loaded, ids), options))
+    metrics = dict(loaded.task.corpus_metrics(outputs.sequences, outputs.lengths, ids))
+    for metric, values in outputs.values.items():
+        metrics.setdefault(metric, float(values.mean()) * (100 if metric_is_share(values) else 1))
+    signatures = _signatures(loaded, outputs)
+    return Evaluation(name or loaded.name, loaded.checkpoint, split, options, metrics, signatures, outputs)
+
+
+def instance_ids(loaded: LoadedPolicy, split: SplitName, max_instances: int | None) -> Ints:
+    """The ids to decode: the whole split, or its first instances."""
+    if max_instances is not None and max_instances < 1:
+        raise EvaluationError(f"max_instances is {max_instances}: give 1 or more")
+    instances = loaded.task.instances(split)
+    if instances.size is None and max_instances is None:
+        raise EvaluationError(f"split {split!r} is endless: say how many instances of it with max_instances")
+    sizes = [size for size in (instances.size, max_instances) if size is not None]
+    return instances.ids(0, min(sizes))
+
+
+def _score(loaded: LoadedPolicy, ids: Ints, found: Sequences) -> Outputs:
+    sequences, lengths = found.tokens[:, 0], found.lengths[:, 0]
+    reward = loaded.task.reward(sequences, lengths, ids)
+    truncated = sequences[np.arange(len(ids)), lengths - 1] != END
+    values: dict[str, Bools | Floats] = {
+        **loaded.task.instance_metrics(sequences, lengths, ids),
+        "reward": reward.total,
+    }
+    for name, column in (*reward.components.items(), ("truncated", truncated), ("length", lengths.astype(np.float64))):
+        values.setdefault(name, column)
+    return Outputs(ids, sequences, lengths, reward.total, values)
+
+
+def metric_is_share(values: Bools | Floats) -> bool:
+    """Whether a metric of single instances is yes or no; over all of them it is shown in per cent."""
+    return values.dtype == np.bool_
+
+
+def _signatures(loaded: LoadedPolicy, outputs: Outputs) -> dict[str, str]:
+    """The number of references is part of sacreBLEU's signatures: a metric has one only once it has read some."""
+    signatures = {"task": loaded.task.signature}
+    pairs = loaded.task.text_pairs(outputs.sequences[:1], outputs.lengths[:1], outputs.ids[:1])
+    if pairs is not None:
+        for name, metric in loaded.task.text_metrics().items():
+            metric.corpus_score(pairs.hypotheses, pairs.references)
+            signatures[name] = str(metric.get_signature())
+    return signatures
+
+
+def json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """The values as JSON knows numbers: one that is not finite becomes null."""
+    return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
+
+
+def display_path(path: Path) -> str:
+    """Relative to the working directory where it lies inside."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

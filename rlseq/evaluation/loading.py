@@ -1,0 +1,107 @@
+"""From a checkpoint to a policy and its task."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlseq.config.errors import UserError
+from rlseq.config.load import parse_config
+from rlseq.config.schema import Config
+from rlseq.data.tasks import make_task
+from rlseq.models.build import build_policy
+from rlseq.models.policy import SequencePolicy
+from rlseq.models.shape import TaskShape
+from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
+from rlseq.training.run_directory import resolve_checkpoint
+from rlseq_envs.task import SequenceTask
+
+
+class EvaluationError(UserError):
+    """What was asked for cannot be evaluated; the message says why and what would help."""
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy ready to decode, and what it was trained for.
+
+    Attributes:
+        policy: In evaluation mode, on ``device``.
+        task: Made with the checkpoint's own artifacts.
+        config: Of the run.
+        meta: Of the checkpoint.
+        checkpoint: The checkpoint's directory.
+        device: Where the policy is.
+    """
+
+    policy: SequencePolicy
+    task: SequenceTask
+    config: Config
+    meta: dict[str, Any]
+    checkpoint: Path
+    device: torch.device
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What the policy may be called, from short to unmistakable: mle, mle-6000, hull-20260101-120000/mle-6000."""
+        phase, update = str(self.meta["phase"]), f"{self.meta['phase']}-{self.meta['update']}"
+        inside_run = self.checkpoint.parent.parent.name == "checkpoints"
+        run = self.checkpoint.parents[2] if inside_run else self.checkpoint
+        return phase, update, f"{run.name}/{update}"
+
+    @property
+    def name(self) -> str:
+        """The unmistakable name."""
+        return self.names[-1]
+
+
+def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
+    """Load the policy of a checkpoint, or of a run directory's best checkpoint.
+
+    Args:
+        path: The checkpoint, the run, or one of the run's phases.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+        EvaluationError: The task's reward is not the one that the checkpoint was trained with.
+        ConfigError: Its configuration cannot be used by this version.
+    """
+    checkpoint = load_checkpoint(resolve_checkpoint(Path(path)))
+    config = parse_config(checkpoint.meta["config"], str(checkpoint.directory / META))
+    task = _make_task(config, checkpoint)
+    where = torch.device(
+        "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
+    )
+    policy = build_policy(config.policy, TaskShape.from_dict(checkpoint.meta["shape"]))
+    policy.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.weights.items()})
+    return LoadedPolicy(policy.to(where).eval(), task, config, checkpoint.meta, checkpoint.directory, where)
+
+
+def _make_task(config: Config, checkpoint: Checkpoint) -> SequenceTask:
+    """The task, its signature compared with the checkpoint's."""
+    has_artifacts = checkpoint.artifacts.is_dir() and any(checkpoint.artifacts.iterdir())
+    task = make_task(config.task, checkpoint.artifacts if has_artifacts else None)
+    expected = checkpoint.meta["signature"]
+    if task.signature != expected:
+        raise EvaluationError(
+            f"{checkpoint.directory} was trained for another task than its configuration makes today:\n"
+            f"{signature_difference(expected, task.signature)}\n"
+            f"use the versions that wrote it: {json.dumps(checkpoint.meta.get('versions', {}))}"
+        )
+    return task
+
+
+def signature_difference(first: str, second: str) -> str:
+    """The parts of two signatures that differ, one line each."""
+    ours, theirs = first.split("|"), second.split("|")
+    return "\n".join(
+        [
+            *(f"  - {part}" for part in ours if part not in theirs),
+            *(f"  + {part}" for part in theirs if part not in ours),
+        ]
+    )
