@@ -56,7 +56,9 @@ def decode(
     batch, device = len(limits), limits.device
     samples = 0 if uniforms is None else uniforms.shape[1]
     instance = torch.arange(batch, device=device)
-    rows = torch.cat([instance.repeat_interleave(samples), instance] if greedy else [instance.repeat_interleave(samples)])
+    rows = torch.cat(
+        [instance.repeat_interleave(samples), instance] if greedy else [instance.repeat_interleave(samples)]
+    )
     draws = None if uniforms is None else uniforms.reshape(batch * samples, -1)
     loop = _Loop(policy, memory.select(rows), limits[rows], batch * samples, temperature, with_attention)
     loop.run(draws)
@@ -85,7 +87,9 @@ class _Loop:
     def run(self, draws: Tensor | None) -> None:
         for time in range(self.sequences.shape[1]):
             logits, self.state, attention = self.policy.step(self.tokens, self.state, self.memory)
-            self.tokens, log_probs = self._choose(logits, None if draws is None else draws[self.live[: self.sampled], time])
+            self.tokens, log_probs = self._choose(
+                logits, None if draws is None else draws[self.live[: self.sampled], time]
+            )
             self._record(time, log_probs, attention)
             if not self._drop_finished(time):
                 break
@@ -128,13 +132,19 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """
     cumulative = probabilities.cumsum(-1)
     total = cumulative[:, -1:]
-    threshold = torch.minimum(uniforms[:, None].to(total.dtype) * total, torch.nextafter(total, torch.zeros_like(total)))
+    threshold = torch.minimum(
+        uniforms[:, None].to(total.dtype) * total, torch.nextafter(total, torch.zeros_like(total))
+    )
     return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
 
 
 def _by_instance(loop: _Loop, batch: int, samples: int, greedy: bool) -> Decoded:
     def arrange(rows: Tensor) -> Tensor:
-        drawn = rows[: batch * samples].unflatten(0, (batch, samples)) if samples else rows.new_zeros(batch, 0, *rows.shape[1:])
+        drawn = (
+            rows[: batch * samples].unflatten(0, (batch, samples))
+            if samples
+            else rows.new_zeros(batch, 0, *rows.shape[1:])
+        )
         return torch.cat([drawn, rows[batch * samples :][:, None]], 1) if greedy else drawn
 
     longest = int(loop.lengths.max()) if len(loop.lengths) else 0

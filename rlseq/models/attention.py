@@ -19,7 +19,7 @@ MASKED = -1e9  # a logit whose probability is exactly 0 in fp32, and whose gradi
 
 
 def fast_tanh(x: Tensor) -> Tensor:
-    """tanh as 2σ(2x) − 1: the same to 3e-7, and faster on CPUs, whose sigmoid is vectorised better."""
+    """Tanh as 2σ(2x) − 1: the same to 3e-7, and faster on CPUs, whose sigmoid is vectorised better."""
     return torch.sigmoid(2.0 * x) * 2.0 - 1.0
 
 
@@ -38,7 +38,9 @@ class Attention(nn.Module):
     def __init__(self, match: MatchFunction, query_size: int, state_size: int) -> None:
         super().__init__()
         if match in ("dot", "scaled_dot", "cosine") and query_size != state_size:
-            raise ValueError(f"match {match!r} needs decoder and encoder states of one width: {query_size} ≠ {state_size}")
+            raise ValueError(
+                f"match {match!r} needs decoder and encoder states of one width: {query_size} ≠ {state_size}"
+            )
         self.match = match
         if match in ("additive", "bilinear"):
             self.key = nn.Linear(state_size, query_size, bias=False)

@@ -32,9 +32,7 @@ class AttentionPolicy(RecurrentPolicy):
         super().__init__(config, size, feed_size=size)
         self.target_embedding = self._embedding(shape.vocabulary_size, size)
         shared = config.tie_embeddings and shape.shared_vocabulary
-        self.source_embedding = (
-            self.target_embedding if shared else self._embedding(shape.source_vocabulary_size, size)
-        )
+        self.source_embedding = self.target_embedding if shared else self._embedding(shape.source_vocabulary_size, size)
         self.combine = nn.Linear(2 * config.hidden_size, size, bias=False)
         self.output_weight = (
             self.target_embedding.weight

@@ -35,7 +35,7 @@ class PointerPolicy(RecurrentPolicy):
         self.mask_revisits = config.mask_revisits
 
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
-        """``source``: (batch_size, source_length, features); the memory has END in front: source_length + 1 positions."""
+        """``source``: (batch_size, source_length, features); the memory has END in front, one position more."""
         embedded = self.dropout(self.embed(source))
         states, summary = self.encoder(embedded, source_lengths)
         rows = len(source)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.models.attention import MASKED, Attention
-from rlseq.models.recurrent import BidirectionalEncoder, input_gates, lstm_step, make_lstm
+from rlseq.models.recurrent import BidirectionalEncoder, LSTMLayer, lstm_step
 
 State = tuple[Tensor, ...]  # every tensor has the batch first
 
@@ -109,7 +109,7 @@ class RecurrentPolicy(SequencePolicy):
         self.encoder = BidirectionalEncoder(
             embedding_size, size, config.encoder_layers, config.forget_bias, config.dropout
         )
-        self.decoder = make_lstm(embedding_size + self.feed_size, size, config.forget_bias)
+        self.decoder = LSTMLayer(embedding_size + self.feed_size, size, config.forget_bias)
         self.attention = Attention(config.match, size, size)
         self.dropout = nn.Dropout(config.dropout)
         if config.first_state == "encoder":
@@ -153,13 +153,11 @@ class RecurrentPolicy(SequencePolicy):
 
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
         """See ``SequencePolicy.step``."""
-        gates = input_gates(self.decoder, self._embed(tokens[:, None], memory)[:, 0], self.embedding_size)
+        gates = self.decoder.input_gates(self._embed(tokens[:, None], memory)[:, 0], self.embedding_size)
         features, state, attention = self._advance(gates, tokens, state, memory)
         return self._project(features), state, attention
 
-    def _advance(
-        self, gates: Tensor, tokens: Tensor, state: State, memory: Memory
-    ) -> tuple[Tensor, State, Tensor]:
+    def _advance(self, gates: Tensor, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
         """One step from the gates' share of the embedded tokens; features (batch_size, feature_size)."""
         hidden, cell, *rest = state
         gates = gates + hidden @ self.decoder.weight_hh_l0.t()
@@ -167,9 +165,7 @@ class RecurrentPolicy(SequencePolicy):
             gates = gates + rest.pop(0) @ self.decoder.weight_ih_l0[:, self.embedding_size :].t()
         visited = self._visit(rest[0], tokens) if rest else None
         hidden, cell = lstm_step(gates, cell)
-        features, attention, feed = self._attend(
-            hidden[:, None], memory, None if visited is None else visited[:, None]
-        )
+        features, attention, feed = self._attend(hidden[:, None], memory, None if visited is None else visited[:, None])
         state = (hidden, cell, *((feed[:, 0],) if self.feed_size else ()), *(() if visited is None else (visited,)))
         return features[:, 0], state, attention[:, 0]
 
@@ -195,7 +191,7 @@ class RecurrentPolicy(SequencePolicy):
         return torch.stack(steps, 1)
 
     def _unroll(self, inputs: Tensor, memory: Memory) -> Tensor:
-        gates = input_gates(self.decoder, self._embed(inputs, memory), self.embedding_size)
+        gates = self.decoder.input_gates(self._embed(inputs, memory), self.embedding_size)
         state, steps = self.initial_state(memory), []
         for time, tokens in enumerate(inputs.unbind(1)):
             features, state, _ = self._advance(gates[:, time], tokens, state, memory)

@@ -9,23 +9,33 @@ from torch.nn import functional as F
 from rlseq.models.attention import fast_tanh
 
 
-def make_lstm(input_size: int, hidden_size: int, forget_bias: float) -> nn.LSTM:
-    """One batch-first LSTM layer with orthogonal recurrence and the forget gate's bias set (Jozefowicz et al. 2015)."""
-    lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
-    with torch.no_grad():
-        for gate in lstm.weight_hh_l0.chunk(4):
-            nn.init.orthogonal_(gate)
-        for gate in lstm.weight_ih_l0.chunk(4):
-            nn.init.xavier_uniform_(gate)
-        lstm.bias_hh_l0.zero_()
-        lstm.bias_ih_l0.zero_()
-        lstm.bias_ih_l0[hidden_size : 2 * hidden_size] = forget_bias
-    return lstm
+class LSTMLayer(nn.LSTM):
+    """One batch-first layer with orthogonal recurrence and the forget gate's bias set (Jozefowicz et al. 2015).
 
+    Args:
+        input_size: Width of an input vector.
+        hidden_size: Width of a state.
+        forget_bias: Initial bias of the forget gate.
+    """
 
-def input_gates(lstm: nn.LSTM, inputs: Tensor, size: int) -> Tensor:
-    """The share of the first ``size`` input features in the gates, biases included: (…, 4 * hidden_size)."""
-    return F.linear(inputs, lstm.weight_ih_l0[:, :size], lstm.bias_ih_l0 + lstm.bias_hh_l0)
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
+    def __init__(self, input_size: int, hidden_size: int, forget_bias: float) -> None:
+        super().__init__(input_size, hidden_size, batch_first=True)
+        with torch.no_grad():
+            for recurrent, fed in zip(self.weight_hh_l0.chunk(4), self.weight_ih_l0.chunk(4), strict=True):
+                nn.init.orthogonal_(recurrent)
+                nn.init.xavier_uniform_(fed)
+            self.bias_hh_l0.zero_()
+            self.bias_ih_l0.zero_()
+            self.bias_ih_l0[hidden_size : 2 * hidden_size] = forget_bias
+
+    def input_gates(self, inputs: Tensor, size: int) -> Tensor:
+        """The share of the first ``size`` input features in the gates, biases included: (…, 4 * hidden_size)."""
+        return F.linear(inputs, self.weight_ih_l0[:, :size], self.bias_ih_l0 + self.bias_hh_l0)
 
 
 def lstm_step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,8 +64,8 @@ class BidirectionalEncoder(nn.Module):
         if hidden_size % 2:
             raise ValueError(f"hidden_size {hidden_size} is odd: each encoder direction has half of it")
         sizes = [input_size] + [hidden_size] * (layers - 1)
-        self.forwards = nn.ModuleList(make_lstm(size, hidden_size // 2, forget_bias) for size in sizes)
-        self.backwards = nn.ModuleList(make_lstm(size, hidden_size // 2, forget_bias) for size in sizes)
+        self.forwards = nn.ModuleList(LSTMLayer(size, hidden_size // 2, forget_bias) for size in sizes)
+        self.backwards = nn.ModuleList(LSTMLayer(size, hidden_size // 2, forget_bias) for size in sizes)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,7 @@ class PlainEngine:
         self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
         tensors = {name: torch.from_numpy(column).to(self.device) for name, column in batch.items()}
         loss, parts = batch_loss(self.policy, self.reference, tensors, phase)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         parts["train/grad_norm"] = self._clip(phase)
         stats |= {name: float(value) for name, value in parts.items()}
         self._check(stats, request.update)
@@ -72,10 +72,9 @@ class PlainEngine:
         done = time.perf_counter()
         seconds = {"time/sample_frac": sampled - started, "time/update_frac": done - sampled}
         tokens = int(batch["target_lengths"].sum())
-        return stats | {name: value / (done - started) for name, value in seconds.items()} | {
-            "time/tokens_per_sec": tokens / (done - started),
-            "train/learning_rate": request.learning_rate,
-        }
+        stats |= {name: value / (done - started) for name, value in seconds.items()}
+        stats["time/tokens_per_sec"] = tokens / (done - started)
+        return stats | {"train/learning_rate": request.learning_rate}
 
     def _clip(self, phase: PhaseConfig) -> torch.Tensor:
         limit = phase.optimizer.clip_norm

@@ -18,7 +18,7 @@ from rlseq.config.schema import Config, PhaseConfig, RLConfig
 from rlseq.data.batches import Batches
 from rlseq.models.shape import TaskShape
 from rlseq.report.reporter import Reporter
-from rlseq.training.checkpoint import Checkpoint, load_checkpoint
+from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.engine import Engine, Phase, TrainingError, UpdateRequest
 from rlseq.training.monitor import CollapseMonitor
 from rlseq.training.optimizer import learning_rate
@@ -69,11 +69,14 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on exactly where the newest checkpoint of the run was written; raises as ``train``."""
-        checkpoint = load_checkpoint(self.run.latest(), resume=True)
+        latest = self.run.latest()
+        if latest is None:
+            raise CheckpointError(f"{self.run.path}: nothing was saved before it stopped; train it anew")
+        checkpoint = load_checkpoint(latest, resume=True)
         assert checkpoint.state is not None
         self.progress = Progress.from_dict(checkpoint.meta["trainer"])
         self.monitor = CollapseMonitor.from_dict(checkpoint.meta["trainer"]["monitor"])
-        self.run.truncate_metrics(self.progress.update)
+        self.run.rewind(self.progress.update)
         self.reporter.start(self.config, self.run, self.progress.update)
         self.engine.set_state(checkpoint.state, self.progress.phase)
         self._train_phases()

@@ -96,9 +96,11 @@ def _rollout_statistics(
 
 
 def split_batch(batch: Batch, world: int) -> list[Batch]:
-    """Shares of a batch for ``world`` learners whose gradients are averaged: weights are scaled so that the mean of
-    the shares' gradients is the whole batch's gradient, uneven shares included."""
-    scaled = {name: column * column.dtype.type(world) if name.endswith("weights") else column for name, column in batch.items()}
+    """Shares of a batch for ``world`` learners whose gradients are averaged.
+
+    Weights are scaled so that the mean of the shares' gradients is the whole batch's gradient, uneven shares included.
+    """
+    scaled = {name: col * col.dtype.type(world) if name.endswith("weights") else col for name, col in batch.items()}
     parts = np.array_split(np.arange(len(batch["source"])), world)
     return [{name: column[part] for name, column in scaled.items()} for part in parts]
 
