@@ -31,6 +31,7 @@ from rlseq_envs.translation_settings import SELECTION_METRIC, SPLITS, Translatio
 
 _FIRST_IDS: dict[SplitName, int] = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 _MANIFEST = "vocabulary.json"
+_MANIFEST_KEYS = ("corpus", "units", "lowercase", "source", "target")
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,12 @@ class TranslationTask(SequenceTask):
     selection_metric = SELECTION_METRIC
 
     def __init__(self, **settings: Any) -> None:
-        """Takes the fields of ``TranslationSettings``; raises ValueError for settings that cannot be used."""
+        """Takes the fields of ``TranslationSettings``; raises ValueError for settings or artifacts of no use."""
         self.settings = TranslationSettings(**settings)
         self.max_length = self.settings.max_length
         self.max_source_length = self.settings.max_source_length
         self.report = CorpusReport()
+        self._manifest = self._read_manifest()
         self._bleu = SentenceBleu(
             self.settings.reward_tokenizer,
             self.settings.smoothing,
@@ -79,7 +81,7 @@ class TranslationTask(SequenceTask):
             return self.settings.corpus
         if self.settings.names_files:
             return "files"
-        return "cldr" if self.settings.artifacts is None else str(self._manifest["corpus"])
+        return "cldr" if self._manifest is None else str(self._manifest["corpus"])
 
     @property
     def available_splits(self) -> tuple[SplitName, ...]:
@@ -117,10 +119,10 @@ class TranslationTask(SequenceTask):
 
     def _locate(self, ids: Ints) -> tuple[_Encoded, Ints]:
         """The one split all ids belong to, and their rows in it."""
-        first_id = int(ids.min(initial=_FIRST_IDS["test"]))
-        split = max((split for split in SPLITS if _FIRST_IDS[split] <= first_id), key=_FIRST_IDS.__getitem__)
+        first_id = int(ids.min()) if len(ids) else 0
+        split: SplitName = next((split for split in reversed(SPLITS) if _FIRST_IDS[split] <= first_id), "train")
         encoded, rows = self._encoded(split), ids - _FIRST_IDS[split]
-        if rows.max(initial=-1) >= len(encoded.sources):
+        if first_id < 0 or rows.max(initial=-1) >= len(encoded.sources):
             raise ValueError(f"instance ids {first_id}…{ids.max()} are not all in split {split!r}")
         return encoded, rows
 
@@ -198,11 +200,10 @@ class TranslationTask(SequenceTask):
     @cached_property
     def _vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
         """Of sources and of targets; one object where it is shared."""
-        if self.settings.artifacts is not None:
-            directory, manifest = Path(self.settings.artifacts), self._manifest
-            source = load_vocabulary(directory / manifest["source"])
-            shared = manifest["source"] == manifest["target"]
-            return source, source if shared else load_vocabulary(directory / manifest["target"])
+        if self._manifest is not None:
+            directory, names = Path(str(self.settings.artifacts)), (self._manifest["source"], self._manifest["target"])
+            source = load_vocabulary(directory / names[0])
+            return source, source if names[0] == names[1] else load_vocabulary(directory / names[1])
         self._read(["train"])
         text, settings = self._texts["train"], self.settings
         sides = [self._cased(text.sources), self._cased(text.targets[0])]
@@ -212,16 +213,18 @@ class TranslationTask(SequenceTask):
             return shared_vocabulary, shared_vocabulary
         return train_vocabulary(sides[:1], *arguments), train_vocabulary(sides[1:], *arguments)
 
-    @cached_property
-    def _manifest(self) -> dict[str, Any]:
-        path = Path(str(self.settings.artifacts)) / _MANIFEST
+    def _read_manifest(self) -> dict[str, Any] | None:
+        if self.settings.artifacts is None:
+            return None
+        path = Path(self.settings.artifacts) / _MANIFEST
         try:
             manifest: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path}: cannot be read as a vocabulary's manifest ({error})") from error
+            made_with = {key: manifest[key] for key in _MANIFEST_KEYS}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path}: cannot be read as a vocabulary's manifest ({error!r})") from error
         for key in ("units", "lowercase"):
-            if manifest[key] != getattr(self.settings, key):
-                raise ValueError(f"{path}: was made with {key}={manifest[key]!r}, not {getattr(self.settings, key)!r}")
+            if made_with[key] != getattr(self.settings, key):
+                raise ValueError(f"{path}: was made with {key}={made_with[key]!r}, not {getattr(self.settings, key)!r}")
         return manifest
 
     @property
@@ -248,8 +251,8 @@ class TranslationTask(SequenceTask):
         source = self._source_vocabulary.save(directory, "shared" if shared else "source")
         target = source if shared else self._target_vocabulary.save(directory, "target")
         settings = self.settings
-        manifest = {"corpus": self.corpus_kind, "units": settings.units, "lowercase": settings.lowercase}
-        manifest |= {"source": source, "target": target}
+        values = (self.corpus_kind, settings.units, settings.lowercase, source, target)
+        manifest = dict(zip(_MANIFEST_KEYS, values, strict=True))
         (directory / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
     # Worth

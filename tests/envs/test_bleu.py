@@ -72,7 +72,9 @@ def test_equals_sacrebleu_on_rough_text_under_every_tokenizer(tokenizer, lowerca
         assert ours([hypothesis], [[reference]])[0] == pytest.approx(theirs, abs=1e-9)
 
 
-@pytest.mark.parametrize("text", ["break-\nline", "a-<skipped>\nb", "a -\n b", "tail-\n", "x<skipped>\n", "-\n-\n", "a\nb"])
+@pytest.mark.parametrize(
+    "text", ["break-\nline", "a-<skipped>\nb", "a -\n b", "tail-\n", "x<skipped>\n", "-\n-\n", "a\nb"]
+)
 def test_line_breaks_inside_a_text_are_joined_as_13a_joins_them(text):
     reference = "breakline a b tail - x"
     theirs = sacrebleu.sentence_bleu(text, [reference]).score

@@ -117,8 +117,8 @@ def _problem_of_head(head: bytes) -> str | None:
         return "is empty"
     if head.startswith(_UTF16_BOMS):
         return f"is UTF-16 (it begins with a UTF-16 byte-order mark); {_REMEDY_UTF16}"
-    nuls = max(head[::2].count(0), head[1::2].count(0))
-    if nuls > len(head) // 8:
+    nuls = sorted((head[::2].count(0), head[1::2].count(0)))
+    if nuls[0] == 0 and nuls[1] > max(1, len(head) // 8):
         return f"looks like UTF-16 without a byte-order mark (every other byte is NUL); {_REMEDY_UTF16}"
     return None
 
@@ -171,7 +171,7 @@ class _FileReader:
 
     def _decode(self, line: bytes) -> str:
         if b"\0" in line:
-            self._note(self.line, f"NUL character at byte {line.index(0) + 1}; is this a text file?")
+            self._note(self.line, f"NUL character at byte {line.index(0) + 1}; is the file UTF-16, or no text at all?")
             return ""
         try:
             return line.decode()

@@ -195,6 +195,8 @@ def load_vocabulary(path: Path) -> Vocabulary:
     """
     try:
         stored = path.read_bytes()
+        if not stored:
+            raise ValueError("the file is empty")
         if path.suffix == SubwordVocabulary.file_suffix:
             return SubwordVocabulary(stored)
         content = json.loads(stored)
