@@ -28,9 +28,7 @@ class Batches:
         ValueError: The split is smaller than one batch.
     """
 
-    def __init__(
-        self, split: Split, batch_size: int, seed: int, lengths: Callable[[Ints], Ints] | None = None
-    ) -> None:
+    def __init__(self, split: Split, batch_size: int, seed: int, lengths: Callable[[Ints], Ints] | None = None) -> None:
         if split.size is not None and split.size < batch_size:
             raise ValueError(
                 f"split {split.name!r} has {split.size} instances, fewer than batch_size {batch_size}: lower batch_size"

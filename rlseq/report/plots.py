@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,42 +24,49 @@ _METRIC, _GREEDY, _SAMPLED, _MUTED = "#1f5fa8", "#1f5fa8", "#d9822b", "#8a8f98"
 
 
 # --------------------------------------------------------------------------------------------------------- curves
+Series = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]  # updates and values, both (points,)
+
+
 @dataclass(frozen=True)
 class Curves:
     """What a run's metrics.jsonl says over its updates.
 
     Attributes:
-        series: Tag to (updates, values), both (points,); values that are no numbers are left out.
-        phases: Phase to its first and last update, in order.
+        series: Tag to phase to points; values that are no numbers are left out.
+        spans: Phase to its first and last update, in order.
     """
 
-    series: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
-    phases: dict[str, tuple[int, int]]
+    series: dict[str, dict[str, Series]]
+    spans: dict[str, tuple[int, int]]
 
 
 def read_curves(metrics_path: Path) -> Curves:
-    """Read a metrics.jsonl.
+    """Read a metrics.jsonl; a line that a kill cut short is left out, a missing file has none."""
+    points: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    spans: dict[str, tuple[int, int]] = {}
+    for record in _records(metrics_path):
+        update, phase = record.pop("update"), record.pop("phase")
+        spans[phase] = (spans.get(phase, (update, update))[0], update)
+        for tag, value in record.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                points.setdefault(tag, {}).setdefault(phase, []).append((update, value))
+    series = {tag: {phase: _arrays(pairs) for phase, pairs in phases.items()} for tag, phases in points.items()}
+    return Curves(series, spans)
 
-    Raises:
-        ValueError: A line is no record; the message names file and line.
-    """
-    points: dict[str, list[tuple[int, float]]] = {}
-    phases: dict[str, tuple[int, int]] = {}
-    for number, line in enumerate(metrics_path.read_text(encoding="utf-8").splitlines(), start=1):
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             record = json.loads(line)
-            update, phase = int(record.pop("update")), str(record.pop("phase"))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ValueError(f"{metrics_path}:{number}: no record with update and phase: {error}") from error
-        phases[phase] = (phases.get(phase, (update, update))[0], update)
-        for tag, value in record.items():
-            if isinstance(value, int | float):
-                points.setdefault(tag, []).append((update, float(value)))
-    series = {}
-    for tag, pairs in points.items():
-        updates, values = zip(*pairs, strict=True)
-        series[tag] = (np.array(updates, np.int64), np.array(values, np.float64))
-    return Curves(series, phases)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and {"update", "phase"} <= record.keys():
+            yield record
+
+
+def _arrays(pairs: list[tuple[int, float]]) -> Series:
+    updates, values = zip(*pairs, strict=True)
+    return np.array(updates, np.int64), np.array(values, np.float64)
 
 
 def draw_curves(metrics_path: Path, out_png: Path, metric: str) -> Figure:
@@ -90,36 +98,28 @@ def draw_curves(metrics_path: Path, out_png: Path, metric: str) -> Figure:
 
 
 def _draw_series(axes: Axes, curves: Curves, tag: str, color: str, label: str, **style: Any) -> None:
-    """One line a phase, so that no line crosses the boundary: rl starts from the best mle checkpoint, not the last."""
-    if tag not in curves.series:
-        return
-    updates, values = curves.series[tag]
-    for first, last in curves.phases.values():
-        inside = (updates >= first) & (updates <= last)
-        if inside.any():
-            axes.plot(updates[inside], values[inside], color=color, label=label, markersize=3, **style)
-            label = "_nolegend_"
+    """One line a phase, so that none crosses the boundary: rl starts from the best mle checkpoint, not the last."""
+    for updates, values in curves.series.get(tag, {}).values():
+        axes.plot(updates, values, color=color, label=label, markersize=3, **style)
+        label = "_nolegend_"
 
 
 def _mark_best(axes: Axes, curves: Curves, metric: str) -> None:
     """Write the best value of each phase at its point."""
-    updates, values = curves.series.get(f"eval/{metric}", (np.zeros(0, np.int64), np.zeros(0)))
-    for first, last in curves.phases.values():
-        rows = np.flatnonzero((updates >= first) & (updates <= last))
-        if len(rows):
-            best = rows[np.argmax(values[rows])]
-            place = (float(updates[best]), float(values[best]))
-            axes.plot(*place, "o", color=_METRIC, markersize=6, markerfacecolor="white", label="_nolegend_")
-            axes.annotate(
-                f"{place[1]:.1f}" if place[1] >= 10 else f"{place[1]:.3f}",
-                place, xytext=(0, 7), textcoords="offset points", ha="center", fontsize="small", color=_METRIC,
-            )  # fmt: skip
+    for updates, values in curves.series.get(f"eval/{metric}", {}).values():
+        best = int(np.argmax(values))
+        place = (float(updates[best]), float(values[best]))
+        axes.plot(*place, "o", color=_METRIC, markersize=6, markerfacecolor="white", label="_nolegend_")
+        text = f"{place[1]:.1f}" if place[1] >= 10 else f"{place[1]:.3f}"
+        axes.annotate(
+            text, place, xytext=(0, 7), textcoords="offset points", ha="center", fontsize="small", color=_METRIC
+        )
     axes.margins(y=0.14)
 
 
 def _mark_phases(axes: Axes, curves: Curves, named: bool) -> None:
     """A dashed line between phases and, where ``named``, their names above it."""
-    spans = list(curves.phases.items())
+    spans = list(curves.spans.items())
     for (_, (_, ended)), (_, (begun, _)) in pairwise(spans):
         axes.axvline((ended + begun) / 2, color=_MUTED, linestyle="--", linewidth=1)
     if named:

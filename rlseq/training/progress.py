@@ -20,6 +20,7 @@ class Progress:
         started: The phase has its optimiser and its first validation.
         finished: The phase is over.
         best: The best validation score of the phase.
+        best_update: The update it was reached at.
         best_metrics: All metrics of that validation.
         validations_without_best: Since then.
         recoveries: Times the phase went back to its best checkpoint.
@@ -33,6 +34,7 @@ class Progress:
     started: bool = False
     finished: bool = False
     best: float = -math.inf
+    best_update: int = -1
     best_metrics: dict[str, float] = field(default_factory=dict)
     validations_without_best: int = 0
     recoveries: int = 0
@@ -61,7 +63,7 @@ class Progress:
     def judge(self, score: float) -> bool:
         """Take in a validation score; True when it is the phase's best so far, as its first one always is."""
         if score > self.best or not self.best_metrics:
-            self.best, self.validations_without_best = score, 0
+            self.best, self.best_update, self.validations_without_best = score, self.update, 0
             return True
         self.validations_without_best += 1
         return False

@@ -141,9 +141,9 @@ class Trainer:
         if early or progress.phase_update % section.validate_every == 0:
             self._validate(section)
         if progress.update % self.config.checkpoint.every == 0:
-            self._save(best=False)
+            self._save()
         if self._stop:
-            self._save(best=False)
+            self._save()
             raise Interrupted(f"stopped at update {progress.update}")
 
     def _requests(self, section: PhaseConfig) -> list[UpdateRequest]:
@@ -189,7 +189,7 @@ class Trainer:
         self.reporter.validation(progress.phase, progress.update, metrics, best, rows)
         if best:
             progress.best_metrics = metrics
-            self._save(best=True)
+            self._save()
         elif isinstance(section, RLConfig) and score < progress.best - section.collapse_tolerance:
             self._recover(section, f"{self.task.selection_metric} fell from {progress.best:.2f} to {score:.2f}")
         elif section.patience is not None and progress.validations_without_best >= section.patience:
@@ -227,10 +227,11 @@ class Trainer:
             self.progress.finished = True
             self._validate(section)
         self.progress.finished = True
-        self._save(best=False)
+        self._save()
 
-    def _save(self, best: bool) -> None:
+    def _save(self) -> None:
         progress = self.progress
+        best = progress.update == progress.best_update
         meta: dict[str, Any] = {
             "config": self.config.model_dump(mode="json"),
             "shape": TaskShape.of(self.task).to_dict(),
