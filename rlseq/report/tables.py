@@ -30,7 +30,8 @@ def samples_table(rows: Sequence[SampleRow]) -> Table:
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     """The metrics of one evaluation."""
-    table = Table(title=f"{evaluation['name']} on {evaluation['instances']:,} {evaluation['split']} instances")
+    title = f"{evaluation['name']} on {evaluation['instances']:,} {evaluation['split']} instances"
+    table = Table(title=Text(title), min_width=len(title))
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in evaluation["metrics"].items():
