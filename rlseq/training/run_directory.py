@@ -28,7 +28,7 @@ from rlseq.config.load import dump_config, read_config
 from rlseq.config.schema import Config
 from rlseq.training.checkpoint import MANIFEST, CheckpointError, Tensors, load_checkpoint, save_checkpoint
 from rlseq.training.files import link, recover, remove, write_text
-from rlseq.training.provenance import environment
+from rlseq.training.provenance import environment, versions
 
 PHASES = ("mle", "rl")
 Phase = Literal["mle", "rl"]
@@ -102,6 +102,10 @@ class RunDirectory:
             self._metrics = None
         self._lock.close()
 
+    def environment(self) -> dict[str, Any]:
+        """What the run was made with: environment.json."""
+        return json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+
     # ----------------------------------------------------------------------------------------------------- checkpoints
     @property
     def artifacts(self) -> Path:
@@ -120,7 +124,10 @@ class RunDirectory:
         """
         place = self.path / "checkpoints" / phase
         save_checkpoint(
-            place / str(update), tensors=tensors, meta={**meta, "best": best}, artifacts=self._copy_artifacts
+            place / str(update),
+            tensors=tensors,
+            meta={**meta, "best": best, "versions": versions()},
+            artifacts=self._copy_artifacts,
         )
         self._link(phase, update, best)
         keep = {str(number) for number in _updates(place)[-self.config.checkpoint.keep :]} | {_target(place / "best")}
@@ -162,10 +169,9 @@ class RunDirectory:
             self._link(phase, updates[-1], newest.meta["best"])
 
     def _note_resume(self) -> None:
-        place = self.path / "environment.json"
-        record = json.loads(place.read_text(encoding="utf-8"))
+        record = self.environment()
         record["resumed"].append(environment())
-        write_text(place, json.dumps(record, indent=1) + "\n")
+        write_text(self.path / "environment.json", json.dumps(record, indent=1) + "\n")
 
     # --------------------------------------------------------------------------------------------------------- metrics
     def append_metrics(self, record: Mapping[str, object]) -> None:

@@ -96,7 +96,8 @@ class Trainer:
         try:
             with self._stopping_on_signals():
                 for phase in PHASES[PHASES.index(self.progress.phase) :]:
-                    self._phase(phase)
+                    if phase == self.progress.phase or getattr(self.config, phase).updates:
+                        self._phase(phase)
         finally:
             self.reporter.finish()
 

@@ -1,0 +1,5 @@
+"""``python -m rlseq``."""
+
+from rlseq.cli import main
+
+main()

@@ -1,0 +1,139 @@
+"""What the commands share: exit codes, options, output."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from rlseq.config.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+P = ParamSpec("P")
+
+FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the result there as JSON; - for standard output.")]
+
+
+class Stopped(Exception):
+    """Work ended early at the user's wish; the message says what was kept."""
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what a command raises into one clear message and an exit code.
+
+    0 done; 2 the input is wrong; 1 anything else; 130 interrupted. Tracebacks are shown with ``--debug`` alone.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if kwargs.get("debug"):
+                traceback.print_exc()
+            _complain(error, bool(kwargs.get("debug")))
+            raise typer.Exit(_exit_code(error)) from error
+
+    return run
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, UserError):
+        return error.exit_code
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt | Stopped) else FAILED
+
+
+def _complain(error: BaseException, debug: bool) -> None:
+    if isinstance(error, Stopped):
+        message = str(error)
+    elif isinstance(error, KeyboardInterrupt):
+        message = "interrupted"
+    elif isinstance(error, UserError):
+        message = f"error: {error}"
+    else:
+        text = " ".join(str(error).split()) or "no message"
+        hint = "" if debug else " (--debug shows where)"
+        message = f"error: {type(error).__name__}: {text}{hint}"
+    print(message, file=sys.stderr)
+
+
+def examples(commands: Sequence[str]) -> str:
+    """Commands as the last part of a help page, each on a line of its own."""
+    return "\n\n".join(["[bold]Examples[/bold]" if len(commands) > 1 else "[bold]Example[/bold]", *commands])
+
+
+@contextmanager
+def blaming_input() -> Iterator[None]:
+    """What a task refuses here (a corpus, a line, a split) is the user's input, not a fault of the program."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise UserError(str(error)) from error
+
+
+def refuse(problems: list[str]) -> None:
+    """Report all problems at once, if there are any.
+
+    Raises:
+        UserError: There is one.
+    """
+    if problems:
+        raise UserError("\n       ".join(problems))
+
+
+def check_writable(path: Path | None) -> list[str]:
+    """Problems with writing a result there, found before the work instead of after it."""
+    if path is None or str(path) == "-":
+        return []
+    if path.is_dir():
+        return [f"{path} is a directory: give a file"]
+    if not path.absolute().parent.is_dir():
+        return [f"{path}: the directory {path.absolute().parent} does not exist"]
+    target = path if path.exists() else path.absolute().parent
+    return [] if os.access(target, os.W_OK) else [f"{path} cannot be written"]
+
+
+def check_device(device: str) -> list[str]:
+    """Problems with a device's name."""
+    if device not in ("auto", "cpu", "cuda"):
+        return [f"--device {device}: give auto, cpu or cuda"]
+    if device == "cuda":
+        import torch
+
+        return [] if torch.cuda.is_available() else ["--device cuda: torch finds no GPU here; give cpu or auto"]
+    return []
+
+
+def write_json(path: Path, result: dict[str, Any]) -> None:
+    """Write a result as JSON, to standard output for ``-``."""
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        path.write_text(text, encoding="utf-8")
+
+
+def console(json_path: Path | None = None) -> Console:
+    """Where tables go: standard output, or standard error where that is taken by JSON; wide where it is no terminal."""
+    from rich.console import Console
+
+    found = Console(stderr=json_path is not None and str(json_path) == "-", highlight=False)
+    return found if found.is_terminal else Console(stderr=found.stderr, highlight=False, width=120)

@@ -1,0 +1,91 @@
+"""``rlseq train``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlseq.cli.common import Debug, guarded, refuse
+
+
+class PhaseName(StrEnum):
+    """A phase."""
+
+    mle = "mle"
+    rl = "rl"
+
+
+EXAMPLES = [
+    "rlseq train hull",
+    "rlseq train hull rl.samples=4 rl.optimizer.learning_rate=2e-4",
+    "rlseq train --resume runs/hull-20260101-120000",
+    "rlseq train --from runs/hull-20260101-120000/checkpoints/mle rl.baseline=greedy",
+]
+
+
+@guarded
+def train(
+    config: Annotated[
+        str | None, typer.Argument(metavar="CONFIG", help="A shipped name (see `rlseq configs`) or a YAML file.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="a.b=c", help="Keys of the configuration to change.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run exactly where it stopped.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="CKPT", help="Start rl (or --phase mle) anew from a checkpoint or run."),
+    ] = None,
+    phase: Annotated[PhaseName | None, typer.Option(help="The only phase to train; rl needs --from.")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="The run directory; default: runs/<name>-<time>.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Train with cross-entropy, then REINFORCE, and compare the two."""
+    if config and "=" in config:
+        overrides = [config, *(overrides or [])]
+        config = None
+    refuse(_problems(config, overrides, resume, source, phase, run))
+
+    from rlseq.cli.training import fork, go_on, start
+
+    chosen = phase.value if phase else None
+    if resume:
+        go_on(resume, overrides or [])
+    elif source:
+        fork(source, config, overrides or [], "mle" if chosen == "mle" else "rl", run)
+    else:
+        assert config is not None
+        start(config, overrides or [], mle_only=chosen == "mle", path=run)
+
+
+def _problems(
+    config: str | None,
+    overrides: list[str] | None,
+    resume: Path | None,
+    source: Path | None,
+    phase: PhaseName | None,
+    run: Path | None,
+) -> list[str]:
+    """Arguments that do not go together, all of them."""
+    wrong = []
+    if resume and source:
+        wrong.append("--resume goes on with a run, --from starts a new one: give one of them")
+    if resume and (config or phase or run):
+        wrong.append(
+            "--resume takes CONFIG, --phase and --run from the run: leave them out; to change them, use --from"
+        )
+    elif not config and not resume and not source:
+        wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
+    if phase == PhaseName.rl and not source and not resume:
+        wrong.append("--phase rl starts from a checkpoint: give one with --from")
+    if resume:
+        foreign = [override for override in overrides or [] if not override.startswith("compute.")]
+        wrong += [f"{override}: only compute.* can change when a run is resumed; use --from" for override in foreign]
+    return wrong

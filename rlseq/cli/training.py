@@ -1,0 +1,180 @@
+"""What ``rlseq train`` does, from the configuration to the final comparison."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlseq.cli.common import Stopped, blaming_input, console, write_json
+from rlseq.config.errors import UserError
+from rlseq.config.load import load_config, parse_config
+from rlseq.config.schema import Config
+from rlseq.data.tasks import make_task
+from rlseq.evaluation.compare import compare_checkpoints
+from rlseq.evaluation.evaluate import evaluate_checkpoint
+from rlseq.evaluation.loading import signature_difference
+from rlseq.models.shape import TaskShape
+from rlseq.report.reporter import Reporter
+from rlseq.report.tables import comparison_tables, evaluation_table
+from rlseq.training.checkpoint import Checkpoint, load_checkpoint
+from rlseq.training.engine import Engine, Phase
+from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
+from rlseq.training.trainer import Interrupted, Trainer
+from rlseq_envs.task import SequenceTask, SplitName
+
+# Of the policy's keys, those that leave its weights what they are.
+FREE_POLICY_KEYS = {"dropout", "mask_revisits"}
+
+
+# ------------------------------------------------------------------------------------------- three ways to start
+def start(name: str, overrides: Sequence[str], *, mle_only: bool, path: Path | None) -> None:
+    """Train from scratch."""
+    config = load_config(name, [*overrides, "rl.updates=0"] if mle_only else overrides)
+    task = prepare_task(config)
+    run = RunDirectory.create(config, path=path)
+    task.save_artifacts(run.artifacts)
+    _train(config, task, run, Trainer.train, before=None)
+
+
+def go_on(path: Path, overrides: Sequence[str]) -> None:
+    """Go on with a run where it stopped; only where the work is done may change."""
+    run = RunDirectory.open(path)
+    config = parse_config(run.config.model_dump(mode="json"), str(path / "config.yaml"), overrides)
+    task = prepare_task(config, run.artifacts)
+    if latest := run.latest():
+        _check_signature(load_checkpoint(latest), task)
+    record = run.environment()["forked_from"]
+    _train(config, task, run, Trainer.resume, before=Path(record) if record else None)
+
+
+def fork(source: Path, name: str | None, overrides: Sequence[str], phase: Phase, path: Path | None) -> None:
+    """Start a phase in a new run from the weights of a checkpoint."""
+    checkpoint = load_checkpoint(resolve_checkpoint(source))
+    overrides = [*overrides, "rl.updates=0"] if phase == "mle" else overrides
+    if name:
+        config = load_config(name, overrides)
+    else:
+        config = parse_config(checkpoint.meta["config"], str(checkpoint.directory), overrides)
+    task = prepare_task(config, checkpoint.artifacts)
+    _check_policy(checkpoint, config, task)
+    run = RunDirectory.create(config, path=path, forked_from=checkpoint.directory)
+    task.save_artifacts(run.artifacts)
+    _train(config, task, run, lambda trainer: trainer.fork(checkpoint, phase), before=checkpoint.directory)
+
+
+def prepare_task(config: Config, artifacts: Path | None = None) -> SequenceTask:
+    """The task, with a vocabulary that was made before where there is one.
+
+    Raises:
+        UserError: Its data cannot be used.
+    """
+    made = artifacts if artifacts is not None and any(artifacts.iterdir()) else None
+    with blaming_input():
+        return make_task(config.task, made)
+
+
+def _check_signature(checkpoint: Checkpoint, task: SequenceTask) -> None:
+    if checkpoint.meta["signature"] != task.signature:
+        difference = signature_difference(checkpoint.meta["signature"], task.signature)
+        raise UserError(f"{checkpoint.directory} was trained for another reward (-) than this one (+):\n{difference}")
+
+
+def _check_policy(checkpoint: Checkpoint, config: Config, task: SequenceTask) -> None:
+    """The weights have to fit the policy that the configuration asks for."""
+    theirs, ours = checkpoint.meta["config"]["policy"], config.policy.model_dump(mode="json")
+    wrong = [
+        f"policy.{key} is {ours.get(key)!r}, in the checkpoint it is {theirs.get(key)!r}"
+        for key in dict.fromkeys([*ours, *theirs])
+        if key not in FREE_POLICY_KEYS and ours.get(key) != theirs.get(key)
+    ]
+    if not wrong:
+        _check_signature(checkpoint, task)
+        shape = TaskShape.of(task).to_dict()
+        wrong = [
+            f"the task's {key} is {value}, in the checkpoint it is {checkpoint.meta['shape'][key]}"
+            for key, value in shape.items()
+            if checkpoint.meta["shape"][key] != value
+        ]
+    if wrong:
+        raise UserError("\n  ".join([f"{checkpoint.directory} does not fit the configuration:", *wrong]))
+
+
+# -------------------------------------------------------------------------------------------------- training, the end
+def _train(
+    config: Config, task: SequenceTask, run: RunDirectory, train: Callable[[Trainer], None], before: Path | None
+) -> None:
+    """Train, then compare: the mle phase's best, or the checkpoint the run started from, with the rl phase's."""
+    try:
+        engine = make_engine(config, task, run.artifacts)
+        try:
+            train(Trainer(config, task, engine, run, Reporter(metric=task.selection_metric)))
+        finally:
+            engine.close()
+    except (Interrupted, KeyboardInterrupt) as stop:
+        raise Stopped(_stopped(run, str(stop))) from stop
+    finally:
+        run.close()
+    conclude(config, task, run, before)
+
+
+def make_engine(config: Config, task: SequenceTask, artifacts: Path) -> Engine:
+    """What does the updates."""
+    from rlseq.rllib.engine import RllibEngine
+
+    return RllibEngine(config, task, artifacts)
+
+
+def _stopped(run: RunDirectory, message: str) -> str:
+    if run.latest() is None:
+        return f"{message or 'interrupted'}; nothing was saved yet"
+    return f"{message or 'interrupted'}; go on with: rlseq train --resume {shlex.quote(_display(run.path))}"
+
+
+def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path | None) -> None:
+    """Print what the run achieved on held-out instances, and how to look at its curves."""
+    best = [path for path in (_best(run, "mle"), _best(run, "rl")) if path]
+    arms = [before, *best] if before and len(best) == 1 else best
+    split, limit = _held_out(task)
+    options: dict[str, Any] = {"split": split, "max_instances": limit, "device": config.compute.device}
+    screen = console()
+    if len(arms) > 1:
+        result = compare_checkpoints(arms, **options).to_json()
+        write_json(run.path / "report" / "comparison.json", result)
+        screen.print(*comparison_tables(result), sep="\n")
+    else:
+        result = evaluate_checkpoint(arms[0], **options).to_json()
+        write_json(run.path / "report" / "evaluation.json", result)
+        screen.print(evaluation_table(result))
+    screen.print(f"run directory: {_display(run.path)}", soft_wrap=True)
+    screen.print(f"curves: {_tensorboard()} --logdir {shlex.quote(_display(run.path / 'tensorboard'))}", soft_wrap=True)
+
+
+def _best(run: RunDirectory, phase: Phase) -> Path | None:
+    place = run.path / "checkpoints" / phase
+    return resolve_checkpoint(place) if any(place.iterdir()) else None
+
+
+def _held_out(task: SequenceTask) -> tuple[SplitName, int | None]:
+    """The test split, or validation where the task has no test data; the first 10,000 instances of an endless one."""
+    try:
+        name: SplitName = "test"
+        split = task.instances(name)
+    except ValueError:
+        name = "validation"
+        split = task.instances(name)
+    return name, 10_000 if split.size is None else None
+
+
+def _tensorboard() -> str:
+    """The command, with its path where the shell would not find it."""
+    beside = Path(sys.executable).parent / "tensorboard"
+    return "tensorboard" if shutil.which("tensorboard") or not beside.exists() else _display(beside)
+
+
+def _display(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
