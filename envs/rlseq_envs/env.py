@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -150,14 +151,19 @@ class SequenceEnv(gym.Env[Observation, np.int64]):
         """See the class.
 
         Raises:
-            ValueError: The task refuses its arguments or has no such split.
+            ValueError: The task refuses its arguments.
         """
         self.task = make_task(task, **arguments)
-        self.split = self.task.instances(split)
+        self.split_name = split
         self.render_mode = render_mode
         self.observation_space = _observation_space(self.task)
         self.action_space = spaces.Discrete(num_actions(self.task))
         self._episodes = _Episodes(self.task, 1)
+
+    @cached_property
+    def split(self) -> Split:
+        """Where instances are drawn from; its data is read when it is first asked for."""
+        return self.task.instances(self.split_name)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         """Begin an episode; see "Starting State"."""
@@ -231,14 +237,14 @@ class SequenceVectorEnv(VectorEnv[Observation, npt.NDArray[np.int64], npt.NDArra
         """See the class.
 
         Raises:
-            ValueError: The task refuses its arguments or has no such split, or the autoreset mode is not offered.
+            ValueError: The task refuses its arguments, or the autoreset mode is not offered.
         """
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         if self.autoreset_mode not in self._MODES:
             raise ValueError(f"autoreset mode {self.autoreset_mode.value} is not offered; use NextStep or Disabled")
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.task = make_task(task, **arguments)
-        self.split = self.task.instances(split)
+        self.split_name = split
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.single_observation_space = _observation_space(self.task)
@@ -247,6 +253,11 @@ class SequenceVectorEnv(VectorEnv[Observation, npt.NDArray[np.int64], npt.NDArra
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._episodes = _Episodes(self.task, num_envs)
         self._generators: list[np.random.Generator | None] = [None] * num_envs
+
+    @cached_property
+    def split(self) -> Split:
+        """Where instances are drawn from; its data is read when it is first asked for."""
+        return self.task.instances(self.split_name)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
