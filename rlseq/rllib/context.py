@@ -1,0 +1,109 @@
+"""What travels between the driver and its workers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from traceback import format_exc
+from typing import Any
+from weakref import WeakValueDictionary
+
+from rlseq.config.schema import Config
+from rlseq.data.tasks import make_task
+from rlseq.models.shape import TaskShape
+from rlseq.training.engine import TrainingError, UpdateRequest
+from rlseq.training.update import Batch
+from rlseq_envs.task import SequenceTask
+
+# Tasks of this process. The driver's own is lent to workers that live in the driver; other processes make theirs.
+_TASKS: WeakValueDictionary[str, SequenceTask] = WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What every worker is built from. It is copied and pickled often, so it holds no arrays and no task.
+
+    Attributes:
+        config: The experiment.
+        shape: Sizes of its task.
+        artifacts: Directory of the task's artifacts (a vocabulary); None builds them from the data.
+        threads: Torch threads of a worker process.
+        key: Names the task among those of a process.
+    """
+
+    config: Config
+    shape: TaskShape
+    artifacts: str | None = None
+    threads: int = 1
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def lend(self, task: SequenceTask) -> None:
+        """Let workers of this process use ``task``, for as long as somebody holds it."""
+        _TASKS[self.key] = task
+
+    def task(self) -> SequenceTask:
+        """The task, made now unless this process has it; keep the reference."""
+        task = _TASKS.get(self.key)
+        if task is None:
+            task = make_task(self.config.task, Path(self.artifacts) if self.artifacts else None)
+            _TASKS[self.key] = task
+        return task
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How instances are to be decoded: see ``rlseq.training.rollout.rollout``."""
+
+    num_samples: int
+    greedy: bool
+    update: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one learner is to do.
+
+    Attributes:
+        requests: The updates, in order.
+        rank: Of the learner.
+        world: How many learners there are.
+        batches: Its rows of each update's batch; None has it read its rows of the references by itself.
+    """
+
+    requests: list[UpdateRequest]
+    rank: int
+    world: int
+    batches: list[Batch] | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a worker returns in place of an exception, which RLlib would answer by ending the worker.
+
+    Attributes:
+        message: For the user; with a traceback where the cause is a fault and not the training.
+    """
+
+    message: str
+
+    def raise_error(self, where: str) -> None:
+        """Raise it in the driver."""
+        raise TrainingError(f"{where}{self.message}")
+
+
+def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a worker's method return a ``Failure`` instead of raising."""
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except TrainingError as error:
+            return Failure(str(error))
+        except Exception:
+            return Failure(f"\n{format_exc()}")
+
+    return call

@@ -1,0 +1,101 @@
+"""The engine that the trainer uses: RLlib, in one process or in many."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+
+from rlseq.config.schema import ComputeConfig, Config
+from rlseq.models.shape import TaskShape
+from rlseq.rllib import cluster
+from rlseq.rllib.algorithm import SequenceAlgorithm
+from rlseq.rllib.context import Decoding, WorkerContext
+from rlseq.training.engine import Phase, Tensors, UpdateRequest
+from rlseq.training.rollout import Rollout
+from rlseq_envs.env import SequenceVectorEnv
+from rlseq_envs.task import Ints, SequenceTask
+
+
+class RllibEngine:
+    """Implements ``Engine`` on RLlib's new API stack; see there for all methods.
+
+    With no runners and no learners everything happens in this process and Ray is not started.
+
+    Args:
+        config: The experiment; ``compute`` says where the work is done.
+        task: Its task.
+        shape: The task's sizes.
+        artifacts_dir: Artifacts of the task (a vocabulary), from which workers make theirs.
+
+    Raises:
+        ValueError: There are more learners than rows in a batch.
+    """
+
+    def __init__(
+        self, config: Config, task: SequenceTask, shape: TaskShape, artifacts_dir: Path | None = None
+    ) -> None:
+        _check(config)
+        _quieten()
+        compute = config.compute
+        if compute.threads and not compute.learners:
+            torch.set_num_threads(compute.threads)
+        self._owns_cluster = cluster.needs_cluster(compute) and cluster.start(compute)
+        self._task = task  # held here: workers in this process borrow it
+        context = WorkerContext(config, shape, str(artifacts_dir) if artifacts_dir else None, worker_threads(compute))
+        context.lend(task)
+        settings = SequenceAlgorithm.get_default_config().for_experiment(context, SequenceVectorEnv(task))
+        self.algorithm = SequenceAlgorithm(config=settings)
+
+    def start_phase(self, phase: Phase) -> None:
+        """See ``Engine.start_phase``."""
+        self.algorithm.start_phase(phase)
+
+    def update(self, requests: list[UpdateRequest]) -> list[dict[str, float]]:
+        """See ``Engine.update``."""
+        self.algorithm.requests = requests
+        self.algorithm.train()
+        return self.algorithm.statistics
+
+    def rollout(self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool) -> Rollout:
+        """See ``Engine.rollout``."""
+        return self.algorithm.roll_out(ids, Decoding(num_samples, greedy, update), averaged=averaged)
+
+    def get_state(self) -> Tensors:
+        """See ``Engine.get_state``."""
+        return self.algorithm.pack()
+
+    def set_state(self, state: Tensors, phase: Phase) -> None:
+        """See ``Engine.set_state``."""
+        self.algorithm.unpack(state, phase)
+
+    def set_weights(self, weights: Tensors) -> None:
+        """See ``Engine.set_weights``."""
+        self.algorithm.set_policy_weights(weights)
+
+    def close(self) -> None:
+        """See ``Engine.close``."""
+        self.algorithm.stop()
+        if self._owns_cluster:
+            cluster.stop()
+
+
+def worker_threads(compute: ComputeConfig) -> int:
+    """Torch threads of a worker process: as configured, or this machine's cores divided among them."""
+    return compute.threads or max(1, (os.cpu_count() or 1) // max(1, compute.runners + compute.learners))
+
+
+def _quieten() -> None:
+    """Ray's warnings are about settings that are meant here; lost workers are reported by ourselves."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.rllib").setLevel(logging.CRITICAL)
+
+
+def _check(config: Config) -> None:
+    smallest = min(config.mle.batch_size, config.rl.batch_size)
+    if config.compute.learners > smallest:
+        raise ValueError(
+            f"compute.learners {config.compute.learners} is more than batch_size {smallest} has rows: lower it"
+        )

@@ -1,0 +1,99 @@
+"""All learners, or the one in the driver, and what happens when some do not answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.rllib.core.learner.learner_group import LearnerGroup
+
+from rlseq.rllib.context import Failure, Share
+from rlseq.rllib.learner import SequenceLearner, Statistics
+from rlseq.training.engine import UpdateRequest
+from rlseq.training.update import Batch, split_batch
+
+
+class LearnersLost(RuntimeError):
+    """At least one learner died or fell silent; the others cannot go on without it."""
+
+
+class SequenceLearnerGroup(LearnerGroup):
+    """RLlib's learner group with calls that either all learners answer in time, or that raise.
+
+    RLlib's own ``update`` returns an empty list where no learner is healthy, and waits without end for a silent one.
+    """
+
+    @property
+    def world(self) -> int:
+        """How many learners divide an update's rows."""
+        return max(1, self.config.num_learners)
+
+    @property
+    def local(self) -> SequenceLearner | None:
+        """The learner in the driver, or None."""
+        learner: SequenceLearner | None = self._learner
+        return learner
+
+    def work(self, requests: list[UpdateRequest], batch: Batch | None) -> list[Statistics]:
+        """Do updates.
+
+        Args:
+            requests: In order.
+            batch: Of the only request; None has the learners read references.
+
+        Returns:
+            Statistics of each update, over all learners.
+
+        Raises:
+            TrainingError: See ``SequenceLearner.work``.
+            LearnersLost: See the class.
+        """
+        world = self.world
+        batches = [None] * world if batch is None else [[part] for part in self._split(batch)]
+        shares = [{"share": Share(requests, rank, world, batches[rank])} for rank in range(world)]
+        return [combine(parts) for parts in zip(*self.ask("work", shares), strict=True)]
+
+    def _split(self, batch: Batch) -> list[Batch]:
+        return split_batch(batch, self.world) if self.world > 1 else [batch]
+
+    def ask_all(self, method: str, **arguments: Any) -> None:
+        """Call a method of every learner with the same arguments and wait; raises as ``work``."""
+        self.ask(method, [arguments] * self.world)
+
+    def ask_first(self, method: str, **arguments: Any) -> Any:
+        """What a method of the first learner returns; raises as ``work``."""
+        return self.ask(method, [arguments])[0]
+
+    def ask(self, method: str, arguments: list[dict[str, Any]]) -> list[Any]:
+        """Call a method of the first ``len(arguments)`` learners; answers in the order of their ranks."""
+        if self._learner is not None:
+            return [getattr(self._learner, method)(**arguments[0])]
+        manager, ranks = self._worker_manager, range(len(arguments))
+        if manager.num_healthy_actors() < len(self):
+            raise LearnersLost("a learner had died before")
+        results = manager.foreach_actor(
+            "ask",
+            kwargs=[{"method": method, "arguments": each} for each in arguments],
+            remote_actor_ids=list(ranks),
+            timeout_seconds=self.config.context.config.compute.timeout,
+        )
+        answers = {result.actor_id: result.get() for result in results if result.ok}
+        errors = [str(result.get()).splitlines()[0] for result in results if not result.ok]
+        if not errors:
+            for rank, answer in answers.items():
+                if isinstance(answer, Failure):
+                    answer.raise_error(f"learner {rank}: " if self.world > 1 else "")
+        if len(answers) < len(arguments):
+            raise LearnersLost(errors[0] if errors else "a learner did not answer in time (compute.timeout)")
+        return [answers[rank] for rank in ranks]
+
+
+def combine(parts: tuple[Statistics, ...]) -> Statistics:
+    """One update's statistics from those of its learners.
+
+    Rows are weighted so that the mean of the learners' losses is the whole batch's; ``train/nll`` is a mean over tokens.
+    """
+    tokens = sum(part["tokens"] for part in parts)
+    combined = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+    if "train/nll" in combined and len(parts) > 1:
+        combined["train/nll"] = sum(part["train/nll"] * part["tokens"] for part in parts) / tokens
+    return combined | {"tokens": tokens, "seconds": max(part["seconds"] for part in parts)}

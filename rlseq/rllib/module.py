@@ -1,0 +1,56 @@
+"""The policy as RLlib sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ray.rllib.core.rl_module.torch import TorchRLModule
+
+from rlseq.config.schema import PhaseConfig, RLConfig
+from rlseq.models.build import build_policy
+from rlseq.models.policy import SequencePolicy
+from rlseq.rllib.context import WorkerContext
+from rlseq.training.update import batch_loss
+
+
+@dataclass
+class Objective:
+    """What the train forward minimises. No ``nn.Module``, so the reference is no part of the module's parameters.
+
+    Attributes:
+        phase: The phase's section.
+        reference: The mle policy, where the phase keeps near it.
+    """
+
+    phase: PhaseConfig
+    reference: SequencePolicy | None = None
+
+
+class SequenceModule(TorchRLModule):
+    """Wraps a ``SequencePolicy``; ``model_config`` is ``{"context": WorkerContext}``.
+
+    The loss is part of the train forward, because data parallelism hooks into the outermost module's forward. Sequences
+    are decoded by ``rlseq.training.rollout`` on ``policy`` and not by per-token forwards, and the module counts as
+    stateless: the recurrence lives inside one forward.
+    """
+
+    policy: SequencePolicy
+    objective: Objective
+
+    def setup(self) -> None:
+        """Build the policy from the run's seed."""
+        context: WorkerContext = self.model_config["context"]
+        self.policy = build_policy(context.config.policy, context.shape, context.config.seed)
+        self.objective = Objective(context.config.mle)
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """The objective's loss and its parts: ``{"loss": scalar, "parts": {tag: scalar}}``."""
+        phase = self.objective.phase
+        self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
+        loss, parts = batch_loss(self.policy, self.objective.reference, batch, phase)
+        return {"loss": loss, "parts": parts}
+
+    def get_initial_state(self) -> dict[str, Any]:
+        """Nothing: a state would switch RLlib to slicing batches by sequence."""
+        return {}

@@ -1,0 +1,179 @@
+"""The environment runner: whole rollouts, and no state but the weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
+
+from rlseq.data.tasks import make_vector_env
+from rlseq.models.policy import SequencePolicy
+from rlseq.rllib.context import Decoding, WorkerContext, guarded
+from rlseq.rllib.module import SequenceModule
+from rlseq.training.rollout import Rollout, rollout
+from rlseq_envs.env import SequenceVectorEnv
+from rlseq_envs.scoring import RolloutResult
+from rlseq_envs.task import Ints
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a runner brings back.
+
+    Attributes:
+        runner: Its index.
+        rollouts: Shard number and rollout of each shard; None: its weights are not the ones asked for.
+        score_seconds: Time spent on rewards.
+    """
+
+    runner: int
+    rollouts: list[tuple[int, Rollout]] | None
+    score_seconds: float = 0.0
+
+
+class SequenceEnvRunner(EnvRunner, Checkpointable):
+    """Decodes and scores shards of instances.
+
+    Tokens follow from seed, update and instance alone, so any runner may do any shard, at any time, again and again.
+    """
+
+    module: SequenceModule
+    env: SequenceVectorEnv
+
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        """See ``EnvRunner``; index 0 is the runner in the driver."""
+        super().__init__(config=config, **kwargs)
+        self.context: WorkerContext = self.config.context
+        self.device = self.config.runner_device(bool(self.worker_index))
+        if self.worker_index:
+            torch.set_num_threads(self.context.threads)
+        self._weights_seq_no = 0
+        self._score_seconds = 0.0
+        self.make_env()
+        self.make_module()
+
+    # ----------------------------------------------------------------------------------------- construction
+    def make_env(self) -> None:
+        """The registered vector environment; around the driver's own task, in the driver."""
+        if self.worker_index:
+            artifacts = self.context.artifacts
+            self.env = make_vector_env(self.context.config.task, Path(artifacts) if artifacts else None)
+        else:
+            self.env = SequenceVectorEnv(self.context.task())
+
+    def make_module(self) -> None:
+        """The policy, with weights that the first synchronisation replaces."""
+        self.module = self.config.get_default_rl_module_spec().build()
+        self.module.to(self.device)
+
+    def get_spaces(self) -> dict[str, Any]:
+        """Spaces of the environment, as RLlib asks for them."""
+        env = self.env
+        single = (env.single_observation_space, env.single_action_space)
+        return {
+            INPUT_ENV_SPACES: (env.observation_space, env.action_space),
+            INPUT_ENV_SINGLE_SPACES: single,
+            DEFAULT_MODULE_ID: single,
+        }
+
+    def assert_healthy(self) -> None:
+        """Fail if construction did not end."""
+        assert self.env is not None and self.module is not None
+
+    def stop(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    # ---------------------------------------------------------------------------------------------- rollouts
+    def sample(  # type: ignore[override]
+        self, *, shards: list[tuple[int, Ints]], decoding: Decoding, policy: SequencePolicy | None = None
+    ) -> Sampled:
+        """Roll out shards of instances.
+
+        Args:
+            shards: Number and ids of each.
+            decoding: How.
+            policy: To decode with; default: the runner's own.
+        """
+        policy = self.module.policy if policy is None else policy
+        self._score_seconds = 0.0
+        rollouts = [(number, self._roll_out(policy, ids, decoding)) for number, ids in shards]
+        return Sampled(self.worker_index, rollouts, self._score_seconds)
+
+    @guarded
+    def sample_with(self, *, weights_seq_no: int, shards: list[tuple[int, Ints]], decoding: Decoding) -> Sampled:
+        """``sample`` for the driver, unless the weights are not those of ``weights_seq_no``; see ``guarded``."""
+        if weights_seq_no != self._weights_seq_no:
+            return Sampled(self.worker_index, None)
+        return self.sample(shards=shards, decoding=decoding)
+
+    def _roll_out(self, policy: SequencePolicy, ids: Ints, decoding: Decoding) -> Rollout:
+        config = self.context.config
+        return rollout(
+            policy,
+            self.env.task,
+            self._score,
+            ids,
+            num_samples=decoding.num_samples,
+            greedy=decoding.greedy,
+            seed=config.seed,
+            update=decoding.update,
+            temperature=config.rl.temperature,
+            shard_size=config.compute.shard_size,
+            device=self.device,
+        )
+
+    def _score(self, ids: Ints, sequences: Ints) -> RolloutResult:
+        started = time.perf_counter()
+        result = self.env.rollout(ids, sequences)
+        self._score_seconds += time.perf_counter() - started
+        return result
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Nothing: statistics are computed by the driver, from the rollouts."""
+        return {}
+
+    # ------------------------------------------------------------------------------------------------ state
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The weights and their number."""
+        if not self._check_component(COMPONENT_RL_MODULE, components, not_components):
+            return {}
+        return {COMPONENT_RL_MODULE: self.module.get_state(**kwargs), WEIGHTS_SEQ_NO: self._weights_seq_no}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take weights, unless they are here already.
+
+        Numbers are compared for difference: after a restore, older weights must replace newer ones.
+        """
+        if COMPONENT_RL_MODULE in state and state[WEIGHTS_SEQ_NO] != self._weights_seq_no:
+            weights = {name: torch.from_numpy(value.copy()) for name, value in state[COMPONENT_RL_MODULE].items()}
+            self.module.load_state_dict(weights)
+            self._weights_seq_no = state[WEIGHTS_SEQ_NO]
+
+    def install(self, state: dict[str, Any]) -> int:
+        """``set_state``, answered with the runner's index."""
+        self.set_state(state)
+        return self.worker_index
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """See ``Checkpointable``."""
+        return (), {"config": self.config}
+
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        """See ``Checkpointable``."""
+        return [(COMPONENT_RL_MODULE, self.module)]
