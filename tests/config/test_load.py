@@ -1,0 +1,255 @@
+"""A configuration is right, or refused with everything that is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlseq.config.errors import ConfigError, closest, did_you_mean
+from rlseq.config.explain import every_path
+from rlseq.config.load import (
+    dump_config,
+    list_configs,
+    load_config,
+    parse_config,
+    read_config,
+    shipped_config,
+    shipped_directory,
+)
+from rlseq.config.schema import Config, RLConfig
+
+MINIMAL = """
+name: small
+task: {type: convex_hull}
+policy: {type: pointer}
+mle: {updates: 2}
+rl: {updates: 1}
+"""
+TEXT = """
+name: text
+task: {type: translation}
+policy: {type: attention}
+mle: {updates: 2}
+rl: {updates: 1}
+"""
+SHIPPED = [config.name for config in list_configs()]
+
+
+def write(directory: Path, text: str) -> str:
+    (directory / "config.yaml").write_text(text)
+    return str(directory / "config.yaml")
+
+
+def problems(*arguments: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(*arguments)
+    assert str(caught.value).count("\n") == len(caught.value.problems)
+    return caught.value.problems
+
+
+# ----------------------------------------------------------------------------------------------------- what is shipped
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_configuration_is_right_but_for_data_that_is_the_users(name: str) -> None:
+    try:
+        config = load_config(name)
+    except ConfigError as error:
+        assert all(": no such file: " in problem for problem in error.problems), str(error)
+    else:
+        assert config.name == name
+    assert shipped_config(name).text.startswith("# rlseq train "), "the launch command stands on top"
+    assert shipped_config(name).description
+
+
+def test_the_hull_is_shipped_and_data_that_has_to_be_fetched_is_named_with_its_key() -> None:
+    assert "hull" in SHIPPED and load_config("hull").task.type == "convex_hull"
+
+
+# ----------------------------------------------------------------------------------------------------------- overrides
+def test_overrides_replace_values_lists_and_sections_kept_otherwise(tmp_path: Path) -> None:
+    overrides = ["rl.baseline=none", "rl.optimizer.betas=[0.8, 0.9]", "mle.patience=3", "rl.kl=1", "seed=5"]
+    config = load_config(write(tmp_path, MINIMAL), overrides)
+    assert (config.rl.baseline, config.rl.optimizer.betas, config.mle.patience, config.seed) == (
+        "none",
+        (0.8, 0.9),
+        3,
+        5,
+    )
+    assert config.rl.kl == 1.0 and isinstance(config.rl.kl, float)
+
+
+def test_the_last_of_two_overrides_wins_and_null_is_a_value(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL), ["mle.patience=3", "mle.patience=4", "rl.optimizer.clip_norm=null"])
+    assert config.mle.patience == 4 and config.rl.optimizer.clip_norm is None
+
+
+@pytest.mark.parametrize("given", ["rl.optimizer.clip_norm=0.5", "rl.optimizer={clip_norm: 0.5}"])
+def test_a_section_given_in_part_keeps_the_defaults_of_its_place(tmp_path: Path, given: str) -> None:
+    """The learning rate of rl is not the one of a bare optimiser section."""
+    config = load_config(write(tmp_path, MINIMAL), [given])
+    usual = RLConfig(updates=1).optimizer
+    assert config.rl.optimizer == usual.model_copy(update={"clip_norm": 0.5})
+
+
+def test_a_mixture_of_rewards_replaces_the_default_one(tmp_path: Path) -> None:
+    text = MINIMAL.replace("type: convex_hull", "type: convex_hull, reward: {edge_f1: 2}")
+    task = load_config(write(tmp_path, text)).task
+    assert task.type == "convex_hull" and task.reward == {"edge_f1": 2.0}
+
+
+def test_an_unknown_key_is_refused_with_what_was_meant(tmp_path: Path) -> None:
+    found = problems(write(tmp_path, MINIMAL), ["rl.baselin=greedy", "rl.lr=1", "learning_rate=1", "mel.updates=3"])
+    assert "rl.baselin: unknown key; did you mean 'baseline'?" in found
+    assert any(line.startswith("rl.lr: unknown key; the keys here are updates, batch_size") for line in found)
+    assert "learning_rate: unknown key; did you mean 'rl.optimizer.learning_rate'?" in found
+    assert "mel: unknown key; did you mean 'mle'?" in found
+
+
+def test_what_is_no_override_is_refused_beside_everything_else(tmp_path: Path) -> None:
+    found = problems(write(tmp_path, MINIMAL), ["updates", "=3", "rl..x=1", "mle.patience=[", "rl.samples=0"])
+    assert [line.split(" ")[0] for line in found[:3]] == ["'updates'", "'=3'", "'rl..x=1'"]
+    assert "mle.patience: '[' cannot be read as YAML" in found[3]
+    assert found[4] == "rl.samples: 0 is not a whole number above 0"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(every_path()), st.randoms(use_true_random=False))
+def test_a_key_with_two_letters_swapped_is_refused_and_found_again(path: str, random: Any) -> None:
+    head, _, name = path.rpartition(".")
+    place = random.randrange(len(name) - 1)
+    typo = name[:place] + name[place + 1] + name[place] + name[place + 2 :]
+    if typo == name or len(name) < 5 or path.startswith(("task.", "policy.")):
+        return
+    with pytest.raises(ConfigError) as caught:
+        parse_config(load_config("hull").model_dump(mode="json"), overrides=[f"{head}.{typo}".lstrip(".") + "=1"])
+    assert f"did you mean '{name}'" in str(caught.value)
+
+
+# --------------------------------------------------------------------------------------------------- what can be wrong
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    text = """
+name: two words
+task: {type: convex_hul}
+policy: {type: pointer, match: addtive, hiden_size: 3}
+mle: {updates: 1.5, optimizer: {betas: [0.1], eps: .inf}}
+rl: {updates: '3', learning_rate: 0.1}
+evaluation: null
+extra: 1
+"""
+    assert problems(write(tmp_path, text)) == [
+        "mle.optimizer.eps: inf is not a finite number",
+        'name: "two words" is not a text matching ^[A-Za-z0-9][A-Za-z0-9._-]*$',
+        "task.type: \"convex_hul\" is not convex_hull, custom or translation; did you mean 'convex_hull'?",
+        "policy.match: \"addtive\" is not additive, bilinear, dot, scaled_dot or cosine; did you mean 'additive'?",
+        "policy.hiden_size: unknown key; did you mean 'hidden_size'?",
+        "mle.updates: 1.5 is not a whole number at least 0",
+        "mle.optimizer.betas[1]: missing; give a number at least 0 and below 1",
+        'rl.updates: "3" is not a whole number at least 0',
+        "rl.learning_rate: unknown key; did you mean 'rl.optimizer.learning_rate'?",
+        "evaluation: null is not a section of keys and values",
+        "extra: unknown key; the keys here are " + ", ".join(Config.model_fields),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("policy: {hidden_size: 3}", "policy.type: missing; give attention or pointer"),
+        ("policy: 3", "policy: 3 is not a section whose type is attention or pointer"),
+        ("policy: {type: attention}", "policy.type 'attention' cannot do task.type 'convex_hull': use 'pointer'"),
+        ("mle: {}", "mle.updates: missing; give a whole number at least 0"),
+        ("mle: [1]", "mle: [1] is not a section of keys and values"),
+        ("mle: {updates: true}", "mle.updates: true is not a whole number at least 0"),
+        ("mle: {updates: 1, patience: x}", 'mle.patience: "x" is not a whole number above 0 or null'),
+        ("mle: {updates: 1, average: 1.0}", "mle.average: 1.0 is not a number at least 0 and below 1"),
+        (
+            "rl: {updates: 1, baseline: mean}",
+            "rl: baseline 'mean' compares the samples of an instance: set samples to 2 or more",
+        ),
+        ("rl: {updates: 1, dropout: 'yes'}", 'rl.dropout: "yes" is not true or false'),
+        ("task: {type: convex_hull, reward: {vald: 1}}", "task.reward.vald: unknown key; did you mean 'valid'?"),
+        ("task: {type: convex_hull, reward: {valid: -1}}", "task.reward.valid: -1 is not a number at least 0"),
+        ("task: {type: convex_hull, min_points: 30}", "task: min_points 30 is larger than max_points 10"),
+        (
+            "task: {type: convex_hull, test_points: 3}",
+            "task.test_points: 3 is not a list of 2, each a whole number above 0 or null",
+        ),
+        ("output: ${nowhere}", "Interpolation key 'nowhere' not found full_key: output object_type=dict"),
+    ],
+)
+def test_one_thing_wrong_gives_one_line_saying_what_would_be_right(tmp_path: Path, change: str, problem: str) -> None:
+    key = change.split(":")[0]
+    lines = [line for line in MINIMAL.splitlines() if not line.startswith(key)]
+    assert problems(write(tmp_path, "\n".join([*lines, change]))) == [problem]
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: 1\na: 2", "\tx", "- 1\n- 2", "!!python/object:os.system {}"])
+def test_a_file_that_is_no_mapping_in_yaml_is_one_problem(tmp_path: Path, text: str) -> None:
+    assert len(problems(write(tmp_path, text))) == 1
+
+
+def test_an_empty_file_lists_what_is_missing(tmp_path: Path) -> None:
+    found = problems(write(tmp_path, ""))
+    assert [line.split(":")[0] for line in found] == ["name", "task", "policy", "mle", "rl"]
+    assert found[1] == "task: missing; give a section whose type is convex_hull, custom or translation"
+
+
+def test_bytes_that_are_no_text_are_one_problem(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"name: \xff\xfe")
+    assert len(problems(str(tmp_path / "config.yaml"))) == 1
+
+
+def test_a_name_or_a_path_that_is_not_there(tmp_path: Path) -> None:
+    assert problems("hul")[0] == "no config of this name is shipped; did you mean 'hull'?"
+    assert problems(str(tmp_path / "no.yaml")) == ["no such file"]
+    assert problems("no.yaml") == ["no such file"]
+    assert problems("../hull") == ["no such file"]
+
+
+# ---------------------------------------------------------------------------------------------------------- data files
+def test_missing_data_files_are_all_named_and_relative_ones_are_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("")
+    names = {"train_source": "a.txt", "train_target": "[a.txt, b.txt]", "validation_source": "c.txt"}
+    names |= {"validation_target": "a.txt", "test_source": "~/no/such"}
+    overrides = ["task.corpus=files", *(f"task.{key}={name}" for key, name in names.items()), "rl.samples=0"]
+    found = problems(write(tmp_path, TEXT), overrides)
+    assert found == [
+        f"task.train_target: no such file: {tmp_path / 'b.txt'}",
+        f"task.validation_source: no such file: {tmp_path / 'c.txt'}",
+        f"task.test_source: no such file: {Path.home() / 'no/such'}",
+        "rl.samples: 0 is not a whole number above 0",
+    ]
+
+
+def test_data_paths_become_absolute_so_that_a_run_can_go_on_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "points.npy").write_bytes(b"")
+    task = load_config(write(tmp_path, MINIMAL), ["task.test_file=points.npy"]).task
+    assert task.type == "convex_hull" and task.test_file == str(tmp_path / "points.npy")
+
+
+# ---------------------------------------------------------------------------------------------------------- round trip
+@pytest.mark.parametrize("text", [MINIMAL, TEXT])
+def test_what_is_dumped_loads_back_equal_with_every_default_written_out(tmp_path: Path, text: str) -> None:
+    config = load_config(write(tmp_path, text), ["rl.optimizer.eps=1e-9", "rl.cross_entropy=0.1", "name=null.x-1e3"])
+    dumped = dump_config(config)
+    (tmp_path / "again.yaml").write_text(dumped)
+    assert read_config(tmp_path / "again.yaml") == config == parse_config(config.model_dump(mode="json"))
+    assert "recovery_factor" in dumped
+
+
+def test_the_shipped_directory_is_found() -> None:
+    assert (shipped_directory() / "hull.yaml").is_file()
+
+
+def test_suggestions() -> None:
+    assert closest("bathc_size", ["batch_size", "updates"]) == "batch_size"
+    assert did_you_mean("zzz", ["batch_size"]) == "" and did_you_mean("hul", ["hull"]) == "; did you mean 'hull'?"
