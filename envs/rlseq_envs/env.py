@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -55,6 +55,12 @@ def _chosen_ids(options: dict[str, Any] | None, count: int) -> Ints | None:
     if ids.shape != (count,) or ids.dtype.kind not in "iu":
         raise ValueError(f"options['ids'] must hold {count} integers, got shape {ids.shape} of {ids.dtype}")
     return ids.astype(np.int64)
+
+
+def _checked_split(name: str) -> SplitName:
+    if name not in get_args(SplitName):
+        raise ValueError(f"no split {name!r}: use one of {', '.join(get_args(SplitName))}")
+    return cast(SplitName, name)
 
 
 class _Episodes:
@@ -154,7 +160,7 @@ class SequenceEnv(gym.Env[Observation, np.int64]):
             ValueError: The task refuses its arguments.
         """
         self.task = make_task(task, **arguments)
-        self.split_name = split
+        self.split_name = _checked_split(split)
         self.render_mode = render_mode
         self.observation_space = _observation_space(self.task)
         self.action_space = spaces.Discrete(num_actions(self.task))
@@ -244,7 +250,7 @@ class SequenceVectorEnv(VectorEnv[Observation, npt.NDArray[np.int64], npt.NDArra
             raise ValueError(f"autoreset mode {self.autoreset_mode.value} is not offered; use NextStep or Disabled")
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.task = make_task(task, **arguments)
-        self.split_name = split
+        self.split_name = _checked_split(split)
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.single_observation_space = _observation_space(self.task)
