@@ -109,9 +109,10 @@ class SequenceAlgorithm(Algorithm):
 
     @staticmethod
     def _finish(stats: dict[str, float], seconds: float) -> dict[str, float]:
-        tokens = stats.pop("tokens")
-        busy = stats.pop("seconds")
-        return stats | {"time/tokens_per_sec": tokens / seconds, "time/update_frac": busy / seconds}
+        """Replace counts by rates."""
+        counts = {name: stats.pop(name) for name in ("tokens", "reference_tokens", "seconds")}
+        rates = {"tokens_per_sec": counts["tokens"] / seconds, "update_frac": counts["seconds"] / seconds}
+        return stats | {f"time/{name}": value for name, value in rates.items()}
 
     # --------------------------------------------------------------------------------------------- rollouts
     def roll_out(self, ids: Ints, decoding: Decoding, *, averaged: bool) -> Rollout:

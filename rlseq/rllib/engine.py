@@ -27,16 +27,13 @@ class RllibEngine:
     Args:
         config: The experiment; ``compute`` says where the work is done.
         task: Its task.
-        shape: The task's sizes.
         artifacts_dir: Artifacts of the task (a vocabulary), from which workers make theirs.
 
     Raises:
         ValueError: There are more learners than rows in a batch.
     """
 
-    def __init__(
-        self, config: Config, task: SequenceTask, shape: TaskShape, artifacts_dir: Path | None = None
-    ) -> None:
+    def __init__(self, config: Config, task: SequenceTask, artifacts_dir: Path | None = None) -> None:
         _check(config)
         _quieten()
         compute = config.compute
@@ -44,7 +41,8 @@ class RllibEngine:
             torch.set_num_threads(compute.threads)
         self._owns_cluster = cluster.needs_cluster(compute) and cluster.start(compute)
         self._task = task  # held here: workers in this process borrow it
-        context = WorkerContext(config, shape, str(artifacts_dir) if artifacts_dir else None, worker_threads(compute))
+        artifacts = str(artifacts_dir) if artifacts_dir else None
+        context = WorkerContext(config, TaskShape.of(task), artifacts, worker_threads(compute))
         context.lend(task)
         settings = SequenceAlgorithm.get_default_config().for_experiment(context, SequenceVectorEnv(task))
         self.algorithm = SequenceAlgorithm(config=settings)

@@ -92,6 +92,7 @@ class SequenceLearner(TorchLearner):
             self._request, self._started = request, time.perf_counter()
             columns = self._own_rows(request, share) if share.batches is None else share.batches[index]
             self._tokens = int(columns["target_lengths"].sum())
+            self._reference_tokens = int(columns.get("reference_lengths", columns["target_lengths"]).sum())
             torch.manual_seed(dropout_seed(self.context.config.seed, share.rank, request.update))
             yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(self._to_tensors(columns))}, max(1, self._tokens))
 
@@ -133,8 +134,13 @@ class SequenceLearner(TorchLearner):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self._move_average(self._request.phase_update)
-        stats |= {"train/learning_rate": self._request.learning_rate, "tokens": float(self._tokens)}
-        self._statistics.append(stats | {"seconds": time.perf_counter() - self._started})
+        stats |= {
+            "train/learning_rate": self._request.learning_rate,
+            "tokens": float(self._tokens),
+            "reference_tokens": float(self._reference_tokens),
+            "seconds": time.perf_counter() - self._started,
+        }
+        self._statistics.append(stats)
 
     def _move_average(self, phase_update: int) -> None:
         if self.average is not None:

@@ -90,10 +90,12 @@ class SequenceLearnerGroup(LearnerGroup):
 def combine(parts: tuple[Statistics, ...]) -> Statistics:
     """One update's statistics from those of its learners.
 
-    Rows are weighted so that the mean of the learners' losses is the whole batch's; ``train/nll`` is a mean over tokens.
+    Rows are weighted so that the mean of the learners' losses is the whole batch's; ``train/nll`` is a mean over the
+    tokens of references.
     """
-    tokens = sum(part["tokens"] for part in parts)
     combined = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+    references = sum(part["reference_tokens"] for part in parts)
     if "train/nll" in combined and len(parts) > 1:
-        combined["train/nll"] = sum(part["train/nll"] * part["tokens"] for part in parts) / tokens
-    return combined | {"tokens": tokens, "seconds": max(part["seconds"] for part in parts)}
+        combined["train/nll"] = sum(part["train/nll"] * part["reference_tokens"] for part in parts) / references
+    tokens, seconds = sum(part["tokens"] for part in parts), max(part["seconds"] for part in parts)
+    return combined | {"tokens": tokens, "reference_tokens": references, "seconds": seconds}
