@@ -68,6 +68,10 @@ class SequenceAlgorithm(Algorithm):
         """No result directory in the user's home: the run directory holds everything."""
         self._logdir = ""
 
+    def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """None: they hold a copy of the whole configuration, which takes longer than a small policy's step."""
+        return {}
+
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
         """Nothing: the fleet brings runners back between rollouts, and sends them the weights first."""
         return []
