@@ -1,0 +1,256 @@
+"""Policies of every kind: stepping equals teacher forcing, and nothing but an instance's own tokens matters."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
+from rlseq.models.build import build_policy
+from rlseq.models.policy import Memory, SequencePolicy, length_mask, shift_right
+from rlseq.models.recurrent import LSTMLayer
+from rlseq.models.shape import TaskShape
+from rlseq_envs.convex_hull import ConvexHullTask
+from tests.support import (
+    MATCHES,
+    POINTS,
+    ReverseTask,
+    attention_policy,
+    pointer_policy,
+    sources,
+    stepped_log_probs,
+    targets,
+)
+
+Build = Callable[[], SequencePolicy]
+SOURCE_LENGTHS, LENGTHS = [5, 3, 1, 4], [4, 3, 1, 5]
+
+
+def grid(make: Callable[..., SequencePolicy], **choices: Any) -> list[Any]:
+    """One parameter for each combination of the choices."""
+    cases = []
+    for values in itertools.product(*choices.values()):
+        keys = dict(zip(choices, values, strict=True))
+        name = "-".join([make.__name__, *(f"{key}={value}" for key, value in keys.items())])
+        cases.append(pytest.param(lambda keys=keys: make(**keys), id=name))
+    return cases
+
+
+states = ("encoder", "learned")
+both = (False, True)
+ATTENTION = grid(attention_policy, match=MATCHES, feed_context=both, first_state=states)
+EMBEDDINGS = grid(attention_policy, tie_embeddings=both, shared=both, encoder_layers=(1, 3))
+POINTER = grid(pointer_policy, match=MATCHES, feed_context=both, first_state=states, mask_revisits=both)
+LAYERS = grid(pointer_policy, encoder_layers=(2, 3))
+EVERY = [*ATTENTION, *EMBEDDINGS, *POINTER, *LAYERS]
+FEW = [
+    *grid(attention_policy, match=("bilinear",), feed_context=both, encoder_layers=(2,)),
+    *grid(pointer_policy, match=("additive",), feed_context=both, mask_revisits=both),
+]
+every_policy = pytest.mark.parametrize("build", EVERY)
+few_policies = pytest.mark.parametrize("build", FEW)
+
+
+def batch(policy: SequencePolicy) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    source, lengths = sources(policy, SOURCE_LENGTHS)
+    return source, lengths, targets(policy, lengths, LENGTHS), torch.tensor(LENGTHS)
+
+
+def assert_same_law(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
+    """Log-probabilities agree; those of impossible choices agree in being impossible."""
+    possible = theirs > -1e8
+    assert torch.equal(ours > -1e8, possible)
+    torch.testing.assert_close(ours[possible], theirs[possible], atol=tolerance, rtol=0)
+
+
+# ---------------------------------------------------------------------------------------------------- step = forward
+@every_policy
+def test_stepping_equals_teacher_forcing(build: Build) -> None:
+    policy = build()
+    source, source_lengths, sequences, lengths = batch(policy)
+    with torch.no_grad():
+        forced = policy(source, source_lengths, sequences, lengths)
+        stepped = stepped_log_probs(policy, policy.encode(source, source_lengths), sequences)
+    real = length_mask(lengths, sequences.shape[1])
+    assert_same_law(forced[real], stepped[real])
+    torch.testing.assert_close(forced[real].exp().sum(-1), torch.ones(int(lengths.sum())))
+
+
+@every_policy
+def test_nothing_beyond_a_length_counts(build: Build) -> None:
+    policy = build()
+    source, source_lengths, sequences, lengths = batch(policy)
+    real = length_mask(lengths, sequences.shape[1])
+    other = torch.where(real, sequences, 1)
+    first, second = (policy(source, source_lengths, rows, lengths) for rows in (sequences, other))
+    assert torch.equal(first, second)
+    assert not first[~real].any()
+
+
+@every_policy
+def test_every_parameter_learns(build: Build) -> None:
+    policy = build()
+    source, source_lengths, sequences, lengths = batch(policy)
+    picked = policy(source, source_lengths, sequences, lengths).gather(2, sequences[:, :, None])
+    picked[length_mask(lengths, sequences.shape[1])].sum().backward()
+    idle = [n for n, p in policy.named_parameters() if p.grad is None or not (p.grad.abs().sum() > 0)]
+    assert idle == []
+
+
+# -------------------------------------------------------------------------------------------------- independent rows
+@few_policies
+def test_an_instance_has_the_same_law_in_every_batch_and_under_any_padding(build: Build) -> None:
+    policy = build()
+    source, source_lengths, sequences, lengths = batch(policy)
+    together = policy(source, source_lengths, sequences, lengths).detach()
+    wider = torch.cat([source, source[:, :3]], 1)
+    padding = policy(wider, source_lengths, sequences, lengths).detach()
+    assert_same_law(padding[:, :, : together.shape[2]], together, 1e-6)
+    assert not (padding[:, :, together.shape[2] :] > -1e8)[length_mask(lengths, sequences.shape[1])].any()
+    for row, (source_length, length) in enumerate(zip(SOURCE_LENGTHS, LENGTHS, strict=True)):
+        one = slice(row, row + 1)
+        alone = policy(source[one, :source_length], source_lengths[one], sequences[one, :length], lengths[one]).detach()
+        assert_same_law(alone[0], together[row, :length, : alone.shape[2]], 1e-6)
+
+
+@few_policies
+def test_an_encoding_does_not_see_its_padding(build: Build) -> None:
+    policy = build()
+    source, lengths = sources(policy, SOURCE_LENGTHS)
+    other = torch.where(
+        length_mask(lengths, source.shape[1]).view(*source.shape[:2], *[1] * (source.dim() - 2)), source, 0
+    )
+    first, second = policy.encode(source, lengths), policy.encode(other, lengths)
+    assert torch.equal(first.states[first.mask], second.states[second.mask])
+    assert torch.equal(first.summary, second.summary)
+
+
+def test_attention_of_padding_is_zero_and_of_the_rest_sums_to_one() -> None:
+    for policy in (attention_policy(), pointer_policy()):
+        memory = policy.encode(*sources(policy, SOURCE_LENGTHS))
+        attention = policy.step(torch.zeros(4, dtype=torch.int64), policy.initial_state(memory), memory)[2]
+        assert not attention[~memory.mask].any()
+        torch.testing.assert_close(attention.sum(1), torch.ones(4))
+
+
+def test_memory_is_selected_row_by_row_and_detached() -> None:
+    policy = pointer_policy()
+    memory = policy.encode(*sources(policy, SOURCE_LENGTHS))
+    rows = torch.tensor([3, 0, 0])
+    picked = memory.select(rows)
+    for name in Memory.__dataclass_fields__:
+        assert torch.equal(getattr(picked, name), getattr(memory, name)[rows])
+        assert torch.equal(getattr(memory.detach(), name), getattr(memory, name))
+        assert not getattr(memory.detach(), name).requires_grad
+    assert memory.states.requires_grad and attention_policy().encode(*sources(attention_policy(), [2])).inputs is None
+
+
+# -------------------------------------------------------------------------------------------------------------- modes
+@pytest.mark.parametrize("make", [attention_policy, pointer_policy])
+def test_dropout_is_off_in_evaluation_and_on_in_training(make: Callable[..., SequencePolicy]) -> None:
+    plain, policy = make(), make(dropout=0.5)
+    given = batch(policy)
+    assert torch.equal(policy(*given), plain(*given))
+    policy.train()
+    assert not torch.equal(policy(*given), policy(*given))
+
+
+# ----------------------------------------------------------------------------------------------------------- pointer
+@pytest.mark.parametrize("count", [1, 2, 11, 60])
+def test_a_pointer_takes_any_number_of_points(count: int) -> None:
+    policy = pointer_policy()
+    source, lengths = sources(policy, [count, 1])
+    log_probs = policy(source, lengths, torch.tensor([[count, 0], [1, 0]]), torch.tensor([2, 2]))
+    assert log_probs.shape == (2, 2, count + 1)
+    assert (log_probs[0] > -1e8).all() and not (log_probs[1, :, 2:] > -1e8).any()
+
+
+def test_masked_revisits_have_probability_zero_and_end_is_always_possible() -> None:
+    policy = pointer_policy(mask_revisits=True)
+    source, lengths = sources(policy, [4])
+    probabilities = policy(source, lengths, torch.tensor([[3, 1, 4, 2, 0]]), torch.tensor([5]))[0].exp()
+    visited: set[int] = set()
+    for law, token in zip(probabilities, [3, 1, 4, 2, 0], strict=True):
+        assert {choice for choice in range(5) if law[choice] == 0.0} == visited
+        visited.add(token)
+    assert probabilities[4, 0] == 1.0
+
+
+# ---------------------------------------------------------------------------------------------------------- building
+def test_the_seed_alone_decides_the_weights() -> None:
+    def weights(seed: int, before: int) -> list[Tensor]:
+        torch.manual_seed(before)
+        config = AttentionPolicyConfig(type="attention", embedding_size=6, hidden_size=8)
+        return list(build_policy(config, TaskShape(5, 7, None), seed).parameters())
+
+    first, second, other = weights(3, 0), weights(3, 1), weights(4, 0)
+    assert all(map(torch.equal, first, second))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True) if a.dim() > 1)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    build_policy(PointerPolicyConfig(type="pointer", hidden_size=8), POINTS)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("make", [attention_policy, pointer_policy])
+@pytest.mark.parametrize("bias", [0.0, 1.0, 2.5])
+def test_forget_gates_start_at_the_bias_given(make: Callable[..., SequencePolicy], bias: float) -> None:
+    config = {"type": "attention" if make is attention_policy else "pointer", "hidden_size": 8, "forget_bias": bias}
+    kind = AttentionPolicyConfig if make is attention_policy else PointerPolicyConfig
+    shape = TaskShape(5, 7, None) if make is attention_policy else POINTS
+    policy = build_policy(kind.model_validate(config), shape)
+    layers = [module for module in policy.modules() if isinstance(module, LSTMLayer)]
+    assert len(layers) == 3
+    for layer in layers:
+        input_gate, forget, cell, output = (layer.bias_ih_l0 + layer.bias_hh_l0).chunk(4)
+        assert (forget == bias).all() and not torch.cat([input_gate, cell, output]).any()
+
+
+def test_embeddings_are_tied_and_shared_as_asked() -> None:
+    def modules(**keys: Any) -> tuple[Any, Any, Any]:
+        policy: Any = attention_policy(**keys)
+        return policy.output_weight, policy.target_embedding.weight, policy.source_embedding.weight
+
+    output, target, source = modules(tie_embeddings=True, shared=True)
+    assert output is target is source
+    output, target, source = modules(tie_embeddings=True, shared=False)
+    assert output is target and source is not target
+    output, target, source = modules(tie_embeddings=False, shared=True)
+    assert output is not target and source is not target
+
+
+def test_a_copy_keeps_its_embeddings_tied() -> None:
+    policy: Any = copy.deepcopy(attention_policy(tie_embeddings=True, shared=True))
+    assert policy.output_weight is policy.target_embedding.weight is policy.source_embedding.weight
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "message"),
+    [
+        (AttentionPolicyConfig(type="attention"), POINTS, "for points use 'pointer'"),
+        (PointerPolicyConfig(type="pointer"), TaskShape(5, 7, None), "use 'attention'"),
+        (PointerPolicyConfig(type="pointer"), TaskShape(5, None, 2), "use 'attention'"),
+        (AttentionPolicyConfig(type="attention", hidden_size=7), TaskShape(5, 7, None), "hidden_size 7 is odd"),
+        (PointerPolicyConfig(type="pointer", hidden_size=9), POINTS, "hidden_size 9 is odd"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_the_remedy(config: Any, shape: TaskShape, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_policy(config, shape)
+
+
+def test_shapes_are_read_off_a_task_and_survive_json() -> None:
+    hull, reverse = TaskShape.of(ConvexHullTask()), TaskShape.of(ReverseTask())
+    assert hull == TaskShape(None, None, 2, False) and reverse == TaskShape(5, 5, None, False)
+    assert TaskShape.from_dict(hull.to_dict()) == hull and TaskShape.from_dict(reverse.to_dict()) == reverse
+
+
+def test_decoder_inputs_begin_with_end() -> None:
+    assert shift_right(torch.tensor([[3, 1, 0], [2, 0, 9]])).tolist() == [[0, 3, 1], [0, 2, 0]]

@@ -1,0 +1,165 @@
+"""What several tests share: tiny policies of every kind, batches, a token task, plain reference loops."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import rlseq_envs
+from rlseq.config.load import parse_config
+from rlseq.config.schema import AttentionPolicyConfig, Config, PointerPolicyConfig
+from rlseq.decoding.random import counter_uniforms
+from rlseq.models.build import build_policy
+from rlseq.models.policy import Memory, SequencePolicy
+from rlseq.models.shape import TaskShape
+from rlseq_envs.task import Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
+
+MATCHES = ("additive", "bilinear", "dot", "scaled_dot", "cosine")
+POINTS = TaskShape(None, None, 2)
+
+
+# -------------------------------------------------------------------------------------------------------- policies
+def shaken(policy: SequencePolicy, seed: int = 1, scale: float = 0.3) -> SequencePolicy:
+    """The policy with noise on every weight, so that none stands at a value that hides mistakes; in eval mode."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return policy.eval()
+
+
+def attention_policy(vocabulary: int = 7, seed: int = 0, shared: bool = False, **keys: Any) -> SequencePolicy:
+    sizes = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.0}
+    config = AttentionPolicyConfig.model_validate({"type": "attention"} | sizes | keys)
+    return shaken(build_policy(config, TaskShape(vocabulary, vocabulary if shared else 9, None, shared), seed), seed)
+
+
+def pointer_policy(seed: int = 0, **keys: Any) -> SequencePolicy:
+    config = PointerPolicyConfig.model_validate({"type": "pointer", "hidden_size": 8} | keys)
+    return shaken(build_policy(config, POINTS, seed), seed)
+
+
+def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Random sources for either kind of policy, garbage in their padding."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, longest = len(lengths), max(lengths)
+    if hasattr(policy, "source_embedding"):
+        count = policy.source_embedding.num_embeddings
+        return torch.randint(count, (rows, longest), generator=generator), torch.tensor(lengths)
+    return torch.rand(rows, longest, 2, generator=generator), torch.tensor(lengths)
+
+
+def targets(policy: SequencePolicy, source_lengths: Tensor, lengths: Sequence[int], seed: int = 0) -> Tensor:
+    """Random targets a policy can emit: END last, points not repeated, garbage beyond each length."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
+    for row, length in enumerate(lengths):
+        if hasattr(policy, "source_embedding"):
+            choices = policy.target_embedding.num_embeddings
+            rows[row] = torch.randint(1, choices, (rows.shape[1],), generator=generator)
+        else:
+            order = torch.randperm(int(source_lengths[row]), generator=generator) + 1
+            rows[row] = order.repeat(rows.shape[1])[: rows.shape[1]]
+        rows[row, length - 1] = 0
+    return rows
+
+
+def stepped_log_probs(policy: SequencePolicy, memory: Memory, sequences: Tensor) -> Tensor:
+    """Log-probabilities (batch_size, time, choices) by ``step`` alone, the plain way."""
+    state, tokens, out = policy.initial_state(memory), torch.zeros_like(sequences[:, 0]), []
+    for following in sequences.unbind(1):
+        logits, state, _ = policy.step(tokens, state, memory)
+        out.append(logits.log_softmax(-1))
+        tokens = following
+    return torch.stack(out, 1)
+
+
+def every_sequence(choices: int, limit: int) -> list[tuple[int, ...]]:
+    """All sequences over tokens 0 … choices − 1 that end by END or by the limit."""
+    found = []
+    for length in range(1, limit + 1):
+        for start in itertools.product(range(1, choices), repeat=length - 1):
+            found += [(*start, last) for last in (range(choices) if length == limit else [0])]
+    return found
+
+
+def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Sequences as one tensor padded with END, and their lengths."""
+    rows = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.int64)
+    for row, sequence in enumerate(sequences):
+        rows[row, : len(sequence)] = torch.tensor(sequence)
+    return rows, torch.tensor([len(sequence) for sequence in sequences])
+
+
+# ------------------------------------------------------------------------------------------------------------ tasks
+class ReverseTask(SequenceTask):
+    """Read the source backwards: a small task of tokens, whose instances are made from their ids."""
+
+    source_features = None
+    selection_metric = "accuracy"
+    signature = "reverse|version:1"
+
+    def __init__(self, letters: int = 4, longest: int = 4, backwards: bool = True) -> None:
+        self.vocabulary_size = self.source_vocabulary_size = letters + 1
+        self.max_source_length, self.max_length = longest, longest + 2
+        self.letters, self.backwards = letters, backwards
+
+    def instances(self, split: SplitName) -> Split:
+        return {"train": Split("train", 0, None), "validation": Split("validation", 1 << 40, 100)}[split]
+
+    def source(self, ids: Ints) -> tuple[Ints, Ints]:
+        uniforms = counter_uniforms(0, 0, ids, 1, self.max_source_length + 1)[:, 0]
+        lengths = (uniforms[:, 0] * self.max_source_length).astype(np.int64) + 1
+        letters = (uniforms[:, 1:] * self.letters).astype(np.int64) + 1
+        longest = int(lengths.max(initial=0))
+        return np.where(np.arange(longest) < lengths[:, None], letters[:, :longest], 0), lengths
+
+    def references(self, ids: Ints) -> tuple[Ints, Ints]:
+        source, lengths = self.source(ids)
+        out = np.zeros((len(ids), source.shape[1] + 1), np.int64)
+        for row, length in enumerate(lengths):
+            out[row, :length] = source[row, :length][:: -1 if self.backwards else 1]
+        return out, lengths + 1
+
+    def _matches(self, sequences: Ints, lengths: Ints, ids: Ints) -> Floats:
+        references, reference_lengths = self.references(ids)
+        width = min(references.shape[1], sequences.shape[1])
+        counts = np.arange(width) < np.minimum(lengths, reference_lengths)[:, None]
+        matches = ((references[:, :width] == sequences[:, :width]) & counts).sum(axis=1)
+        return matches / np.maximum(lengths, reference_lengths)
+
+    def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
+        matches = self._matches(sequences, lengths, ids)
+        return Reward(matches, {"matches": matches})
+
+    def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
+        matches = self._matches(sequences, lengths, ids)
+        return {"accuracy": 100 * float((matches == 1).mean()), "matches": float(matches.mean())}
+
+    def render(self, instance_id: int, sequence: Ints) -> Rendering:
+        ids = np.array([instance_id])
+        return Rendering(str(self.source(ids)[0][0]), str(self.references(ids)[0][0]), str(sequence))
+
+
+rlseq_envs.register("test/Reverse-v0", ReverseTask)
+REVERSE = {"type": "custom", "id": "tests.support:test/Reverse-v0"}
+SMALL_ATTENTION = {"type": "attention", "embedding_size": 8, "hidden_size": 16, "dropout": 0.1}
+HULL = {"type": "convex_hull", "min_points": 5, "max_points": 5, "validation_size": 60}
+SMALL_POINTER = {"type": "pointer", "hidden_size": 16, "dropout": 0.1}
+
+
+def tiny_config(task: dict[str, Any] = HULL, policy: dict[str, Any] = SMALL_POINTER, **sections: Any) -> Config:
+    """A complete configuration of a few updates a phase; ``sections`` override its keys, section by section."""
+    base: dict[str, dict[str, Any]] = {
+        "mle": {"updates": 20, "batch_size": 8, "validate_every": 10},
+        "rl": {"updates": 20, "batch_size": 8, "validate_every": 10, "collapse_tolerance": 1000.0},
+        "evaluation": {"samples_shown": 2},
+        "checkpoint": {"every": 1000},
+    }
+    merged = {name: base.get(name, {}) | sections.pop(name, {}) for name in list(base)}
+    return parse_config({"name": "tiny", "log_every": 5, "task": task, "policy": policy} | merged | sections)
