@@ -59,9 +59,10 @@ def generate(
     with blaming_input():
         loaded = load_policy(checkpoint, device)
         lines = _read(input)
-        loaded.task.parse_sources(lines)
+        if lines:
+            loaded.task.parse_sources(lines)
     options = _options(DecodingOptions, beam, length_penalty, sample, temperature, seed)
-    rows = generate_outputs(loaded, lines, options, n_best)
+    rows = generate_outputs(loaded, lines, options, n_best) if lines else []
     text = "".join(f"{line}\n" for line in _format(rows, numbered=n_best > 1, scores=scores))
     if output is None:
         sys.stdout.write(text)

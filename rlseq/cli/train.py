@@ -85,6 +85,8 @@ def _problems(
         wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
     if phase == PhaseName.rl and not source and not resume:
         wrong.append("--phase rl starts from a checkpoint: give one with --from")
+    if run and run.exists():
+        wrong.append(f"--run {run}: exists and is not overwritten; resume it, or give another directory")
     if resume:
         foreign = [override for override in overrides or [] if not override.startswith("compute.")]
         wrong += [f"{override}: only compute.* can change when a run is resumed; use --from" for override in foreign]

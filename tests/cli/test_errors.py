@@ -1,0 +1,157 @@
+"""Wrong input ends in exit code 2 and one screen with every problem; nothing shows a traceback unless asked to."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from rlseq.cli import app, compare, configs, evaluate, generate, train
+from rlseq.config import load
+from rlseq.config.errors import UserError
+
+EXAMPLES = [example for module in (train, evaluate, compare, generate, configs) for example in module.EXAMPLES]
+
+
+def rlseq(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture(autouse=True)
+def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "train", "evaluate", "compare", "generate", "configs", "configs list", "configs show", "configs copy"],
+)
+def test_help_ends_well_and_has_an_example(command: str) -> None:
+    result = rlseq(*command.split(), "--help")
+    assert result.exit_code == 0
+    examples = result.stdout.split("Example")[1]
+    assert "rlseq" in examples
+    assert rlseq(*command.split(), "-h").stdout == result.stdout
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They fail for want of a run at most, never for how they are written."""
+
+    def stop(*arguments: Any, **settings: Any) -> None:
+        raise UserError("stopped here")
+
+    monkeypatch.setattr("rlseq.cli.training.prepare_task", stop)
+    arguments = shlex.split(example.split("|")[-1])
+    assert arguments.pop(0) == "rlseq"
+    result = rlseq(*arguments)
+    if arguments[0] == "configs":
+        assert result.exit_code == 0
+    else:
+        reasons = ("stopped here", "no such checkpoint or run", "no run directory", "--input sources.txt: no such file")
+        assert result.exit_code == 2 and any(reason in result.stderr for reason in reasons), result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "messages"),
+    [
+        ("train", ["give a CONFIG, such as hull"]),
+        ("train hul", ["did you mean 'hull'?", "shipped are "]),
+        ("train ./mine.yaml", ["./mine.yaml:", "no such file"]),
+        ("train hull rl.baselin=greedy mle.updates=x", ["did you mean 'baseline'?", 'mle.updates: "x" is not']),
+        ("train hull --phase rl", ["--phase rl starts from a checkpoint: give one with --from"]),
+        ("train hull --phase ml", ["'ml' is not one of"]),
+        ("train hull --run .", ["--run .: exists and is not overwritten"]),
+        ("train --resume a --from b", ["give one of them"]),
+        ("train hull --resume a --run b rl.updates=3", ["leave them out", "rl.updates=3: only compute.* can change"]),
+        ("train --resume nowhere", ["nowhere is no run directory"]),
+        ("train --from nowhere", ["nowhere: no such checkpoint or run directory"]),
+        ("train hull task.test_file=points.txt", ["task.test_file: no such file: "]),
+        ("train hull --unknown", ["No such option"]),
+        ("trian hull", ["No such command 'trian'", "'train'"]),
+        ("evaluate", ["Missing argument"]),
+        ("evaluate nowhere", ["nowhere: no such checkpoint or run directory"]),
+        (
+            "evaluate . --json no/out.json --length-penalty 1 --device gpu",
+            ["no does not exist", "--beam", "--device gpu"],
+        ),
+        ("evaluate . --json .", [". is a directory: give a file"]),
+        ("evaluate . --split tst", ["'tst' is not one of"]),
+        ("evaluate . --max-instances 0", ["should be greater than or equal to 1"]),
+        ("evaluate .", [". holds no checkpoint"]),
+        ("compare .", ["one checkpoint is no comparison"]),
+        ("compare . a b --name x", ["a: no such", "b: no such", "1 names for 3 checkpoints"]),
+        ("generate nowhere", ["nowhere: no such checkpoint"]),
+        (
+            "generate . --greedy --beam 2 --sample --n-best 5 --temperature 0 --input a --output b/c",
+            [
+                "exclude each other",
+                "--temperature 0: give a number above 0",
+                "--input a: no such file",
+                "b/c: the directory",
+            ],
+        ),
+        ("generate . --n-best 5 --beam 2", ["--n-best 5: there are only 2; give --beam 5 or --sample"]),
+        ("generate . --seed 3 --length-penalty 1", ["--seed is for sampling", "--length-penalty is for beam search"]),
+        ("configs show hul", ["did you mean 'hull'?"]),
+        ("configs show ../hull", ["no config of this name"]),
+        ("configs copy hull no/where.yaml", ["no does not exist"]),
+        ("configs shwo hull", ["No such command 'shwo'"]),
+    ],
+)
+def test_wrong_input_is_told_at_once_with_exit_code_2(command: str, messages: list[str]) -> None:
+    result = rlseq(*command.split())
+    assert result.exit_code == 2, result.output
+    text = " ".join(result.stderr.replace("│", " ").split())
+    for message in messages:
+        assert message in text
+    assert "Traceback" not in result.output and result.stderr.count("\n") <= 24
+    assert not list(Path().iterdir()), "nothing was made"
+
+
+def test_a_copy_does_not_overwrite() -> None:
+    Path("hull.yaml").write_text("mine")
+    result = rlseq("configs", "copy", "hull")
+    assert result.exit_code == 2 and "hull.yaml exists and is not overwritten" in result.stderr
+    assert Path("hull.yaml").read_text() == "mine"
+
+
+def test_a_fault_of_the_program_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr(load, "list_configs", fail)
+    result = rlseq("configs", "list")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "error: RuntimeError: first line second line (--debug shows where)\n"
+    result = rlseq("configs", "list", "--debug")
+    assert result.exit_code == 1 and "Traceback (most recent call last)" in result.stderr and "in fail" in result.stderr
+
+
+def test_interrupting_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(load, "list_configs", interrupt)
+    result = rlseq("configs", "list")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys; sys.argv = ['rlseq', '--help']\n"
+    code += "from rlseq.cli import main\ntry: main()\nexcept SystemExit as end: code = end.code\n"
+    code += "heavy = {'torch', 'ray', 'numpy', 'pydantic', 'omegaconf', 'gymnasium', 'matplotlib'} & set(sys.modules)\n"
+    code += "assert code == 0 and not heavy, (code, heavy)"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_package_runs_as_a_module_and_reports_to_the_shell() -> None:
+    listed = subprocess.run([sys.executable, "-m", "rlseq", "configs"], capture_output=True, text=True)
+    assert listed.returncode == 0 and listed.stdout.startswith("hull")
+    refused = subprocess.run([sys.executable, "-m", "rlseq", "train", "hul"], capture_output=True, text=True)
+    assert refused.returncode == 2 and refused.stdout == "" and "Traceback" not in refused.stderr
