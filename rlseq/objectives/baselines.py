@@ -7,9 +7,11 @@ All are functions of one batch of rollouts and leave the gradient's expectation 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from rlseq.config.schema import RLConfig
-from rlseq_envs.task import Floats
+
+Floats = npt.NDArray[np.float64]
 
 
 def baseline_values(kind: str, rewards: Floats, greedy: Floats | None) -> Floats:
