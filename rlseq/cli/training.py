@@ -20,6 +20,7 @@ from rlseq.evaluation.loading import signature_difference
 from rlseq.models.shape import TaskShape
 from rlseq.report.reporter import Reporter
 from rlseq.report.tables import comparison_tables, evaluation_table
+from rlseq.rllib.engine import RllibEngine
 from rlseq.training.checkpoint import Checkpoint, load_checkpoint
 from rlseq.training.engine import Engine, Phase
 from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
@@ -122,10 +123,13 @@ def _train(
 
 
 def make_engine(config: Config, task: SequenceTask, artifacts: Path) -> Engine:
-    """What does the updates."""
-    from rlseq.rllib.engine import RllibEngine
+    """RLlib, in this process or in many.
 
-    return RllibEngine(config, task, artifacts)
+    Raises:
+        UserError: The ``compute`` section cannot be met: too many learners, no cluster at the address.
+    """
+    with blaming_input():
+        return RllibEngine(config, task, artifacts if any(artifacts.iterdir()) else None)
 
 
 def _stopped(run: RunDirectory, message: str) -> str:
