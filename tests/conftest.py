@@ -9,6 +9,6 @@ os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import torch  # noqa: E402 - after the environment it reads
+import torch
 
 torch.set_num_threads(1)

@@ -36,10 +36,12 @@ def beam_search(
         beam.advance(time)
         if not beam.drop_done(time):
             break
-    longest = int(beam.lengths[:, :n_best].max()) if len(limits) else 0
-    return Decoded(
-        beam.finished[:, :n_best, :longest], beam.lengths[:, :n_best], beam.finished_log_probs[:, :n_best, :longest]
-    )
+    lengths = beam.lengths[:, :n_best]
+    longest = int(lengths.max()) if len(limits) else 0
+    missing = (lengths == 0)[:, :, None]
+    log_probs = beam.finished_log_probs[:, :n_best, :longest].masked_fill(missing, 0.0)
+    log_probs[:, :, :1] = log_probs[:, :, :1].masked_fill(missing, NEVER)
+    return Decoded(beam.finished[:, :n_best, :longest].masked_fill(missing, 0), lengths, log_probs)
 
 
 class _Beam:
