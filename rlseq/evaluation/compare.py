@@ -109,7 +109,7 @@ def arm_names(loaded: Sequence[LoadedPolicy], names: Sequence[str] | None) -> li
     Raises:
         EvaluationError: Names are not unique, or not one for each.
     """
-    candidates = [list(names)] if names is not None else list(map(list, zip(*(p.names for p in loaded), strict=True)))
+    candidates = [list(names)] if names else list(map(list, zip(*(p.names for p in loaded), strict=True)))
     for called in candidates:
         if len(called) != len(loaded):
             raise EvaluationError(f"{len(called)} names for {len(loaded)} checkpoints: give one for each")

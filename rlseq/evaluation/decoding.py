@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rlseq.decoding.beam import beam_search
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.evaluation.loading import EvaluationError, LoadedPolicy
@@ -65,7 +66,7 @@ class Sequences:
 
     Attributes:
         tokens: (sources, R, time) END beyond a length.
-        lengths: (sources, R).
+        lengths: (sources, R); 0 where a beam found fewer than R.
         log_probs: (sources, R) of whole sequences, under the law they were decoded from.
     """
 
@@ -118,8 +119,6 @@ def _decode_shard(
     memory = loaded.policy.encode(torch.from_numpy(source).to(place), torch.from_numpy(source_lengths).to(place))
     limit = torch.from_numpy(limits).to(place)
     if options.method == "beam":
-        from rlseq.decoding.beam import beam_search
-
         return beam_search(
             loaded.policy, memory, limit, size=options.beam_size, length_penalty=options.length_penalty, n_best=n_best
         )
@@ -170,13 +169,15 @@ def generate_outputs(
 ) -> list[list[Output]]:
     """Decode sources given as lines of text: ``n_best`` outputs for each, best first where they are ranked.
 
+    A beam over a short source may find fewer.
+
     Raises:
         ValueError: A line cannot be read as a source; the message names it.
         EvaluationError: More outputs are asked for than the method has.
     """
     found = decode_sources(loaded, line_shards(loaded, lines), decoding, n_best)
     count, each = found.lengths.shape
-    texts = loaded.task.format_outputs(found.tokens.reshape(count * each, -1), found.lengths.reshape(-1))
+    texts = loaded.task.format_outputs(found.tokens.reshape(count * each, found.tokens.shape[2]), found.lengths.reshape(-1))
     rows = zip(texts, found.log_probs.reshape(-1), found.lengths.reshape(-1), strict=True)
     outputs = [Output(text, float(score), int(tokens)) for text, score, tokens in rows]
-    return [outputs[start : start + each] for start in range(0, count * each, each)]
+    return [[out for out in outputs[start : start + each] if out.tokens] for start in range(0, count * each, each)]

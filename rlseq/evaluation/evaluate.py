@@ -24,8 +24,8 @@ class Outputs:
         sequences: (instances, time) END beyond a length.
         lengths: (instances,).
         rewards: (instances,).
-        values: (instances,) each: the task's metrics of single instances, the reward, its components, whether there was
-            no END by the limit, the length.
+        values: (instances,) each: the task's metrics of single instances, the reward, its components, 1 where
+            there was no END by the limit, the length.
     """
 
     ids: Ints
@@ -128,7 +128,7 @@ def instance_ids(loaded: LoadedPolicy, split: SplitName, max_instances: int | No
 def _score(loaded: LoadedPolicy, ids: Ints, found: Sequences) -> Outputs:
     sequences, lengths = found.tokens[:, 0], found.lengths[:, 0]
     reward = loaded.task.reward(sequences, lengths, ids)
-    truncated = sequences[np.arange(len(ids)), lengths - 1] != END
+    truncated = (sequences[np.arange(len(ids)), lengths - 1] != END).astype(np.float64)
     values: dict[str, Bools | Floats] = {
         **loaded.task.instance_metrics(sequences, lengths, ids),
         "reward": reward.total,

@@ -160,8 +160,9 @@ def hull_figure(row: SampleRow) -> Figure:
     if row.polygon:
         _draw_polygon(axes, row.points, row.polygon, color=_SAMPLED, linestyle="-", linewidth=1.5, label="output")
     axes.plot(row.points[:, 0], row.points[:, 1], "o", color=_METRIC, markersize=4, label="points")
-    names = row.input_labels or tuple(str(i + 1) for i in range(len(row.points)))
-    for name, (x, y) in zip(names, row.points, strict=False):
+    # A pointer's attention may have END in front of the points.
+    names = _labels(row.input_labels[-len(row.points) :], len(row.points))
+    for name, (x, y) in zip(names, row.points, strict=True):
         axes.annotate(name, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=7, parse_math=False)
     axes.set_aspect("equal")
     axes.margins(0.08)

@@ -62,7 +62,8 @@ def test_no_records_give_an_empty_picture(tmp_path: Path) -> None:
 
 
 def test_hull_shows_the_reference_dashed_and_the_output_closed(rows: list[SampleRow]) -> None:
-    axes = hull_figure(rows[0]).axes[0]
+    pointer = dataclasses.replace(rows[0], input_labels=("END", *rows[0].input_labels))
+    axes = hull_figure(pointer).axes[0]
     lines = {str(line.get_label()): line for line in axes.lines}
     assert lines["reference"].get_linestyle() == "--"
     assert lines["reference"].get_xydata().tolist() == [[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]
