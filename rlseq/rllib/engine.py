@@ -27,7 +27,7 @@ class RllibEngine:
     Args:
         config: The experiment; ``compute`` says where the work is done.
         task: Its task.
-        artifacts_dir: Artifacts of the task (a vocabulary), from which workers make theirs.
+        artifacts_dir: Artifacts of the task (a vocabulary), from which workers make theirs; may be empty.
 
     Raises:
         ValueError: There are more learners than rows in a batch.
@@ -41,7 +41,7 @@ class RllibEngine:
             torch.set_num_threads(compute.threads)
         self._owns_cluster = cluster.needs_cluster(compute) and cluster.start(compute)
         self._task = task  # held here: workers in this process borrow it
-        artifacts = str(artifacts_dir) if artifacts_dir else None
+        artifacts = str(artifacts_dir) if artifacts_dir and any(artifacts_dir.iterdir()) else None
         context = WorkerContext(config, TaskShape.of(task), artifacts, worker_threads(compute))
         context.lend(task)
         settings = SequenceAlgorithm.get_default_config().for_experiment(context, SequenceVectorEnv(task))

@@ -1,0 +1,131 @@
+"""A tiny hull experiment, its updates, and comparisons."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import rlseq_envs
+from rlseq.config.schema import (
+    ComputeConfig,
+    Config,
+    ConvexHullConfig,
+    CustomTaskConfig,
+    MLEConfig,
+    PointerPolicyConfig,
+    RLConfig,
+)
+from rlseq.data.tasks import make_task
+from rlseq.rllib.engine import RllibEngine
+from rlseq.training.engine import Phase, Tensors, UpdateRequest
+from rlseq.training.plain import PlainEngine
+from rlseq_envs.convex_hull import ConvexHullTask
+from rlseq_envs.env import SequenceVectorEnv
+from rlseq_envs.task import Ints, Reward
+
+BATCH = 12
+EVERYTHING: dict[str, Any] = {
+    "samples": 2,
+    "baseline": "greedy",
+    "kl": 0.1,
+    "cross_entropy": 0.1,
+    "dropout": True,
+    "temperature": 0.9,
+}
+
+
+def config(runners: int = 0, learners: int = 0, *, policy_dropout: float = 0.1, shard_size: int = 4, **rl: Any) -> Config:
+    """Hulls of five points, a pointer network of 16 units, averaged weights in both phases."""
+    return Config(
+        name="tiny",
+        task=ConvexHullConfig(type="convex_hull", min_points=5, max_points=5, reward={"edge_f1": 1.0}),
+        policy=PointerPolicyConfig(type="pointer", hidden_size=16, dropout=policy_dropout),
+        mle=MLEConfig(updates=9, batch_size=BATCH, average=0.9),
+        rl=RLConfig(updates=9, batch_size=BATCH, average=0.9, **rl),
+        compute=ComputeConfig(runners=runners, learners=learners, shard_size=shard_size, device="cpu", timeout=120.0),
+    )
+
+
+def make_engine(experiment: Config) -> RllibEngine:
+    return RllibEngine(experiment, make_task(experiment.task))
+
+
+def make_plain(experiment: Config) -> PlainEngine:
+    task = make_task(experiment.task)
+    return PlainEngine(experiment, task, SequenceVectorEnv(task).rollout)
+
+
+def requests(phase: Phase, first: int, count: int, rows: int = BATCH) -> list[UpdateRequest]:
+    """Consecutive updates, each with instances of its own and a learning rate of its own."""
+    return [
+        UpdateRequest(phase, first + i, i, ids(first + i, rows), 0.01 / (1 + i)) for i in range(count)
+    ]
+
+
+def ids(update: int, rows: int = BATCH) -> Ints:
+    return np.arange(1000 + update * rows, 1000 + (update + 1) * rows, dtype=np.int64)
+
+
+def both_phases(engine: RllibEngine | PlainEngine, mle: int = 4, rl: int = 4) -> list[dict[str, float]]:
+    """Statistics of a short run."""
+    statistics = engine.update(requests("mle", 0, mle))
+    engine.start_phase("rl")
+    return statistics + engine.update(requests("rl", mle, rl))
+
+
+def without_times(statistics: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in statistics]
+
+
+def assert_equal(ours: Tensors, theirs: Tensors, tolerance: float = 0.0) -> None:
+    """The same names, and the same values to the bit or within an absolute tolerance."""
+    assert list(ours) == list(theirs)
+    for name, value in ours.items():
+        np.testing.assert_allclose(value, theirs[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+def runner_pids(engine: RllibEngine) -> list[int]:
+    pids: list[int] = engine.algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid())
+    return pids
+
+
+def learner_states(engine: RllibEngine) -> list[Tensors]:
+    group = engine.algorithm.learner_group
+    states: list[Tensors] = group.ask("pack", [{}] * group.world)
+    return states
+
+
+def learner_pids(engine: RllibEngine) -> list[int]:
+    return [result.get() for result in engine.algorithm.learner_group.foreach_learner(lambda learner: os.getpid())]
+
+
+class BrokenTask(ConvexHullTask):
+    """Cannot tell what a sequence is worth."""
+
+    def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
+        raise ZeroDivisionError("no reward today")
+
+
+rlseq_envs.register("rlseq-tests/Broken-v0", BrokenTask)
+
+
+def broken(experiment: Config) -> Config:
+    task = CustomTaskConfig(type="custom", id="tests.rllib.tools:rlseq-tests/Broken-v0")
+    return experiment.model_copy(update={"task": task})
+
+
+def nan_rewards(task: ConvexHullTask) -> Callable[[Ints, Ints, Ints], Reward]:
+    """The task's reward with NaN in the first row."""
+    reward = task.reward
+
+    def poisoned(sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
+        result = reward(sequences, lengths, ids)
+        total: npt.NDArray[np.float64] = result.total.copy()
+        total[0] = np.nan
+        return Reward(total, result.components)
+
+    return poisoned
