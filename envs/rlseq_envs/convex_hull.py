@@ -260,9 +260,15 @@ class ConvexHullTask(SequenceTask):
         }
 
     def instance_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, Bools | Floats]:
-        """Accuracy as booleans; edge F1 and coverage in [0, 1]."""
+        """Accuracy and simplicity as booleans; edge F1, coverage and area in [0, 1], the area NaN where not simple."""
         values = self._components(COMPONENTS, sequences, lengths, ids)
-        return {"accuracy": values["valid"] > 0, "edge_f1": values["edge_f1"], "coverage": values["coverage"]}
+        return {
+            "accuracy": values["valid"] > 0,
+            "area": np.where(values["simple"], values["coverage"], math.nan),
+            "simple": values["simple"],
+            "edge_f1": values["edge_f1"],
+            "coverage": values["coverage"],
+        }
 
     def render(self, instance_id: int, sequence: Ints) -> Rendering:
         """The points, the polygon of the sequence and the hull; points are called p1, p2 and so on."""

@@ -171,7 +171,10 @@ class SequenceTask(ABC):
         return np.full(len(source_lengths), self.vocabulary_size, dtype=np.int64)
 
     def instance_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, Bools | Floats]:
-        """Metrics that are means over instances, as one value each; boolean ones are tested with McNemar's test."""
+        """Metrics that are means over instances, as one value each; boolean ones are tested with McNemar's test.
+
+        NaN marks an instance that does not count.
+        """
         return dict(self.reward(sequences, lengths, ids).components)
 
     def text_pairs(self, sequences: Ints, lengths: Ints, ids: Ints) -> TextPairs | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,8 @@ class Comparison:
 
     Attributes:
         arms: One evaluation each, on the same instances.
-        differences: (metric, name of a, name of b, b minus a) for every pair, a standing before b.
+        differences: (metric, name of a, name of b, b minus a) for every pair, a standing before b; none where a
+            metric's own rule says it failed for one of them.
         examples: The instances that changed most.
     """
 
@@ -98,6 +100,7 @@ def compare_checkpoints(
         (metric, arms[a].name, arms[b].name, test(a, b))
         for a, b in itertools.combinations(range(len(arms)), 2)
         for metric, test in tests.items()
+        if not math.isnan(arms[a].metrics[metric] + arms[b].metrics[metric])
     ]
     return Comparison(arms, differences, _examples(loaded, arms))
 
@@ -186,9 +189,10 @@ def _unit(name: str, values: Sequence[Bools | Floats], arms: Sequence[Evaluation
     Raises:
         EvaluationError: It is neither, so the name stands for two things.
     """
-    shown, means = [arm.metrics[name] for arm in arms], [float(column.mean()) for column in values]
+    shown = [arm.metrics[name] for arm in arms]
+    means = [math.nan if math.isnan(total) else float(np.nanmean(v)) for total, v in zip(shown, values, strict=True)]
     for unit in (100.0, 1.0) if metric_is_share(values[0]) else (1.0, 100.0):
-        if np.allclose(shown, [unit * mean for mean in means], rtol=1e-6, atol=1e-9):
+        if np.allclose(shown, [unit * mean for mean in means], rtol=1e-6, atol=1e-9, equal_nan=True):
             return unit
     raise EvaluationError(
         f"the task calls two things {name!r}: a corpus metric {shown} and a mean over instances {means}; rename one"

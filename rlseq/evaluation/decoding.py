@@ -177,7 +177,9 @@ def generate_outputs(
     """
     found = decode_sources(loaded, line_shards(loaded, lines), decoding, n_best)
     count, each = found.lengths.shape
-    texts = loaded.task.format_outputs(found.tokens.reshape(count * each, found.tokens.shape[2]), found.lengths.reshape(-1))
+    texts = loaded.task.format_outputs(
+        found.tokens.reshape(count * each, found.tokens.shape[2]), found.lengths.reshape(-1)
+    )
     rows = zip(texts, found.log_probs.reshape(-1), found.lengths.reshape(-1), strict=True)
     outputs = [Output(text, float(score), int(tokens)) for text, score, tokens in rows]
     return [[out for out in outputs[start : start + each] if out.tokens] for start in range(0, count * each, each)]

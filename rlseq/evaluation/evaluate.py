@@ -109,7 +109,7 @@ def evaluate(
     outputs = _score(loaded, ids, decode_sources(loaded, split_shards(loaded, ids), options))
     metrics = dict(loaded.task.corpus_metrics(outputs.sequences, outputs.lengths, ids))
     for metric, values in outputs.values.items():
-        metrics.setdefault(metric, float(values.mean()) * (100 if metric_is_share(values) else 1))
+        metrics.setdefault(metric, float(np.nanmean(values)) * (100 if metric_is_share(values) else 1))
     signatures = _signatures(loaded, outputs)
     return Evaluation(name or loaded.name, loaded.checkpoint, split, options, metrics, signatures, outputs)
 

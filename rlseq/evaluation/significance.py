@@ -48,11 +48,6 @@ def resamples(size: int, count: int, seed: int) -> Iterator[npt.NDArray[np.int64
         yield generator.choice(size, size=size, replace=True)
 
 
-def bootstrap_means(values: Floats, count: int, seed: int) -> Floats:
-    """Means of ``values`` (instances,) over each resample, (count,)."""
-    return np.array([values[rows].mean() for rows in resamples(len(values), count, seed)])
-
-
 def compare_means(first: Floats, second: Floats, count: int, seed: int) -> Difference:
     """Paired bootstrap on the difference of two means.
 
@@ -60,19 +55,24 @@ def compare_means(first: Floats, second: Floats, count: int, seed: int) -> Diffe
     difference of zero, is at least as large as the one observed (Efron & Tibshirani 1993, section 16.4).
 
     Args:
-        first: (instances,) values of the first system.
+        first: (instances,) values of the first system; NaN where an instance does not count for it.
         second: (instances,) values of the second on the same instances.
         count: Resamples.
         seed: Of the resampling.
     """
-    changes = np.asarray(second, np.float64) - np.asarray(first, np.float64)
-    delta = float(changes.mean())
-    drawn = bootstrap_means(changes, count, seed)
-    if not changes.any():
+    values = np.stack([first, second]).astype(np.float64)
+    if np.array_equal(*values, equal_nan=True):
         return Difference(0.0, (0.0, 0.0), 1.0)
+    delta = _mean_difference(values)
+    drawn = np.array([_mean_difference(values[:, rows]) for rows in resamples(len(first), count, seed)])
     # Sums of the same numbers in another order differ by rounding: such ties count as at least as large.
-    reached = np.abs(drawn - delta) >= abs(delta) * (1 - 1e-12)
+    reached = np.abs(drawn - delta) >= abs(delta) - 1e-12 * np.nanmax(np.abs(values))
     return Difference(delta, percentile_interval(drawn), _share(int(reached.sum()), count))
+
+
+def _mean_difference(values: Floats) -> float:
+    first, second = np.nanmean(values, axis=1)
+    return float(second - first)
 
 
 def percentile_interval(drawn: Floats) -> tuple[float, float]:

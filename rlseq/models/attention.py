@@ -8,6 +8,8 @@ learned sharpness β (Graves et al. 2014, eq. 5 f.).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +17,56 @@ from torch.nn import functional as F
 
 from rlseq.config.schema import MatchFunction
 
+CACHE_FLOATS = 1 << 17  # floats of a part of all pairs: 512 KiB
 MASKED = -1e9  # a logit whose probability is exactly 0 in fp32, and whose gradient is 0 and never NaN
 
 
 def fast_tanh(x: Tensor) -> Tensor:
     """Tanh as 2σ(2x) − 1: the same to 3e-7, and faster on CPUs, whose sigmoid is vectorised better."""
     return torch.sigmoid(2.0 * x) * 2.0 - 1.0
+
+
+class AdditiveScores(torch.autograd.Function):
+    """v·tanh(q + k) for every pair of query and key, forward and backward in parts that stay in the cache.
+
+    Nothing of the size of all pairs times features is kept: the backward computes its tanh anew.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, energy: Tensor) -> Tensor:
+        """Scores (batch_size, time, source_length) from (batch_size, time, d), (batch_size, source_length, d), (d,)."""
+        ctx.save_for_backward(queries, keys, energy)
+        return torch.cat([_pairs(q, k) @ energy for q, k in _parts(queries, keys)])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of queries, keys and energy."""
+        queries, keys, energy = ctx.saved_tensors
+        grad_energy, grad_queries, grad_keys = torch.zeros_like(energy), [], []
+        for (q, k), grad in zip(_parts(queries, keys), grads[0].split(_rows(queries, keys)), strict=True):
+            hidden = _pairs(q, k)
+            grad_energy.addmv_(hidden.flatten(0, 2).t(), grad.flatten())
+            inner = hidden.square_().neg_().add_(1.0).mul_(energy).mul_(grad[..., None])
+            grad_queries.append(inner.sum(2))
+            grad_keys.append(inner.sum(1))
+        return torch.cat(grad_queries), torch.cat(grad_keys), grad_energy
+
+
+def _pairs(queries: Tensor, keys: Tensor) -> Tensor:
+    """tanh(q + k), (rows, time, source_length, d), through the sigmoid as in ``fast_tanh``."""
+    return torch.sigmoid_((queries[:, :, None] + keys[:, None]).mul_(2.0)).mul_(2.0).sub_(1.0)
+
+
+def _rows(queries: Tensor, keys: Tensor) -> int:
+    """How many rows make a part: all of them on a GPU, a cache's worth of pairs on a CPU."""
+    if queries.is_cuda:
+        return max(1, len(queries))
+    return max(1, CACHE_FLOATS // max(1, queries.shape[1] * keys.shape[1] * keys.shape[2]))
+
+
+def _parts(queries: Tensor, keys: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    rows = _rows(queries, keys)
+    return zip(queries.split(rows), keys.split(rows), strict=True)
 
 
 class Attention(nn.Module):
@@ -64,7 +110,7 @@ class Attention(nn.Module):
         ``queries``: (batch_size, time, query_size); ``keys``: (batch_size, source_length, key_size).
         """
         if self.match == "additive":
-            scores = fast_tanh(self.query(queries)[:, :, None] + keys[:, None]) @ self.energy
+            scores = AdditiveScores.apply(self.query(queries), keys, self.energy)
         else:
             scores = torch.bmm(self._scaled(queries), keys.transpose(1, 2))
         return scores.masked_fill(~mask[:, None], MASKED)

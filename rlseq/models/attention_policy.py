@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,6 +32,9 @@ class AttentionPolicy(RecurrentPolicy):
             raise ValueError("policy.type 'attention' needs a task of tokens on both sides; for points use 'pointer'")
         size = config.embedding_size
         super().__init__(config, size, feed_size=size)
+        self.scale = math.sqrt(
+            size
+        )  # unit variance at the input, small logits at the output (Vaswani et al. 2017, 3.4)
         self.target_embedding = self._embedding(shape.vocabulary_size, size)
         shared = config.tie_embeddings and shape.shared_vocabulary
         self.source_embedding = self.target_embedding if shared else self._embedding(shape.source_vocabulary_size, size)
@@ -49,12 +54,12 @@ class AttentionPolicy(RecurrentPolicy):
 
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
         """``source``: (batch_size, source_length) token ids, padded with anything."""
-        states, summary = self.encoder(self.dropout(self.source_embedding(source)), source_lengths)
+        states, summary = self.encoder(self.dropout(self.source_embedding(source) * self.scale), source_lengths)
         states = self.dropout(states)
         return Memory(states, self.attention.keys(states), length_mask(source_lengths, source.shape[1]), summary)
 
     def _embed(self, tokens: Tensor, memory: Memory) -> Tensor:
-        return self.dropout(self.target_embedding(tokens))
+        return self.dropout(self.target_embedding(tokens) * self.scale)
 
     def _attend(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         attention = self.attention(hidden, memory.keys, memory.mask).softmax(-1)

@@ -143,7 +143,7 @@ def test_nothing_beyond_the_length_counts(task):
     for result in (task.reward, task.instance_metrics):
         a, b = result(sequences, lengths, ids), result(garbage, lengths, ids)
         a, b = (getattr(value, "components", value) for value in (a, b))
-        assert all((a[name] == b[name]).all() for name in a)
+        assert all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
     clean = np.where(beyond, END, sequences)
     np.testing.assert_equal(task.corpus_metrics(garbage, lengths, ids), task.corpus_metrics(clean, lengths, ids))
 
@@ -157,6 +157,20 @@ def test_instance_metrics_are_the_terms_of_the_corpus_metrics(task):
     assert whole["valid"] == pytest.approx(each["accuracy"].mean())
     assert whole["edge_f1"] == pytest.approx(each["edge_f1"].mean())
     assert whole["coverage"] == pytest.approx(each["coverage"].mean())
+    assert each["simple"].dtype == np.bool_
+    assert whole["simple"] == pytest.approx(100 * each["simple"].mean())
+    assert (np.isnan(each["area"]) == ~each["simple"]).all()
+
+
+def test_area_is_the_mean_of_its_terms(task):
+    ids = np.arange(200)
+    hulls, lengths = task.references(ids)
+    hulls[:1, :3] = [1, 2, END]
+    lengths[:1] = 3
+    triangles = lengths > 4
+    hulls[triangles, 3], lengths[triangles] = END, 4
+    each, whole = task.instance_metrics(hulls, lengths, ids), task.corpus_metrics(hulls, lengths, ids)
+    assert whole["area"] == pytest.approx(100 * np.nanmean(each["area"])) and whole["area"] < 99
 
 
 @pytest.mark.parametrize(("spoilt", "fails"), [(0, False), (2, False), (3, True)])

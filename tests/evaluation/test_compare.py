@@ -67,8 +67,13 @@ def test_means_are_compared_in_their_own_units(hull: Comparison) -> None:
     truncated = difference(hull, "truncated")
     assert abs(truncated["delta"]) <= 1 and max(map(abs, truncated["ci95"])) <= 1
     assert {item["metric"] for item in hull.to_json()["differences"]} == {
-        "accuracy", "edge_f1", "coverage", "valid", "reward", "truncated", "length",
+        "accuracy", "simple", "edge_f1", "coverage", "valid", "reward", "truncated", "length",
     }  # fmt: skip
+
+
+def test_a_metric_that_failed_has_no_difference(hull: Comparison) -> None:
+    assert all(np.isnan(arm.metrics["area"]) for arm in hull.arms)
+    assert "area" not in {item["metric"] for item in hull.to_json()["differences"]}
 
 
 def test_bleu_has_the_p_value_of_sacrebleu(text: Comparison, text_run: Path) -> None:

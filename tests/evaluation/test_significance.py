@@ -156,6 +156,18 @@ def test_means_agree_with_the_t_test_and_its_interval() -> None:
         assert difference.ci95 == pytest.approx((interval.low, interval.high), abs=0.012)
 
 
+def test_instances_that_do_not_count_are_left_out_of_their_mean() -> None:
+    generator = np.random.default_rng(3)
+    first, second = generator.normal(0.0, 1.0, 300), generator.normal(1.0, 1.0, 300)
+    first[:100], second[50:200] = np.nan, np.nan
+    difference = compare_means(first, second, 1000, 12345)
+    assert difference.delta == np.nanmean(second) - np.nanmean(first)
+    spread = np.sqrt(np.nanvar(first) / 200 + np.nanvar(second) / 150)
+    interval = (difference.delta - 1.96 * spread, difference.delta + 1.96 * spread)
+    assert difference.ci95 == pytest.approx(interval, abs=0.05)
+    assert difference.p_value < 0.01
+
+
 def test_one_changed_instance_is_no_evidence() -> None:
     first = np.zeros(100)
     second = first.copy()
