@@ -22,7 +22,7 @@ class Batches:
         split: Where to draw from.
         batch_size: Instances a batch.
         seed: Of the shuffles, together with the epoch.
-        lengths: From positions in the split to lengths; batches then hold instances of like length. None: no bucketing.
+        lengths: From ids to lengths; batches then hold instances of like length. None: no bucketing.
 
     Raises:
         ValueError: The split is smaller than one batch.

@@ -1,0 +1,47 @@
+"""Baselines by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rlseq.config.schema import RLConfig
+from rlseq.objectives.baselines import advantages, baseline_values
+
+REWARDS = np.array([[1.0, 0.0, 2.0], [3.0, 3.0, 0.0]])
+GREEDY = np.array([0.5, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("none", [[0, 0, 0], [0, 0, 0]]),
+        ("greedy", [[0.5, 0.5, 0.5], [4, 4, 4]]),
+        ("mean", [[1, 1, 1], [2, 2, 2]]),
+        ("leave_one_out", [[1, 1.5, 0.5], [1.5, 1.5, 3]]),
+    ],
+)
+def test_baselines_by_hand(kind: str, expected: list[list[float]]) -> None:
+    config = RLConfig.model_validate({"updates": 1, "samples": 3, "baseline": kind})
+    advantage, baseline = advantages(config, REWARDS, GREEDY)
+    np.testing.assert_allclose(baseline, expected)
+    np.testing.assert_allclose(advantage, REWARDS - expected)
+    np.testing.assert_allclose(baseline_values(kind, REWARDS, GREEDY), expected)
+
+
+def test_a_baseline_does_not_see_its_own_sample() -> None:
+    changed = REWARDS.copy()
+    changed[0, 1] += 7.0
+    for kind in ("none", "greedy", "leave_one_out"):
+        before, after = (baseline_values(kind, rewards, GREEDY) for rewards in (REWARDS, changed))
+        assert before[0, 1] == after[0, 1]
+
+
+def test_normalised_advantages_have_unit_spread_and_equal_rewards_stay_zero() -> None:
+    config = RLConfig(updates=1, samples=3, baseline="leave_one_out", normalize_advantage=True)
+    advantage, _ = advantages(config, REWARDS, None)
+    plain, _ = advantages(RLConfig(updates=1, samples=3, baseline="leave_one_out"), REWARDS, None)
+    assert advantage.std() == pytest.approx(1.0)
+    np.testing.assert_allclose(advantage, plain / plain.std())
+    equal, _ = advantages(config, np.full((2, 3), 0.3), None)
+    np.testing.assert_allclose(equal, 0.0, atol=1e-9)

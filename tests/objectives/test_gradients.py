@@ -1,0 +1,135 @@
+"""Each estimator's mean over all that can be sampled is the exact gradient of the expected reward.
+
+With 3 tokens and at most 4 of them there are 31 sequences: each is put through the very path of training, from
+rollout to gradient, and weighted with its probability.
+"""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rlseq.config.schema import RLConfig
+from rlseq.models.policy import SequencePolicy, length_mask
+from rlseq.training.rollout import Rollout
+from rlseq.training.update import batch_loss, rl_batch
+from tests.support import attention_policy, every_sequence, padded, pointer_policy, sources
+
+
+class Enumeration:
+    """A policy in double precision, one source, every sequence it can emit, and a reward for each."""
+
+    def __init__(self, policy: SequencePolicy, limit: int, temperature: float = 1.0) -> None:
+        self.policy, self.temperature = policy.double(), temperature
+        source, self.source_lengths = sources(policy, [2])
+        self.source = source.double() if source.is_floating_point() else source
+        self.sequences = every_sequence(3, limit)
+        self.rows, self.lengths = padded(self.sequences)
+        generator = np.random.default_rng(0)
+        self.rewards = generator.integers(-8, 9, len(self.sequences)) / 8.0
+        self.greedy_reward = 0.625
+        self.task: Any = SimpleNamespace(source=self._source)
+
+    def _source(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.source.numpy().repeat(len(ids), 0), self.source_lengths.numpy().repeat(len(ids))
+
+    def law(self) -> Tensor:
+        """Probability of each sequence, with its graph."""
+        memory = self.policy.encode(self.source, self.source_lengths)
+        memory = memory.select(torch.zeros(len(self.rows), dtype=torch.int64))
+        logits = self.policy.token_logits(memory, self.rows, self.lengths) / self.temperature
+        tokens = self.rows[length_mask(self.lengths, self.rows.shape[1])]
+        taken = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+        return torch.stack([part.sum() for part in taken.split(self.lengths.tolist())]).exp()
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """The gradient over all parameters as one vector."""
+        parameters = list(self.policy.parameters())
+        found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        return torch.cat([part.flatten() for part in found])
+
+    def exact(self) -> Tensor:
+        """The gradient of −expected reward."""
+        return self.gradient(-(self.law() * torch.from_numpy(self.rewards)).sum())
+
+    def rollout(self, chosen: tuple[int, ...], greedy: bool) -> Rollout:
+        """As if these sequences had been sampled for one instance."""
+        index = [*chosen, 0] if greedy else list(chosen)
+        rewards = self.rewards[index]
+        if greedy:
+            rewards[-1] = self.greedy_reward
+        shape = (1, len(index))
+        return Rollout(
+            np.array([0]),
+            self.rows[index][None].numpy(),
+            self.lengths[index][None].numpy(),
+            np.zeros(shape),
+            rewards[None],
+            {},
+            np.zeros(shape, np.bool_),
+            greedy,
+        )
+
+    def estimate(self, config: RLConfig, chosen: tuple[int, ...]) -> Tensor:
+        """The gradient that training would follow, had these sequences been sampled."""
+        batch, _ = rl_batch(self.task, self.rollout(chosen, config.baseline == "greedy"), config)
+        tensors = {name: torch.from_numpy(column) for name, column in batch.items()}
+        return self.gradient(batch_loss(self.policy, None, tensors, config)[0])
+
+    def expected_estimate(self, config: RLConfig) -> Tensor:
+        """The mean of ``estimate`` over all tuples of ``config.samples`` independent samples."""
+        law = self.law().detach()
+        assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)
+        mean = torch.zeros(sum(p.numel() for p in self.policy.parameters()), dtype=torch.float64)
+        for chosen in itertools.product(range(len(law)), repeat=config.samples):
+            mean += law[list(chosen)].prod() * self.estimate(config, chosen)
+        return mean
+
+
+def assert_same(ours: Tensor, exact: Tensor) -> None:
+    assert float(exact.abs().max()) > 1e-2
+    torch.testing.assert_close(ours, exact, atol=1e-6, rtol=0)
+
+
+def config(**keys: Any) -> RLConfig:
+    return RLConfig.model_validate({"updates": 1} | keys)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("baseline", ["none", "greedy"])
+@pytest.mark.parametrize("feed", [False, True])
+def test_one_sample_is_unbiased(baseline: str, temperature: float, feed: bool) -> None:
+    enumeration = Enumeration(attention_policy(vocabulary=3, feed_context=feed), 4, temperature)
+    ours = enumeration.expected_estimate(config(baseline=baseline, temperature=temperature))
+    assert_same(ours, enumeration.exact())
+
+
+def test_a_pointer_over_two_points_is_unbiased() -> None:
+    enumeration = Enumeration(pointer_policy(), 3)
+    assert_same(enumeration.expected_estimate(config(baseline="greedy")), enumeration.exact())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_leave_one_out_is_unbiased(temperature: float) -> None:
+    enumeration = Enumeration(attention_policy(vocabulary=3, feed_context=False), 3, temperature)
+    ours = enumeration.expected_estimate(config(baseline="leave_one_out", samples=2, temperature=temperature))
+    assert_same(ours, enumeration.exact())
+
+
+def test_the_mean_baseline_is_leave_one_out_scaled_by_the_share_of_other_samples() -> None:
+    enumeration = Enumeration(attention_policy(vocabulary=3, feed_context=False), 3)
+    ours = enumeration.expected_estimate(config(baseline="mean", samples=2))
+    assert_same(ours, enumeration.exact() / 2)
+
+
+def test_a_law_other_than_the_sampling_law_is_biased() -> None:
+    """The control: these tests can fail."""
+    enumeration = Enumeration(attention_policy(vocabulary=3), 3, temperature=0.6)
+    ours = enumeration.expected_estimate(config(baseline="none", temperature=1.0))
+    assert float((ours - enumeration.exact()).abs().max()) > 1e-2

@@ -1,0 +1,65 @@
+"""Losses against torch's own and against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Categorical
+from torch.distributions import kl_divergence as torch_kl
+from torch.nn import functional as F
+
+from rlseq.models.attention import MASKED
+from rlseq.objectives.losses import IMPOSSIBLE, entropy, kl_divergence, negative_log_likelihood, weighted_sum
+
+
+def logits(seed: int = 0, rows: int = 5, choices: int = 4) -> torch.Tensor:
+    return torch.randn(rows, choices, generator=torch.Generator().manual_seed(seed)) * 2
+
+
+TARGETS = torch.tensor([0, 3, 1, 2, 0])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_label_smoothing_is_torchs_where_all_choices_are_possible(smoothing: float) -> None:
+    ours = negative_log_likelihood(logits(), TARGETS, smoothing)
+    expected = F.cross_entropy(logits(), TARGETS, reduction="none", label_smoothing=smoothing)
+    torch.testing.assert_close(ours, expected)
+
+
+def test_label_smoothing_spreads_over_possible_choices_alone() -> None:
+    assert MASKED < IMPOSSIBLE
+    law = torch.tensor([0.5, 0.25, 0.25])
+    masked = torch.tensor([[*law.log().tolist(), MASKED, MASKED]], requires_grad=True)
+    loss = negative_log_likelihood(masked, torch.tensor([1]), 0.3)
+    # 0.7 · ln 4 + 0.3 · (ln 2 + ln 4 + ln 4) / 3
+    assert loss.item() == pytest.approx(0.7 * math.log(4) + 0.1 * 5 * math.log(2), abs=1e-6)
+    loss.sum().backward()
+    # Its gradient is the law less the smoothed target, and nothing at the impossible.
+    expected = law - torch.tensor([0.1, 0.8, 0.1])
+    torch.testing.assert_close(masked.grad, torch.tensor([[*expected.tolist(), 0.0, 0.0]]))
+
+
+def test_kl_and_entropy_are_those_of_torchs_distributions() -> None:
+    p, q = Categorical(logits=logits(1)), Categorical(logits=logits(2))
+    torch.testing.assert_close(kl_divergence(logits(1), logits(2)), torch_kl(p, q))
+    torch.testing.assert_close(entropy(logits(1)), p.entropy())
+
+
+def test_impossible_choices_add_nothing_to_kl_and_entropy_nor_to_their_gradients() -> None:
+    plain = [logits(seed).requires_grad_() for seed in (1, 2)]
+    wide = [F.pad(logits(seed), (0, 3), value=MASKED).requires_grad_() for seed in (1, 2)]
+    for parts in (plain, wide):
+        (kl_divergence(*parts) + entropy(parts[0])).sum().backward()
+    torch.testing.assert_close(kl_divergence(*wide), kl_divergence(*plain))
+    torch.testing.assert_close(entropy(wide[0]), entropy(plain[0]))
+    for ours, theirs in zip(wide, plain, strict=True):
+        assert ours.grad is not None and theirs.grad is not None
+        torch.testing.assert_close(ours.grad[:, :4], theirs.grad, atol=1e-6, rtol=0)
+        assert not ours.grad[:, 4:].any()
+
+
+def test_rows_are_weighted_token_by_token() -> None:
+    values, weights, lengths = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0]), torch.tensor([1.0, -0.5, 3.0]), [2, 3, 0]
+    assert float(weighted_sum(values, weights, torch.tensor(lengths))) == 3.0 - 0.5 * 28.0
