@@ -60,6 +60,7 @@ class Decoding:
     num_samples: int
     greedy: bool
     update: int
+    with_attention: bool = False
 
 
 @dataclass(frozen=True)

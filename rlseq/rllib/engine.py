@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import torch
@@ -57,9 +56,12 @@ class RllibEngine:
         self.algorithm.train()
         return self.algorithm.statistics
 
-    def rollout(self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool) -> Rollout:
+    def rollout(
+        self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool, with_attention: bool = False
+    ) -> Rollout:
         """See ``Engine.rollout``."""
-        return self.algorithm.roll_out(ids, Decoding(num_samples, greedy, update), averaged=averaged)
+        decoding = Decoding(num_samples, greedy, update, with_attention)
+        return self.algorithm.roll_out(ids, decoding, averaged=averaged)
 
     def get_state(self) -> Tensors:
         """See ``Engine.get_state``."""
@@ -81,8 +83,12 @@ class RllibEngine:
 
 
 def worker_threads(compute: ComputeConfig) -> int:
-    """Torch threads of a worker process: as configured, or this machine's cores divided among them."""
-    return compute.threads or max(1, (os.cpu_count() or 1) // max(1, compute.runners + compute.learners))
+    """Torch threads of a worker process: as configured, or this process's divided among the workers.
+
+    The number of threads can change a log-probability's last bit. Tokens are drawn alike whoever draws them; for runs
+    that are equal to the last bit wherever the work is done, set ``compute.threads``.
+    """
+    return compute.threads or max(1, torch.get_num_threads() // max(1, compute.runners + compute.learners))
 
 
 def _quieten() -> None:

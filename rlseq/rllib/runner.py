@@ -94,7 +94,7 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
         self.env.close()
 
     # ---------------------------------------------------------------------------------------------- rollouts
-    def sample(  # type: ignore[override]
+    def sample(
         self, *, shards: list[tuple[int, Ints]], decoding: Decoding, policy: SequencePolicy | None = None
     ) -> Sampled:
         """Roll out shards of instances.
@@ -128,6 +128,7 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             seed=config.seed,
             update=decoding.update,
             temperature=config.rl.temperature,
+            with_attention=decoding.with_attention,
             shard_size=config.compute.shard_size,
             device=self.device,
         )
