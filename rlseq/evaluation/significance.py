@@ -61,7 +61,7 @@ def compare_means(first: Floats, second: Floats, count: int, seed: int) -> Diffe
         seed: Of the resampling.
     """
     values = np.stack([first, second]).astype(np.float64)
-    if np.array_equal(*values, equal_nan=True):
+    if np.array_equal(values[0], values[1], equal_nan=True):
         return Difference(0.0, (0.0, 0.0), 1.0)
     delta = _mean_difference(values)
     drawn = np.array([_mean_difference(values[:, rows]) for rows in resamples(len(first), count, seed)])
