@@ -201,8 +201,8 @@ def test_more_learners_than_rows_are_refused() -> None:
         make_engine(config(learners=BATCH + 1))
 
 
-def test_threads_of_a_worker_are_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.os, "cpu_count", lambda: 8)
+def test_threads_of_a_worker_are_its_share_of_the_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     compute = config(runners=2, learners=1).compute
     assert engine.worker_threads(compute) == 2
     assert engine.worker_threads(compute.model_copy(update={"threads": 5})) == 5

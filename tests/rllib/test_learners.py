@@ -1,0 +1,138 @@
+"""Learners in processes of their own, with their gradients averaged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from rlseq.rllib.context import Share
+from rlseq.rllib.engine import RllibEngine
+from rlseq.training.engine import Phase, TrainingError
+from rlseq.training.update import Batch, mle_batch, rl_batch
+from tests.rllib.tools import (
+    EVERYTHING,
+    assert_equal,
+    both_phases,
+    config,
+    ids,
+    learner_states,
+    make_engine,
+    requests,
+    without_times,
+)
+
+RECIPE = EVERYTHING | {"dropout": False}  # masks differ between learners, so equality needs none
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def two(ray_cluster: None) -> Iterator[RllibEngine]:
+    engine = make_engine(config(0, 2, policy_dropout=0.0, **RECIPE))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def local() -> RllibEngine:
+    return make_engine(config(policy_dropout=0.0, **RECIPE))
+
+
+def restart(two: RllibEngine, local: RllibEngine, phase: Phase = "mle") -> None:
+    two.set_state(local.get_state(), phase)
+
+
+@pytest.mark.parametrize("rows", [12, 7, 2])
+def test_two_learners_equal_one_with_even_and_uneven_shares(two: RllibEngine, local: RllibEngine, rows: int) -> None:
+    restart(two, local)
+    for phase in ("mle", "rl"):
+        statistics = []
+        for engine in (two, local):
+            engine.start_phase(phase)
+            statistics.append(without_times(engine.update(requests(phase, 0, 6, rows))))
+        for ours, theirs in zip(*statistics, strict=True):
+            assert ours == pytest.approx(theirs, abs=TOLERANCE, rel=1e-4)
+    assert_equal(two.get_state(), local.get_state(), TOLERANCE)
+
+
+def test_learners_stay_equal_to_the_bit_after_a_restore(two: RllibEngine, local: RllibEngine) -> None:
+    """Learners of one node are handed the same memory; sharing Adam's moments they would update them twice."""
+    local.update(requests("mle", 0, 3))
+    restart(two, local)
+    for engine in (two, local):
+        engine.update(requests("mle", 3, 5))
+    first, second = learner_states(two)
+    assert_equal(first, second)
+    assert_equal(first, local.get_state(), TOLERANCE)
+
+
+def test_a_resumed_run_continues_the_uninterrupted_one(two: RllibEngine, local: RllibEngine) -> None:
+    restart(two, local)
+    both_phases(two)
+    saved = two.get_state()
+    two.update(requests("rl", 8, 3))
+    uninterrupted = two.get_state()
+    two.set_state(saved, "rl")
+    two.update(requests("rl", 8, 3))
+    assert_equal(two.get_state(), uninterrupted)
+
+
+def test_a_learner_whose_rows_have_no_advantage_keeps_step(two: RllibEngine, local: RllibEngine) -> None:
+    """It uses no decoder parameter in that update; plain REINFORCE, with no other term to use them."""
+    restart(two, local)
+    request = requests("rl", 0, 1)[0]
+    batches = []
+    for engine in (two, local):
+        engine.start_phase("mle")
+        batches.append(mle_batch(engine.algorithm.task, request.ids, engine.algorithm.experiment.mle))
+    for batch in batches:
+        batch["weights"][6:] = 0
+    plain_rl = [rl_columns(batch) for batch in batches]
+    for engine, batch in zip((two, local), plain_rl, strict=True):
+        engine.start_phase("rl")
+        for _ in range(3):
+            engine.algorithm.learner_group.work([request], batch)
+    assert_equal(learner_states(two)[0], learner_states(two)[1])
+    assert_equal(two.get_state(), local.get_state(), TOLERANCE)
+
+
+def rl_columns(batch: Batch) -> Batch:
+    """References as if they were samples, and as references without weight."""
+    references = {"references": batch["targets"], "reference_lengths": batch["target_lengths"]}
+    weights = np.zeros_like(batch["weights"])
+    return batch | references | {"reference_weights": weights, "state_weights": weights}
+
+
+def test_nan_at_one_learner_stops_all_of_them_before_the_step(two: RllibEngine, local: RllibEngine) -> None:
+    restart(two, local)
+    two.start_phase("rl")
+    before = learner_states(two)
+    request = requests("rl", 4, 1)[0]
+    drawn = local.rollout(request.ids, num_samples=2, greedy=True, update=4, averaged=False)
+    batch, _ = rl_batch(two.algorithm.task, drawn, two.algorithm.experiment.rl)
+    batch["weights"][-1, 0] = math.nan
+    with pytest.raises(TrainingError, match=r"update 4: .* is not finite; no step was taken"):
+        two.algorithm.learner_group.work([request], batch)
+    for state, kept in zip(learner_states(two), before, strict=True):
+        assert_equal(state, kept)
+    two.update(requests("rl", 5, 1))
+
+
+def test_dropout_masks_differ_between_learners_and_updates_and_repeat(ray_cluster: None) -> None:
+    """RLlib seeds all learners alike, and restarted ones replay their stream."""
+    engine = make_engine(config(policy_dropout=0.5))
+    learner = engine.algorithm.learner_group.local
+    assert learner is not None
+    start = engine.get_state()
+
+    def loss(rank: int, update: int) -> float:
+        engine.set_state(start, "mle")
+        request = requests("mle", update, 1)[0]
+        batch = mle_batch(engine.algorithm.task, ids(0), engine.algorithm.experiment.mle)
+        return learner.work(Share([request], rank, 2, [batch]))[0]["train/loss"]
+
+    losses = [loss(rank, update) for rank in (0, 1) for update in (0, 1)]
+    assert len(set(losses)) == 4
+    assert losses == [loss(rank, update) for rank in (0, 1) for update in (0, 1)]
