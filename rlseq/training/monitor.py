@@ -32,8 +32,8 @@ class CollapseMonitor:
         return sum(self.recent) / len(self.recent)
 
     def suspicious(self) -> bool:
-        """Whether the window is full and fell clearly below the best one."""
-        return len(self.recent) == WINDOW and self.level() < FALL * self.best
+        """Whether the window is full and fell clearly below the best one; never before a reward was positive."""
+        return self.best > 0.0 and self.level() < FALL * self.best
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data."""

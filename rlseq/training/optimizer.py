@@ -27,8 +27,8 @@ def build_optimizer(parameters: Iterable[torch.nn.Parameter], config: OptimizerC
 def learning_rate(config: OptimizerConfig, update: int, total: int) -> float:
     """The learning rate of update ``update`` (from 0) of a phase of ``total`` updates; pure, so no state to save.
 
-    Linear warm-up, then constant until ``start``, then the decay; ``inverse_sqrt`` is Vaswani et al. 2017, eq. 3, scaled
-    to its peak.
+    Linear warm-up, then constant until ``start``, then the decay; ``inverse_sqrt`` is Vaswani et al. 2017, eq. 3,
+    scaled to its peak.
     """
     schedule = config.schedule
     if update < schedule.warmup:

@@ -184,12 +184,13 @@ class RunDirectory:
         """The records of metrics.jsonl; a line that a kill cut short is left out."""
         return read_metrics(self.path / "metrics.jsonl")
 
-    def rewind(self, update: int) -> None:
-        """Forget what was logged beyond an update, before going on from it."""
+    def rewind(self, update: int, phase: Phase = "rl") -> None:
+        """Forget what was logged beyond an update of a phase, before going on from it."""
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
-        kept = [record for record in self.read_metrics() if record["update"] <= update]
+        beyond = PHASES[PHASES.index(phase) + 1 :]  # a later phase begins at the update an earlier one ended at
+        kept = [r for r in self.read_metrics() if r["update"] <= update and r.get("phase") not in beyond]
         write_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
         for sample in (self.path / "samples").glob("*.txt"):
             if sample.stem.isdigit() and int(sample.stem) > update:

@@ -28,8 +28,8 @@ from rlseq.training.sampling_table import sample_rows
 from rlseq_envs.task import Ints, SequenceTask
 
 PHASES: tuple[Phase, Phase] = ("mle", "rl")
-# Endless splits give every phase and seed instances of its own.
-ENDLESS_OFFSET = {"mle": 0, "rl": 1 << 24}
+# Of an endless split every phase and seed has instances of its own, all below 2⁴⁰, where other splits may begin.
+PHASE_INSTANCES, SEEDS = 1 << 28, 1 << 11
 
 
 class Interrupted(RuntimeError):
@@ -76,7 +76,7 @@ class Trainer:
         assert checkpoint.state is not None
         self.progress = Progress.from_dict(checkpoint.meta["trainer"])
         self.monitor = CollapseMonitor.from_dict(checkpoint.meta["trainer"]["monitor"])
-        self.run.rewind(self.progress.update)
+        self.run.rewind(self.progress.update, self.progress.phase)
         self.reporter.start(self.config, self.run, self.progress.update)
         self.engine.set_state(checkpoint.state, self.progress.phase)
         self._train_phases()
@@ -168,8 +168,8 @@ class Trainer:
         if phase not in self._batches:
             lengths = None if split.size is None else self._reference_lengths
             self._batches[phase] = Batches(split, section.batch_size, self.config.seed, lengths)
-        offset = (ENDLESS_OFFSET[phase] + (self.config.seed << 25)) if split.size is None else 0
-        return self._batches[phase].ids(offset + number)
+        stretch = 2 * (self.config.seed % SEEDS) + PHASES.index(phase) if split.size is None else 0
+        return self._batches[phase].ids(number) + stretch * PHASE_INSTANCES
 
     def _reference_lengths(self, ids: Ints) -> Ints:
         return np.concatenate([self.task.references(part)[1] for part in np.array_split(ids, len(ids) // 4096 + 1)])
@@ -185,7 +185,8 @@ class Trainer:
         metrics = self.task.corpus_metrics(rolled.sequences[:, 0], rolled.lengths[:, 0], rolled.ids)
         metrics["reward"] = float(rolled.rewards.mean())
         score = metrics[self.task.selection_metric]
-        best = progress.judge(-math.inf if math.isnan(score) else score)
+        score = -math.inf if math.isnan(score) else score
+        best = progress.judge(score)
         rows = sample_rows(self.task, self.engine, split.ids(0, min(size, evaluation.samples_shown)), progress.update)
         self.reporter.validation(progress.phase, progress.update, metrics, best, rows)
         if best:
@@ -195,7 +196,7 @@ class Trainer:
             self._recover(section, f"{self.task.selection_metric} fell from {progress.best:.2f} to {score:.2f}")
         elif section.patience is not None and progress.validations_without_best >= section.patience:
             self.reporter.message(f"no new best for {section.patience} validations: {progress.phase} ends")
-            self._finish_phase(section)
+            self._end_phase()
 
     # ----------------------------------------------------------------------------------------------- recovery
     def _recover(self, section: PhaseConfig, why: str) -> None:
@@ -205,7 +206,7 @@ class Trainer:
             raise TrainingError(f"{why}. Lower {progress.phase}.optimizer.learning_rate and resume")
         if progress.recoveries >= section.max_recoveries:
             self.reporter.message(f"{why}: {progress.recoveries} recoveries did not help, rl ends", "warning")
-            self._finish_phase(section)
+            self._end_phase()
             return
         checkpoint = load_checkpoint(self.run.checkpoint(progress.phase, "best"), resume=True)
         assert checkpoint.state is not None
@@ -224,9 +225,13 @@ class Trainer:
 
     # -------------------------------------------------------------------------------------------- checkpoints
     def _finish_phase(self, section: PhaseConfig) -> None:
-        if self.progress.phase_update % section.validate_every and not self.progress.finished:
+        """All updates are done: validate what the last stretch came to."""
+        if self.progress.phase_update % section.validate_every:
             self.progress.finished = True
             self._validate(section)
+        self._end_phase()
+
+    def _end_phase(self) -> None:
         self.progress.finished = True
         self._save()
 

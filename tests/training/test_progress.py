@@ -1,0 +1,53 @@
+"""Where a run stands: verdicts, means, and nothing lost on the way through JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from rlseq.training.progress import Progress
+
+
+def test_counters_and_means_by_hand() -> None:
+    progress = Progress(update=100)
+    progress.count({"train/loss": 1.0, "rollout/reward_mean": 0.5})
+    progress.count({"train/loss": 4.0})
+    assert (progress.update, progress.phase_update) == (102, 2)
+    assert progress.take_means() == {"train/loss": 2.5, "rollout/reward_mean": 0.5}
+    assert progress.take_means() == {}
+    progress.skip_update()
+    assert (progress.update, progress.phase_update) == (103, 3)
+
+
+def test_only_a_larger_score_is_a_new_best_and_the_first_always_is() -> None:
+    progress = Progress()
+    verdicts = []
+    for update, score in enumerate([-math.inf, 3.0, 3.0, 2.0, 3.5]):
+        progress.update = update
+        verdicts.append(progress.judge(score))
+        if verdicts[-1]:
+            progress.best_metrics = {"accuracy": score}
+    assert verdicts == [True, True, False, False, True]
+    assert (progress.best, progress.best_update, progress.validations_without_best) == (3.5, 4, 0)
+
+
+def test_nothing_is_lost_through_json() -> None:
+    fresh = Progress()
+    assert Progress.from_dict(json.loads(json.dumps(fresh.to_dict(), allow_nan=False))) == fresh
+    used = Progress(
+        phase="rl",
+        update=30,
+        phase_update=10,
+        started=True,
+        finished=True,
+        best=0.1 + 0.2,
+        best_update=25,
+        best_metrics={"accuracy": 1 / 3},
+        validations_without_best=2,
+        recoveries=1,
+        rate_scale=0.5**3,
+    )
+    used.count({"train/loss": 0.1})
+    used.count({"train/loss": 0.2})
+    again = Progress.from_dict(json.loads(json.dumps(used.to_dict())) | {"monitor": {}})
+    assert again == used and again.take_means() == used.take_means()

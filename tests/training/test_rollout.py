@@ -1,0 +1,152 @@
+"""Rollouts: the same tokens whoever does which shards, scored as the environment scores them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlseq.config.schema import AttentionPolicyConfig, ConvexHullConfig, CustomTaskConfig, PointerPolicyConfig
+from rlseq.data.tasks import make_vector_env
+from rlseq.models.build import build_policy
+from rlseq.models.policy import SequencePolicy, length_mask
+from rlseq.models.shape import TaskShape
+from rlseq.training.rollout import Rollout, rollout, shards
+from rlseq_envs.env import SequenceVectorEnv
+from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, shaken
+
+
+def hull() -> tuple[SequenceVectorEnv, SequencePolicy]:
+    env = make_vector_env(ConvexHullConfig.model_validate(HULL | {"max_points": 9}))
+    config = PointerPolicyConfig.model_validate(SMALL_POINTER | {"dropout": 0.5})
+    return env, shaken(build_policy(config, TaskShape.of(env.task)))
+
+
+def reverse() -> tuple[SequenceVectorEnv, SequencePolicy]:
+    env = make_vector_env(CustomTaskConfig.model_validate(REVERSE))
+    config = AttentionPolicyConfig.model_validate(SMALL_ATTENTION | {"dropout": 0.5})
+    return env, shaken(build_policy(config, TaskShape.of(env.task)))
+
+
+both_tasks = pytest.mark.parametrize("make", [hull, reverse])
+Make = Callable[[], tuple[SequenceVectorEnv, SequencePolicy]]
+
+
+def rolled(env: SequenceVectorEnv, policy: SequencePolicy, ids: Any, **keys: Any) -> Rollout:
+    defaults = {"num_samples": 3, "greedy": True, "seed": 0, "update": 7, "shard_size": 4}
+    return rollout(policy, env.task, env.rollout, np.asarray(ids), **(defaults | keys))
+
+
+def assert_same(ours: Rollout, theirs: Rollout) -> None:
+    """To the bit."""
+    for name in Rollout.__dataclass_fields__:
+        mine, other = getattr(ours, name), getattr(theirs, name)
+        if isinstance(mine, dict):
+            assert mine.keys() == other.keys() and all(np.array_equal(mine[key], other[key]) for key in mine)
+        else:
+            assert np.array_equal(mine, other), name
+
+
+@both_tasks
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+def test_shards_give_the_same_tokens_whoever_does_them(make: Make, workers: int) -> None:
+    env, policy = make()
+    ids = np.arange(14)
+    whole = rolled(env, policy, ids, with_attention=True)
+    hands: list[list[np.ndarray]] = [shards(ids, 4)[worker::workers] for worker in range(workers)]
+    parts = {int(part[0]): rolled(env, policy, part, with_attention=True) for hand in reversed(hands) for part in hand}
+    assert_same(Rollout.concatenate([parts[first] for first in sorted(parts)]), whole)
+
+
+def test_shards_are_consecutive_and_of_one_size() -> None:
+    assert [part.tolist() for part in shards(np.arange(10, 17), 3)] == [[10, 11, 12], [13, 14, 15], [16]]
+    assert shards(np.arange(0), 3) == []
+
+
+@both_tasks
+def test_tokens_depend_on_seed_update_instance_and_sample(make: Make) -> None:
+    env, policy = make()
+    ids = np.arange(8)
+    base = rolled(env, policy, ids)
+    for other in ({"seed": 1}, {"update": 8}):
+        changed = rolled(env, policy, ids, **other)
+        assert not np.array_equal(changed.lengths[:, :3], base.lengths[:, :3]) or not np.array_equal(
+            changed.sequences[:, :3], base.sequences[:, :3]
+        )
+        assert np.array_equal(changed.lengths[:, 3], base.lengths[:, 3])  # greedy draws nothing
+    few = rolled(env, policy, ids, num_samples=2, greedy=False)
+    assert np.array_equal(few.sequences, base.sequences[:, :2, : few.sequences.shape[2]])
+    assert len({row.tobytes() for row in base.sequences[:, :3].reshape(24, -1)}) > 8
+
+
+@both_tasks
+def test_rewards_are_those_of_the_environment_and_the_greedy_sequence_comes_last(make: Make) -> None:
+    env, policy = make()
+    ids = np.arange(8)
+    out = rolled(env, policy, ids)
+    for column in range(4):
+        scored = env.rollout(ids, out.sequences[:, column])
+        assert np.array_equal(out.rewards[:, column], scored.rewards)
+        assert np.array_equal(out.lengths[:, column], scored.lengths)
+        assert np.array_equal(out.truncated[:, column], scored.truncated)
+        for name, values in scored.components.items():
+            assert np.array_equal(out.components[name][:, column], values)
+    assert out.num_samples == 3 and out.greedy
+    alone = rolled(env, policy, ids, num_samples=0)
+    assert alone.num_samples == 0 and np.array_equal(alone.rewards[:, 0], out.rewards[:, 3])
+    ends = out.sequences[np.arange(8)[:, None], np.arange(4), out.lengths - 1] == 0
+    assert np.array_equal(ends, ~out.truncated)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_log_probabilities_are_of_whole_sequences_under_the_law_they_were_drawn_from(temperature: float) -> None:
+    env, policy = reverse()
+    ids = np.arange(4)
+    out = rolled(env, policy, ids, temperature=temperature)
+    source, source_lengths = map(torch.from_numpy, env.task.source(ids))
+    for column, scale in ((0, temperature), (3, 1.0)):
+        rows, lengths = torch.from_numpy(out.sequences[:, column]), torch.from_numpy(out.lengths[:, column])
+        with torch.no_grad():
+            logits = policy.token_logits(policy.encode(source, source_lengths), rows, lengths) / scale
+        taken = logits.log_softmax(-1).gather(1, rows[length_mask(lengths, rows.shape[1])][:, None])[:, 0]
+        expected = [float(part.sum()) for part in taken.split(lengths.tolist())]
+        np.testing.assert_allclose(out.log_probs[:, column], expected, atol=1e-5)
+
+
+@both_tasks
+def test_dropout_is_off_and_the_policys_mode_is_kept(make: Make) -> None:
+    env, policy = make()
+    calm = rolled(env, policy.eval(), np.arange(6))
+    assert not policy.training
+    assert_same(rolled(env, policy.train(), np.arange(6)), calm)
+    assert policy.training
+
+    def fails(ids: Any, sequences: Any) -> Any:
+        raise RuntimeError("no reward")
+
+    with pytest.raises(RuntimeError, match="no reward"):
+        rollout(policy, env.task, fails, np.arange(2), num_samples=1, greedy=False, seed=0, update=0)
+    assert policy.training
+
+
+def test_shards_of_different_lengths_are_padded_with_end_when_joined() -> None:
+    env, policy = hull()
+    ids = np.arange(12)
+    whole = rolled(env, policy, ids, shard_size=1, with_attention=True)
+    alone = [rolled(env, policy, [instance], with_attention=True) for instance in ids]
+    assert len({part.sequences.shape[2] for part in alone}) > 1
+    assert whole.attention is not None and whole.sequences.shape[2] == max(part.sequences.shape[2] for part in alone)
+    for row, part in enumerate(alone):
+        time = part.sequences.shape[2]
+        assert np.array_equal(whole.sequences[row, :, :time], part.sequences[0])
+        assert not whole.sequences[row, :, time:].any() and not whole.attention[row, :, time:].any()
+
+
+def test_rollouts_travel_between_processes() -> None:
+    env, policy = hull()
+    out = rolled(env, policy, np.arange(5), with_attention=True)
+    assert_same(pickle.loads(pickle.dumps(out)), out)

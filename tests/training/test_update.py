@@ -1,0 +1,221 @@
+"""One update's numbers: weights, normalisations, terms of the loss, and its division among learners."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical
+from torch.distributions import kl_divergence as torch_kl
+from torch.nn import functional as F
+
+from rlseq.config.schema import MLEConfig, RLConfig
+from rlseq.models.policy import SequencePolicy, length_mask
+from rlseq.training.rollout import Rollout
+from rlseq.training.update import Batch, batch_loss, mle_batch, normalizer, rl_batch, split_batch
+from tests.support import attention_policy, padded, sources
+
+SOURCE_LENGTHS = [3, 1, 4]
+REFERENCES = [[1, 2, 0], [3, 0], [2, 2, 1, 3, 0]]
+SAMPLES = [[[1, 0], [2, 3, 0]], [[0], [3, 3, 3]], [[1, 1, 0], [2, 0]]]
+REWARDS = [[1.0, 0.0], [0.5, 0.5], [0.25, 1.0]]
+GREEDY = [0.5, 0.5, 1.0]
+
+
+def policy(**keys: Any) -> SequencePolicy:
+    return attention_policy(vocabulary=4, **keys)
+
+
+def task() -> Any:
+    source, lengths = sources(policy(), SOURCE_LENGTHS)
+    references, reference_lengths = padded(REFERENCES)
+    return SimpleNamespace(
+        source=lambda ids: (source.numpy()[ids], lengths.numpy()[ids]),
+        references=lambda ids: (references.numpy()[ids], reference_lengths.numpy()[ids]),
+    )
+
+
+def rollout(rewards: Any = REWARDS, greedy: bool = True) -> Rollout:
+    rows, lengths = padded([row for instance in SAMPLES for row in [*instance, *([[0]] if greedy else [])]])
+    each = 3 if greedy else 2
+    columns = np.column_stack([rewards, GREEDY]) if greedy else np.asarray(rewards)
+    truncated = np.zeros((3, each), np.bool_)
+    truncated[1, 1] = True
+    return Rollout(
+        np.arange(3),
+        rows.view(3, each, -1).numpy(),
+        lengths.view(3, each).numpy(),
+        -np.arange(3.0 * each).reshape(3, each),
+        columns,
+        {},
+        truncated,
+        greedy,
+    )
+
+
+def rl(**keys: Any) -> RLConfig:
+    return RLConfig.model_validate({"updates": 1, "samples": 2} | keys)
+
+
+def tensors(batch: Batch) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(column) for name, column in batch.items()}
+
+
+def gradient(policy: SequencePolicy, loss: Tensor) -> Tensor:
+    found = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True, materialize_grads=True)
+    return torch.cat([part.flatten() for part in found])
+
+
+def nll(policy: SequencePolicy, instances: list[int], sequences: list[list[int]], temperature: float = 1.0) -> Tensor:
+    """−log p of each whole sequence, through ``forward``."""
+    source, lengths = sources(policy, SOURCE_LENGTHS)
+    rows, row_lengths = padded(sequences)
+    law = policy(source[instances], lengths[instances], rows, row_lengths)
+    if temperature != 1.0:
+        law = (law / temperature).log_softmax(-1)
+    taken = law.gather(2, rows[:, :, None])[:, :, 0]
+    return -(taken * length_mask(row_lengths, rows.shape[1])).sum(1)
+
+
+# ----------------------------------------------------------------------------------------------------- normalisation
+def test_normalisers_by_hand() -> None:
+    for kind, expected in (("token", 30.0), ("sequence", 6.0), ("constant", 24.0)):
+        assert normalizer(rl(normalization=kind, normalizer=4.0), rows=6, tokens=30) == expected
+
+
+@pytest.mark.parametrize(("kind", "divisor"), [("token", 10.0), ("sequence", 3.0), ("constant", 6.0)])
+def test_cross_entropy_is_normalised_as_asked(kind: str, divisor: float) -> None:
+    config = MLEConfig.model_validate({"updates": 1, "normalization": kind, "normalizer": 2.0})
+    model = policy()
+    batch = mle_batch(task(), np.arange(3), config)
+    np.testing.assert_allclose(batch["weights"], np.full((3, 1), 1 / divisor), rtol=1e-6)
+    loss, stats = batch_loss(model, None, tensors(batch), config)
+    total = nll(model, [0, 1, 2], REFERENCES).sum()
+    torch.testing.assert_close(loss, total / divisor)
+    torch.testing.assert_close(stats["train/nll"], total.detach() / 10)
+    torch.testing.assert_close(stats["train/loss"], loss.detach())
+
+
+def test_label_smoothing_reaches_the_loss_but_not_the_reported_likelihood_alone() -> None:
+    config = MLEConfig(updates=1, label_smoothing=0.2)
+    model = policy()
+    batch = tensors(mle_batch(task(), np.arange(3), config))
+    loss, _ = batch_loss(model, None, batch, config)
+    rows, lengths = padded(REFERENCES)
+    real = length_mask(lengths, rows.shape[1])
+    law = model(batch["source"], batch["source_lengths"], rows, lengths)[real]
+    torch.testing.assert_close(loss, F.cross_entropy(law, rows[real], label_smoothing=0.2))
+
+
+@pytest.mark.parametrize(("kind", "divisor"), [("token", 14.0), ("sequence", 6.0), ("constant", 12.0)])
+def test_rewards_become_weights_by_hand(kind: str, divisor: float) -> None:
+    config = rl(normalization=kind, normalizer=2.0)
+    batch, stats = rl_batch(task(), rollout(), config)
+    np.testing.assert_allclose(batch["weights"], np.array([[0.5, -0.5], [0.0, 0.0], [-0.75, 0.0]]) / divisor, rtol=1e-6)
+    np.testing.assert_allclose(batch["state_weights"], np.full((3, 2), 1 / divisor), rtol=1e-6)
+    assert batch["targets"].shape == (3, 2, 3) and batch["target_lengths"].tolist() == [[2, 3], [1, 3], [3, 2]]
+    expected = {
+        "rollout/reward_mean": 3.25 / 6,
+        "rollout/reward_std": np.std(REWARDS),
+        "rollout/baseline_mean": 2 / 3,
+        "rollout/advantage_std": np.std([0.5, -0.5, 0, 0, -0.75, 0]),
+        "rollout/length_mean": 14 / 6,
+        "rollout/truncated_frac": 1 / 6,
+        "rollout/zero_advantage_frac": 0.5,
+        "rollout/greedy_reward_mean": 2 / 3,
+        "train/entropy": (0 + 1 + 3 + 4 + 6 + 7) / 14,
+    }
+    assert stats == pytest.approx(expected)
+
+
+# ------------------------------------------------------------------------------------------------- terms of the loss
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_the_policy_loss_is_advantage_times_log_likelihood(temperature: float) -> None:
+    model, config = policy(), rl(temperature=temperature)
+    batch, _ = rl_batch(task(), rollout(), config)
+    loss, stats = batch_loss(model, None, tensors(batch), config)
+    values = nll(model, [0, 0, 1, 1, 2, 2], [row for instance in SAMPLES for row in instance], temperature)
+    expected = (values * torch.tensor([0.5, -0.5, 0, 0, -0.75, 0])).sum() / 6
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(stats["train/policy_loss"], expected.detach())
+    torch.testing.assert_close(gradient(model, loss), gradient(model, expected), atol=1e-6, rtol=1e-5)
+
+
+def test_rows_of_zero_advantage_are_skipped_unless_another_term_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, counted = policy(), []
+    token_logits = model.token_logits
+    monkeypatch.setattr(
+        model,
+        "token_logits",
+        lambda memory, rows, lengths: counted.append(len(rows)) or token_logits(memory, rows, lengths),
+    )
+    for config in (rl(), rl(entropy=0.1)):
+        batch_loss(model, None, tensors(rl_batch(task(), rollout(), config)[0]), config)
+    assert counted == [3, 6]
+
+
+@pytest.mark.parametrize("feed", [False, True])
+@pytest.mark.parametrize("extra", [{}, {"cross_entropy": 0.3}, {"kl": 0.1}, {"entropy": 0.1}])
+def test_an_update_without_any_advantage_is_no_accident(feed: bool, extra: dict[str, float]) -> None:
+    model, config = policy(feed_context=feed), rl(**extra)
+    batch, _ = rl_batch(task(), rollout(np.column_stack([GREEDY, GREEDY])), config)
+    loss, stats = batch_loss(model, policy(feed_context=feed, seed=5), tensors(batch), config)
+    loss.backward()
+    grads = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert torch.isfinite(grads).all() and bool(grads.any()) == bool(extra) and stats["train/policy_loss"] == 0.0
+
+
+def states(model: SequencePolicy, config: RLConfig) -> tuple[Categorical, Tensor]:
+    """The law at each token of each sample, and the number of samples."""
+    source, lengths = sources(model, SOURCE_LENGTHS)
+    rows, row_lengths = padded([row for instance in SAMPLES for row in instance])
+    instances = torch.tensor([0, 0, 1, 1, 2, 2])
+    law = model(source[instances], lengths[instances], rows, row_lengths)[length_mask(row_lengths, rows.shape[1])]
+    return Categorical(logits=law / config.temperature), torch.tensor(6.0)
+
+
+def test_kl_and_entropy_are_summed_over_the_sampled_states() -> None:
+    model, reference = policy(), policy(seed=5)
+    plain, config = rl(temperature=0.8), rl(temperature=0.8, kl=0.25, entropy=0.5)
+    batch = tensors(rl_batch(task(), rollout(), config)[0])
+    base, loss = (batch_loss(model, reference, batch, c)[0] for c in (plain, config))
+    law, rows = states(model, config)
+    kl = torch_kl(law, states(reference, config)[0]).sum() / rows
+    torch.testing.assert_close(loss, base + 0.25 * kl - 0.5 * law.entropy().sum() / rows)
+    stats = batch_loss(model, reference, batch, config)[1]
+    torch.testing.assert_close(stats["train/kl"], kl.detach())
+    loss.backward()
+    assert all(p.grad is None for p in reference.parameters()) and all(p.grad is not None for p in model.parameters())
+
+
+def test_a_share_of_cross_entropy_is_that_of_the_references() -> None:
+    model = policy()
+    for kind, divisor in (("sequence", 3.0), ("token", 10.0)):
+        config = rl(cross_entropy=0.3, normalization=kind)
+        batch = tensors(rl_batch(task(), rollout(), config)[0])
+        loss, stats = batch_loss(model, None, batch, config)
+        total = nll(model, [0, 1, 2], REFERENCES).sum()
+        torch.testing.assert_close(loss, stats["train/policy_loss"] + 0.3 * total / divisor)
+        torch.testing.assert_close(stats["train/nll"], total.detach() / 10)
+
+
+# -------------------------------------------------------------------------------------------------- several learners
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("phase", ["mle", "rl"])
+def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phase: str) -> None:
+    model, reference = policy(), policy(seed=5)
+    config: Any = MLEConfig(updates=1) if phase == "mle" else rl(kl=0.2, entropy=0.1, cross_entropy=0.3)
+    batch = mle_batch(task(), np.arange(3), config) if phase == "mle" else rl_batch(task(), rollout(), config)[0]
+    whole = gradient(model, batch_loss(model, reference, tensors(batch), config)[0])
+    shares = split_batch(batch, world)
+    assert [len(share["source"]) for share in shares] == {1: [3], 2: [2, 1], 3: [1, 1, 1]}[world]
+    parts = [gradient(model, batch_loss(model, reference, tensors(share), config)[0]) for share in shares]
+    torch.testing.assert_close(torch.stack(parts).mean(0), whole, atol=1e-6, rtol=1e-5)
+    for name, column in batch.items():
+        joined = np.concatenate([share[name] for share in shares])
+        assert joined.dtype == column.dtype
+        np.testing.assert_allclose(joined, column * world if name.endswith("weights") else column, rtol=1e-6)
