@@ -197,7 +197,7 @@ class SequenceTask(ABC):
         """Sequences as lines of text."""
         raise NotImplementedError(f"{type(self).__name__} writes no outputs as text")
 
-    def save_artifacts(self, directory: Path) -> None:
+    def save_artifacts(self, directory: Path) -> None:  # noqa: B027 - most tasks have none
         """Write what must travel with a checkpoint (a vocabulary) into an existing directory; nothing by default.
 
         A task whose artifacts matter takes ``artifacts=directory`` at construction and then needs no corpus to decode.
