@@ -108,8 +108,8 @@ def evaluate(
     options = decoding or DecodingOptions()
     outputs = _score(loaded, ids, decode_sources(loaded, split_shards(loaded, ids), options))
     metrics = dict(loaded.task.corpus_metrics(outputs.sequences, outputs.lengths, ids))
-    for metric, values in outputs.values.items():
-        metrics.setdefault(metric, float(np.nanmean(values)) * (100 if metric_is_share(values) else 1))
+    for metric in [name for name in outputs.values if name not in metrics]:
+        metrics[metric] = _mean(outputs.values[metric])
     signatures = _signatures(loaded, outputs)
     return Evaluation(name or loaded.name, loaded.checkpoint, split, options, metrics, signatures, outputs)
 
@@ -136,6 +136,12 @@ def _score(loaded: LoadedPolicy, ids: Ints, found: Sequences) -> Outputs:
     for name, column in (*reward.components.items(), ("truncated", truncated), ("length", lengths.astype(np.float64))):
         values.setdefault(name, column)
     return Outputs(ids, sequences, lengths, reward.total, values)
+
+
+def _mean(values: Bools | Floats) -> float:
+    """Over the instances that count; NaN where none does."""
+    counted = values[~np.isnan(values)]
+    return float(counted.mean()) * (100 if metric_is_share(values) else 1) if len(counted) else math.nan
 
 
 def metric_is_share(values: Bools | Floats) -> bool:

@@ -49,7 +49,9 @@ class PlainConsole(Sink):
         self._write(text if level == "info" else f"{level}: {text}")
 
     def _write(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        # A character that the stream's encoding lacks must not end a training.
+        encoding = self._stream.encoding or "utf-8"
+        print(line.encode(encoding, "replace").decode(encoding), file=self._stream, flush=True)
 
 
 class RichConsole(Sink):

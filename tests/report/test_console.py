@@ -100,6 +100,13 @@ def test_plain_samples_are_cut_to_the_line(run: MetricsLog, config: Config) -> N
     assert stream.getvalue().count("sample 1\n") == 2
 
 
+def test_characters_that_the_stream_lacks_are_replaced(run: MetricsLog, config: Config) -> None:
+    written = io.BytesIO()
+    row = SampleRow(id=1, source="ein ▁weißes 中文 Haus", reference="", greedy="g", greedy_reward=0.5)
+    train(PlainConsole(io.TextIOWrapper(written, encoding="latin-1")), run, config, [row])
+    assert "  source    ein ?weißes ?? Haus\n" in written.getvalue().decode("latin-1")
+
+
 def test_time_left_is_what_the_pace_so_far_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 130.0, 130.0])
     monkeypatch.setattr(lines, "monotonic", lambda: next(clock))
