@@ -103,7 +103,8 @@ def test_plain_samples_are_cut_to_the_line(run: MetricsLog, config: Config) -> N
 def test_characters_that_the_stream_lacks_are_replaced(run: MetricsLog, config: Config) -> None:
     written = io.BytesIO()
     row = SampleRow(id=1, source="ein ▁weißes 中文 Haus", reference="", greedy="g", greedy_reward=0.5)
-    train(PlainConsole(io.TextIOWrapper(written, encoding="latin-1")), run, config, [row])
+    stream = io.TextIOWrapper(written, encoding="latin-1")
+    train(PlainConsole(stream), run, config, [row])
     assert "  source    ein ?weißes ?? Haus\n" in written.getvalue().decode("latin-1")
 
 
