@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any, TypeVar
 
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rlseq.rllib.config import SequenceConfig
@@ -105,11 +106,15 @@ class SequenceAlgorithm(Algorithm):
         stats = self.learner_group.work([request], batch)[0]
         self._published.clear()
         seconds = time.perf_counter() - started
-        return rollout_stats | self._finish(stats, seconds) | {
-            "time/sample_frac": (sampled - started - score_seconds) / seconds,
-            "time/score_frac": score_seconds / seconds,
-            "time/update_frac": (started + seconds - sampled) / seconds,
-        }
+        return (
+            rollout_stats
+            | self._finish(stats, seconds)
+            | {
+                "time/sample_frac": (sampled - started - score_seconds) / seconds,
+                "time/score_frac": score_seconds / seconds,
+                "time/update_frac": (started + seconds - sampled) / seconds,
+            }
+        )
 
     @staticmethod
     def _finish(stats: dict[str, float], seconds: float) -> dict[str, float]:
@@ -219,7 +224,8 @@ class SequenceAlgorithm(Algorithm):
 def _stretches(requests: list[UpdateRequest]) -> Iterator[list[UpdateRequest]]:
     """What learners can do in one call: consecutive mle updates, or one rl update."""
     for phase, group in groupby(requests, key=lambda request: request.phase):
-        yield from [list(group)] if phase == "mle" else ([request] for request in group)
+        together = list(group)
+        yield from [together] if phase == "mle" else [[request] for request in together]
 
 
 def _check_finite(stats: dict[str, float], update: int) -> None:
@@ -229,6 +235,4 @@ def _check_finite(stats: dict[str, float], update: int) -> None:
 
 
 def _tensors(weights: Tensors) -> dict[str, Any]:
-    import torch
-
     return {name: torch.from_numpy(value.copy()) for name, value in weights.items()}

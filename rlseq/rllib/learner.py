@@ -84,9 +84,7 @@ class SequenceLearner(TorchLearner):
         self.update(training_data=TrainingData(data_iterators=[share]), _no_metrics_reduce=True)
         return self._statistics
 
-    def _create_iterator_if_necessary(
-        self, *, training_data: TrainingData, **kwargs: Any
-    ) -> Iterator[MultiAgentBatch]:
+    def _create_iterator_if_necessary(self, *, training_data: TrainingData, **kwargs: Any) -> Iterator[MultiAgentBatch]:
         share: Share = training_data.data_iterators[0]
         for index, request in enumerate(share.requests):
             self._request, self._started = request, time.perf_counter()

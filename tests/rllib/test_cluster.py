@@ -104,7 +104,9 @@ def test_a_running_cluster_is_joined_with_its_token(tmp_path: Path, monkeypatch:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
     asked: dict[str, Any] = {}
-    monkeypatch.setattr(cluster.ray, "init", lambda **settings: asked.update(settings, mode=os.environ["RAY_AUTH_MODE"]))
+    monkeypatch.setattr(
+        cluster.ray, "init", lambda **settings: asked.update(settings, mode=os.environ["RAY_AUTH_MODE"])
+    )
     assert cluster.start(ComputeConfig(address="10.0.0.1:6379"))
     assert (asked["address"], asked["mode"]) == ("10.0.0.1:6379", "token")
     monkeypatch.delenv("RAY_AUTH_MODE")

@@ -70,7 +70,8 @@ def test_averaged_rollouts_use_the_average() -> None:
     ours = make_engine(config())
     ours.update(requests("mle", 0, 5))
     live, averaged = (
-        ours.rollout(ids(3), num_samples=1, greedy=False, update=7, averaged=choice).log_probs for choice in (False, True)
+        ours.rollout(ids(3), num_samples=1, greedy=False, update=7, averaged=choice).log_probs
+        for choice in (False, True)
     )
     assert not np.array_equal(live, averaged)
 

@@ -38,7 +38,9 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-def config(runners: int = 0, learners: int = 0, *, policy_dropout: float = 0.1, shard_size: int = 4, **rl: Any) -> Config:
+def config(
+    runners: int = 0, learners: int = 0, *, policy_dropout: float = 0.1, shard_size: int = 4, **rl: Any
+) -> Config:
     """Hulls of five points, a pointer network of 16 units, averaged weights in both phases."""
     return Config(
         name="tiny",
