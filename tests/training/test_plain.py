@@ -1,0 +1,277 @@
+"""The plain loop: continues to the bit, refuses what is not finite, and keeps its phases apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlseq.config.schema import Config
+from rlseq.data.tasks import make_vector_env
+from rlseq.training import plain
+from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, policy_weights
+from rlseq.training.plain import PlainEngine
+from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, tiny_config
+
+RL = {"samples": 2, "kl": 0.1, "entropy": 0.01, "cross_entropy": 0.1, "average": 0.9, "dropout": True}
+MLE = {"average": 0.5, "label_smoothing": 0.1}
+
+
+def config(task: str = "hull", **sections: Any) -> Config:
+    kind = (HULL | {"max_points": 7}, SMALL_POINTER) if task == "hull" else (REVERSE, SMALL_ATTENTION)
+    return tiny_config(*kind, **({"mle": MLE, "rl": RL} | sections))
+
+
+def engine(settings: Config, score: Any = None) -> PlainEngine:
+    env = make_vector_env(settings.task)
+    return PlainEngine(settings, env.task, score or env.rollout)
+
+
+def requests(phase: Phase, updates: range, rate: float = 3e-3, first: int = 0) -> list[UpdateRequest]:
+    return [
+        UpdateRequest(phase, first + number, number, np.arange(8) + 8 * (first + number), rate) for number in updates
+    ]
+
+
+def untimed(statistics: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{tag: value for tag, value in stats.items() if not tag.startswith("time/")} for stats in statistics]
+
+
+def assert_same(ours: Tensors, theirs: Tensors) -> None:
+    """To the bit."""
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not np.array_equal(ours[name], theirs[name])] == []
+
+
+@pytest.fixture(params=["hull", "reverse"])
+def settings(request: pytest.FixtureRequest) -> Config:
+    return config(request.param)
+
+
+# ------------------------------------------------------------------------------------------------------ continuation
+@pytest.mark.parametrize("phase", ["mle", "rl"])
+def test_a_restored_engine_continues_to_the_bit(settings: Config, phase: Phase) -> None:
+    straight = engine(settings)
+    straight.update(requests("mle", range(3)))
+    straight.start_phase(phase)
+    straight.update(requests(phase, range(3), first=3))
+    saved = {name: value.copy() for name, value in straight.get_state().items()}
+    after = straight.update(requests(phase, range(3, 6), first=3))
+
+    restored = engine(settings)
+    restored.update(requests("mle", range(1), rate=0.1))  # whatever it did before
+    torch.rand(5)
+    restored.set_state(saved, phase)
+    assert_same(restored.get_state(), saved)
+    assert untimed(restored.update(requests(phase, range(3, 6), first=3))) == untimed(after)
+    assert_same(restored.get_state(), straight.get_state())
+    kinds = {name.split("/")[0] for name in saved}
+    assert kinds == {"policy", "average", "optimizer"} | ({"reference"} if phase == "rl" else set())
+
+
+def test_a_saved_state_is_a_copy(settings: Config) -> None:
+    ours = engine(settings)
+    ours.update(requests("mle", range(1)))
+    saved = ours.get_state()
+    before = {name: value.copy() for name, value in saved.items()}
+    ours.update(requests("mle", range(1, 3)))
+    assert_same(saved, before)
+    ours.set_state(saved, "mle")
+    ours.update(requests("mle", range(3, 4)))
+    assert_same(saved, before)
+
+
+def test_updates_in_one_call_or_several_and_whatever_else_draws_random_numbers(settings: Config) -> None:
+    first, second = engine(settings), engine(settings)
+    together = first.update(requests("mle", range(4)))
+    apart = []
+    for request in requests("mle", range(4)):
+        torch.manual_seed(request.update + 99)
+        second.rollout(np.arange(3), num_samples=1, greedy=True, update=0, averaged=True)
+        apart += second.update([request])
+    assert untimed(together) == untimed(apart)
+    assert_same(first.get_state(), second.get_state())
+
+
+def test_the_seed_of_the_run_changes_weights_samples_and_dropout() -> None:
+    def after(seed: int, weights: Tensors | None = None) -> tuple[Tensors, dict[str, float]]:
+        ours = engine(config(seed=seed))
+        if weights:
+            ours.set_weights(weights)
+        ours.start_phase("rl")
+        stats = ours.update(requests("rl", range(1)))[0]
+        return policy_weights(ours.get_state()), stats
+
+    start = policy_weights(engine(config(seed=0)).get_state())
+    (ours, stats), (theirs, others) = after(0, start), after(1, start)
+    assert stats["train/entropy"] != others["train/entropy"]
+    assert any(not np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+# ------------------------------------------------------------------------------------------------------------ phases
+def test_a_phase_starts_with_a_fresh_optimiser_its_weights_as_reference_and_average(settings: Config) -> None:
+    ours = engine(settings)
+    ours.update(requests("mle", range(3)))
+    trained = {name: value for name, value in ours.get_state().items() if name.startswith("policy/")}
+    ours.start_phase("rl")
+    state = ours.get_state()
+    assert not any(name.startswith("optimizer/") for name in state)
+    for prefix in ("policy", "average", "reference"):
+        found = {name.replace(prefix, "policy", 1): v for name, v in state.items() if name.startswith(f"{prefix}/")}
+        assert_same(found, trained)
+    ours.update(requests("rl", range(2), rate=0.05))
+    moved = ours.get_state()
+    for name, value in trained.items():
+        assert np.array_equal(moved[name.replace("policy", "reference", 1)], value)
+    assert any(not np.array_equal(moved[name], value) for name, value in trained.items())
+
+
+def test_the_average_lies_between_and_is_what_is_validated_and_kept(settings: Config) -> None:
+    ours = engine(settings)
+    start = ours.get_state()
+    ours.update(requests("mle", range(1), rate=0.05))
+    state = ours.get_state()
+    names = [name for name in state if name.startswith("policy/")]
+    for name in names:  # the first update's decay is 1 / 10
+        expected = start[name] + 0.9 * (state[name] - start[name])
+        np.testing.assert_allclose(state[name.replace("policy", "average", 1)], expected, atol=1e-6)
+    kept = policy_weights(state)
+    assert {f"policy/{name}" for name in kept} == set(names)
+    ids = np.arange(16)
+    averaged = ours.rollout(ids, num_samples=1, greedy=True, update=0, averaged=True)
+    ours.set_weights(kept)
+    assert np.array_equal(
+        ours.rollout(ids, num_samples=1, greedy=True, update=0, averaged=False).log_probs, averaged.log_probs
+    )
+
+
+def test_without_averaging_there_is_none() -> None:
+    ours = engine(config(mle={"average": 0.0}, rl={"kl": 0.0, "average": 0.0}))
+    ours.update(requests("mle", range(1)))
+    assert {name.split("/")[0] for name in ours.get_state()} == {"policy", "optimizer"}
+    ours.start_phase("rl")
+    assert {name.split("/")[0] for name in ours.get_state()} == {"policy"}
+
+
+def test_the_learning_rate_is_the_requests(settings: Config) -> None:
+    ours = engine(settings)
+    before = ours.get_state()
+    stats = ours.update(requests("mle", range(1), rate=1e-12))
+    assert stats[0]["train/learning_rate"] == 1e-12
+    for name, value in ours.get_state().items():
+        if name.startswith("policy/"):
+            np.testing.assert_allclose(value, before[name], atol=1e-9)
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for_and_reported_unclipped() -> None:
+    moments, norms = [], []
+    for limit in (None, 1e-3):
+        ours = engine(config(mle={"optimizer": {"clip_norm": limit}, "average": 0.0}))
+        norms.append(ours.update(requests("mle", range(1)))[0]["train/grad_norm"])
+        first = [v for n, v in ours.get_state().items() if n.endswith("/exp_avg")]
+        moments.append(10 * float(np.sqrt(sum((value**2).sum() for value in first))))  # β₁ = 0.9: a tenth of it
+    assert norms[0] == norms[1] > 1e-2
+    assert moments == pytest.approx([norms[0], 1e-3], rel=1e-3)
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_dropout_while_scoring_is_a_choice_and_never_while_decoding(dropout: bool) -> None:
+    settings = config(rl=RL | {"dropout": dropout, "average": 0.0})
+    ours = engine(settings)
+    ours.start_phase("rl")
+    seen: dict[str, list[bool]] = {"step": [], "token_logits": []}
+    for name, modes in seen.items():
+        kept = getattr(ours.policy, name)
+
+        def spy(*args: Any, kept: Callable[..., Any] = kept, modes: list[bool] = modes) -> Any:
+            modes.append(ours.policy.training)
+            return kept(*args)
+
+        setattr(ours.policy, name, spy)
+    ours.update(requests("rl", range(2)))
+    assert set(seen["step"]) == {False} and set(seen["token_logits"]) == {dropout}
+
+
+# -------------------------------------------------------------------------------------------------- what is not finite
+def assert_refused(ours: PlainEngine, phase: Phase, named: str) -> None:
+    before = ours.get_state()
+    with pytest.raises(TrainingError, match=f"update 7: .*{named}.* not finite; no step was taken"):
+        ours.update(requests(phase, range(7, 9)))
+    assert_same(ours.get_state(), before)
+    assert all(parameter.grad is None for parameter in ours.policy.parameters())
+
+
+@pytest.mark.parametrize("phase", ["mle", "rl"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_refused(phase: Phase, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = engine(config())
+    ours.update(requests("mle", range(2)))
+    ours.start_phase(phase)
+    ours.update(requests(phase, range(2)))
+    kept = plain.batch_loss
+
+    def spoilt(*args: Any) -> Any:
+        loss, stats = kept(*args)
+        return loss * value, stats | {"train/loss": loss.detach() * value}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plain, "batch_loss", spoilt)
+        assert_refused(ours, phase, "train/loss")
+    ours.update(requests(phase, range(8, 9)))  # it can go on
+
+
+def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = engine(config())
+    ours.update(requests("mle", range(2)))
+    kept = plain.batch_loss
+
+    def spoilt(*args: Any) -> Any:
+        loss, stats = kept(*args)
+        loss.register_hook(lambda gradient: gradient * float("inf"))
+        return loss, stats
+
+    monkeypatch.setattr(plain, "batch_loss", spoilt)
+    assert_refused(ours, "mle", "train/grad_norm")
+
+
+def test_a_reward_that_is_not_finite_is_refused() -> None:
+    settings = config(rl={"samples": 2, "kl": 0.0})
+    env = make_vector_env(settings.task)
+
+    def score(ids: Any, sequences: Any) -> Any:
+        result = env.rollout(ids, sequences)
+        result.rewards[0] = np.nan
+        return result
+
+    ours = PlainEngine(settings, env.task, score)
+    ours.start_phase("rl")
+    assert_refused(ours, "rl", "rollout/reward_mean")
+
+
+# -------------------------------------------------------------------------------------------------------- statistics
+def test_statistics_carry_the_tags_of_their_phase(settings: Config) -> None:
+    ours = engine(settings)
+    stats = ours.update(requests("mle", range(1)))[0]
+    common = {"train/loss", "train/nll", "train/grad_norm", "train/learning_rate"}
+    timed = {"time/sample_frac", "time/update_frac", "time/tokens_per_sec"}
+    assert set(stats) == common | timed
+    assert stats["time/sample_frac"] + stats["time/update_frac"] == pytest.approx(1.0)
+    ours.start_phase("rl")
+    rolled = {"reward_mean", "reward_std", "baseline_mean", "advantage_std", "length_mean", "truncated_frac"}
+    rolled |= {"zero_advantage_frac", "greedy_reward_mean"}
+    more = {"train/policy_loss", "train/entropy", "train/kl"} | {f"rollout/{name}" for name in rolled}
+    assert set(ours.update(requests("rl", range(1)))[0]) == common | timed | more
+
+
+def test_rl_rolls_out_what_its_baseline_needs() -> None:
+    for baseline, columns in (("greedy", 3), ("leave_one_out", 2)):
+        ours = engine(config(rl={"samples": 2, "baseline": baseline}))
+        ours.start_phase("rl")
+        seen = []
+        kept = ours.score
+        ours.score = lambda ids, rows, kept=kept, seen=seen: seen.append(len(ids)) or kept(ids, rows)
+        ours.update(requests("rl", range(1)))
+        assert seen == [8 * columns]
