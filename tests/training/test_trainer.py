@@ -1,0 +1,323 @@
+"""The trainer's decisions, against an engine whose quality follows a script."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rlseq.training.checkpoint import CheckpointError, load_checkpoint
+from rlseq.training.engine import TrainingError, UpdateRequest
+from rlseq.training.run_directory import RunDirectory
+from rlseq.training.trainer import Interrupted, Trainer
+from rlseq_envs.task import Split
+from tests.training.scripted import Recorder, ScriptedEngine, ScriptedTask, scripted_config, trainer_of
+
+RATE = 1e-4  # the rl phase's default
+
+
+def quality(run: RunDirectory, phase: Any, which: Any = "best") -> float:
+    return float(load_checkpoint(run.checkpoint(phase, which)).weights["quality"][0])
+
+
+def trained(path: Path, engine: ScriptedEngine, **sections: Any) -> tuple[Trainer, Recorder]:
+    trainer, recorder = trainer_of(scripted_config(**sections), engine, path / "run")
+    trainer.train()
+    return trainer, recorder
+
+
+def rises_until(peak: int) -> Any:
+    """Quality rises by 1 an update up to ``peak`` updates of the mle phase and falls afterwards; rl changes nothing."""
+
+    def gain(request: UpdateRequest) -> float:
+        return 0.0 if request.phase == "rl" else 1.0 if request.phase_update < peak else -1.0
+
+    return gain
+
+
+def in_rl(gain: Any) -> Any:
+    return lambda request: gain(request) if request.phase == "rl" else 0.0
+
+
+# -------------------------------------------------------------------------------------------------------------- phases
+def test_the_best_is_kept_and_rl_starts_from_it_with_a_fresh_optimiser(tmp_path: Path) -> None:
+    engine = ScriptedEngine(rises_until(30))
+    trainer, recorder = trained(tmp_path, engine, mle={"updates": 60}, rl={"updates": 20})
+    assert recorder.scores("mle") == [10, 20, 30, 40, 30, 20, 10]
+    assert [event.best for event in recorder.validations[:7]] == [True] * 4 + [False] * 3
+    assert quality(trainer.run, "mle") == 40.0 and quality(trainer.run, "mle", "latest") == 10.0
+    assert trainer.run.checkpoint("mle", "best").name == "30"
+    start = engine.calls.index(("start_phase", "rl", 40.0))
+    assert engine.calls[start - 1] == ("set_weights", 40.0) and engine.calls[start + 1] == ("validate", 40.0)
+    assert recorder.scores("rl") == [40, 40, 40] and engine.steps == 20
+    assert [r.update for r in engine.requests] == list(range(80))  # one x-axis
+    assert [r.phase_update for r in engine.requests] == [*range(60), *range(20)]
+    assert recorder.finished == 1
+
+
+def test_phases_keep_their_own_learning_rates_and_batch_sizes(tmp_path: Path) -> None:
+    schedule = {"warmup": 4, "decay": "linear"}
+    engine = ScriptedEngine(lambda request: 0.1)
+    trained(
+        tmp_path,
+        engine,
+        mle={"updates": 12, "batch_size": 3, "optimizer": {"learning_rate": 0.8, "schedule": schedule}},
+        rl={"updates": 4, "batch_size": 5},
+    )
+    mle, rl = engine.requests[:12], engine.requests[12:]
+    expected = [0.2, 0.4, 0.6, 0.8, *(0.8 * (1 - k / 8) for k in range(8))]
+    assert [r.learning_rate for r in mle] == pytest.approx(expected)
+    assert {len(r.ids) for r in mle} == {3} and {len(r.ids) for r in rl} == {5}
+    assert [r.learning_rate for r in rl] == [RATE] * 4
+
+
+def test_a_phase_ends_when_patience_does(tmp_path: Path) -> None:
+    engine = ScriptedEngine(rises_until(30))
+    trainer, recorder = trained(tmp_path, engine, mle={"updates": 200, "patience": 2}, rl={"updates": 0})
+    assert recorder.scores("mle") == [10, 20, 30, 40, 30, 20]
+    assert recorder.messages == ["no new best for 2 validations: mle ends"]
+    assert sum(r.phase == "mle" for r in engine.requests) == 50 and quality(trainer.run, "mle") == 40.0
+
+
+def test_the_last_updates_are_validated_too_and_once(tmp_path: Path) -> None:
+    _, recorder = trained(tmp_path, ScriptedEngine(lambda r: 1.0), mle={"updates": 25}, rl={"updates": 20})
+    assert recorder.scores("mle") == [10, 20, 30, 35]
+    assert [event.update for event in recorder.validations] == [0, 10, 20, 25, 25, 35, 45]
+
+
+def test_phases_of_no_updates(tmp_path: Path) -> None:
+    engine = ScriptedEngine(lambda r: 1.0)
+    trainer, recorder = trained(tmp_path, engine, mle={"updates": 0}, rl={"updates": 10})
+    assert recorder.scores("mle") == [10] and recorder.scores("rl") == [10, 20] and quality(trainer.run, "mle") == 10.0
+    trainer, recorder = trained(tmp_path / "other", ScriptedEngine(lambda r: 1.0), rl={"updates": 0})
+    assert recorder.scores("mle") == [10, 20, 30] and recorder.scores("rl") == []
+    assert not list((trainer.run.path / "checkpoints" / "rl").iterdir())
+
+
+def test_a_metric_that_is_not_a_number_is_never_a_best_after_the_first(tmp_path: Path) -> None:
+    engine = ScriptedEngine(lambda r: np.nan if r.update == 15 else 1.0)
+    trainer, recorder = trained(tmp_path, engine, mle={"updates": 30}, rl={"updates": 0})
+    assert [event.best for event in recorder.validations[:4]] == [True, True, False, False]
+    assert quality(trainer.run, "mle") == 20.0
+
+
+# ------------------------------------------------------------------------------------------------------------ collapse
+def test_a_collapse_is_noticed_said_and_undone_with_smaller_steps(tmp_path: Path) -> None:
+    engine = ScriptedEngine(in_rl(lambda r: 0.5 if r.learning_rate < RATE else -1.0))
+    rl = {"updates": 40, "collapse_tolerance": 3.0}
+    trainer, recorder = trained(tmp_path, engine, mle={"updates": 10}, rl=rl)
+    assert recorder.scores("rl")[:3] == [10.0, 0.0, pytest.approx(14.5)]
+    assert recorder.warnings == [
+        "accuracy fell from 10.00 to 0.00: back to the best checkpoint (update 10), learning rate × 0.5"
+    ]
+    assert ("set_state", "rl", 10.0) in engine.calls
+    rates = [r.learning_rate for r in engine.requests if r.phase == "rl"]
+    assert rates == [RATE] * 10 + [RATE / 2] * 29
+    assert quality(trainer.run, "rl") == max(recorder.scores("rl")) > 20.0
+
+
+def test_a_dip_within_the_tolerance_is_no_collapse(tmp_path: Path) -> None:
+    engine = ScriptedEngine(in_rl(lambda r: -0.25 if r.phase_update < 10 else 0.5))
+    _, recorder = trained(tmp_path, engine, rl={"updates": 30, "collapse_tolerance": 3.0})
+    assert recorder.warnings == [] and recorder.scores("rl") == [10, 7.5, 12.5, 17.5]
+
+
+def test_it_gives_up_after_as_many_recoveries_as_allowed_and_keeps_the_best(tmp_path: Path) -> None:
+    engine = ScriptedEngine(in_rl(lambda r: -1.0))
+    rl = {"updates": 1000, "collapse_tolerance": 3.0, "max_recoveries": 2, "recovery_factor": 0.1}
+    trainer, recorder = trained(tmp_path, engine, rl=rl)
+    rates = [r.learning_rate for r in engine.requests if r.phase == "rl"]
+    assert sorted(set(rates), reverse=True) == pytest.approx([RATE, RATE / 10, RATE / 100])
+    assert len(recorder.warnings) == 3 and "2 recoveries did not help, rl ends" in recorder.warnings[-1]
+    assert len(rates) < 35 and quality(trainer.run, "rl") == 10.0
+    updates = [event.update for event in recorder.validations]
+    assert len(updates) == len(set(updates)) + 1  # only where the phases meet is one update validated twice
+
+
+def test_a_fall_of_the_sampled_reward_brings_the_validation_forward(tmp_path: Path) -> None:
+    engine = ScriptedEngine(
+        in_rl(lambda r: -1.0 if r.phase_update >= 40 and r.learning_rate == RATE else 0.1),
+        reward=lambda r: 0.1 if r.phase_update >= 40 and r.learning_rate == RATE else 0.5,
+    )
+    rl = {"updates": 120, "validate_every": 1000, "collapse_tolerance": 3.0}
+    _, recorder = trained(tmp_path, engine, rl=rl)
+    early, undone = recorder.warnings
+    assert "sampled reward fell to" in early and "validating early" in early
+    assert "back to the best checkpoint" in undone
+    noticed = next(event.update for event in recorder.validations if event.phase == "rl" and not event.best) - 20
+    assert 40 < noticed <= 55  # within a window and a log line of the fall
+    assert recorder.scores("rl")[-1] == pytest.approx(10 + 0.1 * (120 - noticed - 1))
+
+
+def test_a_suspicion_that_validation_does_not_share_changes_nothing(tmp_path: Path) -> None:
+    engine = ScriptedEngine(in_rl(lambda r: 0.1), reward=lambda r: 0.5 if r.phase_update < 40 else 0.1)
+    _, recorder = trained(tmp_path, engine, rl={"updates": 80, "collapse_tolerance": 3.0})
+    assert recorder.warnings and all("validating early" in warning for warning in recorder.warnings)
+    assert engine.steps == 80 and {r.learning_rate for r in engine.requests if r.phase == "rl"} == {RATE}
+
+
+def test_a_score_that_is_not_a_number_in_rl_is_a_collapse(tmp_path: Path) -> None:
+    engine = ScriptedEngine(in_rl(lambda r: np.nan if r.phase_update == 5 else 0.1))
+    trainer, recorder = trained(tmp_path, engine, rl={"updates": 30})
+    assert len(recorder.warnings) == 1 and "fell from 10.00 to -inf" in recorder.warnings[0]
+    assert quality(trainer.run, "rl") == pytest.approx(10 + 1.9)
+
+
+def fails_at(*updates: int) -> Any:
+    """Raises at these updates, before it changes anything."""
+
+    def gain(request: UpdateRequest) -> float:
+        if request.update in updates:
+            raise TrainingError(f"update {request.update}: loss is not finite")
+        return 0.1
+
+    return gain
+
+
+def test_a_loss_that_is_not_finite_in_rl_is_recovered_from_and_passed_over(tmp_path: Path) -> None:
+    engine = ScriptedEngine(fails_at(33))
+    _, recorder = trained(tmp_path, engine, rl={"updates": 30})
+    assert len(recorder.warnings) == 1 and "update 33: loss is not finite: back to the best" in recorder.warnings[0]
+    assert [r.update for r in engine.requests] == list(range(50))  # tried once
+    assert [r.learning_rate for r in engine.requests[33:]] == [RATE, *[RATE / 2] * 16]
+    assert recorder.scores("rl")[-1] == pytest.approx(12 + 1.0 + 1.6)
+
+
+def test_losses_that_are_never_finite_end_rl_with_its_start_as_best(tmp_path: Path) -> None:
+    trainer, recorder = trained(tmp_path, ScriptedEngine(fails_at(*range(20, 100))), rl={"updates": 30})
+    assert len(recorder.warnings) == 4 and "3 recoveries did not help" in recorder.warnings[-1]
+    assert quality(trainer.run, "rl") == quality(trainer.run, "mle")
+
+
+def test_a_loss_that_is_not_finite_in_mle_ends_the_run_with_a_remedy(tmp_path: Path) -> None:
+    trainer, recorder = trainer_of(scripted_config(), ScriptedEngine(fails_at(13)), tmp_path / "run")
+    with pytest.raises(TrainingError, match=r"update 13: .*Lower mle\.optimizer\.learning_rate and resume"):
+        trainer.train()
+    assert recorder.finished == 1 and quality(trainer.run, "mle") == pytest.approx(11.0)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    gains=st.lists(st.integers(-3, 3), min_size=8, max_size=8),
+    failures=st.sets(st.integers(20, 60), max_size=3),
+    patience=st.sampled_from([None, 1, 2]),
+    data=st.data(),
+)
+def test_whatever_happens_rl_never_ends_below_its_start(
+    tmp_path_factory: pytest.TempPathFactory, gains: list[int], failures: set[int], patience: int | None, data: Any
+) -> None:
+    def gain(request: UpdateRequest) -> float:
+        return fails_at(*failures)(request) * gains[request.update // 10 % len(gains)] * 5
+
+    rl = {"updates": 40, "patience": patience, "collapse_tolerance": data.draw(st.sampled_from([1.0, 8.0]))}
+    trainer, recorder = trained(tmp_path_factory.mktemp("any"), ScriptedEngine(gain), rl=rl)
+    for phase in ("mle", "rl"):
+        assert quality(trainer.run, phase) == pytest.approx(max(recorder.scores(phase)), abs=1e-3)
+    assert (
+        quality(trainer.run, "rl") >= quality(trainer.run, "mle") == pytest.approx(recorder.scores("rl")[0], abs=1e-3)
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- data
+class FiniteTask(ScriptedTask):
+    def instances(self, split: Any) -> Split:
+        return Split(split, 0, 20)
+
+
+def test_a_finite_split_is_shuffled_and_every_phase_begins_an_epoch(tmp_path: Path) -> None:
+    engine = ScriptedEngine(lambda r: 0.1)
+    config = scripted_config(mle={"updates": 5, "batch_size": 4}, rl={"updates": 5, "batch_size": 4})
+    trainer_of(config, engine, tmp_path / "run", FiniteTask())[0].train()
+    for phase in ("mle", "rl"):
+        seen = np.concatenate([r.ids for r in engine.requests if r.phase == phase])
+        assert np.array_equal(np.sort(seen), np.arange(20)) and not np.array_equal(seen, np.arange(20))
+
+
+@pytest.mark.parametrize("batch_size", [8, 1024])
+def test_every_seed_and_phase_has_instances_of_its_own_in_the_training_split(tmp_path: Path, batch_size: int) -> None:
+    seen: list[int] = []
+    for seed in (0, 1, 2, 1234, 2047):
+        engine = ScriptedEngine(lambda r: 0.1)
+        sizes = {"updates": 4, "batch_size": batch_size}
+        config = scripted_config(seed=seed, mle=sizes, rl=sizes)
+        trainer_of(config, engine, tmp_path / f"{seed}")[0].train()
+        seen += np.concatenate([request.ids for request in engine.requests]).tolist()
+    assert len(set(seen)) == len(seen) == 5 * 8 * batch_size
+    assert max(seen) < 1 << 40 == ScriptedTask().instances("validation").first
+    trainer = trainer_of(scripted_config(seed=10**9), ScriptedEngine(lambda r: 0.1), tmp_path / "large")[0]
+    trainer.train()
+    assert all(request.ids.max() < 1 << 40 for request in trainer.engine.requests)  # type: ignore[attr-defined]
+
+
+# ------------------------------------------------------------------------------------------------- stopping, forking
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("when", [3, 27])
+def test_a_signal_saves_and_stops_after_the_update(tmp_path: Path, number: signal.Signals, when: int) -> None:
+    def gain(request: UpdateRequest) -> float:
+        if request.update == when:
+            signal.raise_signal(number)
+        return 0.25
+
+    engine = ScriptedEngine(gain)
+    trainer, recorder = trainer_of(scripted_config(), engine, tmp_path / "run")
+    before = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Interrupted, match="stopped at update"):
+        trainer.train()
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+    assert "once more to stop at once" in recorder.warnings[0] and recorder.finished == 1
+    saved = trainer.run.latest()
+    assert saved is not None and int(saved.name) == len(engine.requests) >= when + 1
+    assert float(load_checkpoint(saved).weights["quality"][0]) == engine.quality
+
+    trainer.run.close()
+    run = RunDirectory.open(trainer.run.path)
+    again = ScriptedEngine(lambda r: 0.25)
+    Trainer(run.config, ScriptedTask(), again, run, trainer.reporter).resume()
+    assert [r.update for r in engine.requests + again.requests] == list(range(40))
+    assert quality(run, "rl") == 20.0
+
+
+def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
+    def gain(request: UpdateRequest) -> float:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        return 0.0
+
+    trainer, _ = trainer_of(scripted_config(), ScriptedEngine(gain), tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_fork_takes_the_weights_alone_and_continues_the_axis(tmp_path: Path) -> None:
+    source, _ = trained(tmp_path, ScriptedEngine(rises_until(20)), mle={"updates": 30}, rl={"updates": 0})
+    checkpoint = load_checkpoint(source.run.checkpoint("mle", "best"))
+    engine = ScriptedEngine(lambda r: 0.5)
+    engine.quality = -7.0
+    trainer, recorder = trainer_of(scripted_config(), engine, tmp_path / "fork")
+    trainer.fork(checkpoint, "rl")
+    assert engine.calls[:2] == [("set_weights", 30.0), ("start_phase", "rl", 30.0)]
+    assert [r.update for r in engine.requests] == list(range(20, 40))
+    assert [r.phase_update for r in engine.requests] == list(range(20))
+    assert [event.update for event in recorder.validations] == [20, 30, 40] and engine.steps == 20
+    assert not list((trainer.run.path / "checkpoints" / "mle").iterdir())
+
+
+def test_a_fork_of_mle_goes_on_into_rl(tmp_path: Path) -> None:
+    source, _ = trained(tmp_path, ScriptedEngine(lambda r: 1.0), mle={"updates": 10}, rl={"updates": 0})
+    engine = ScriptedEngine(lambda r: 1.0)
+    trainer, _ = trainer_of(scripted_config(rl={"updates": 10}), engine, tmp_path / "fork")
+    trainer.fork(load_checkpoint(source.run.checkpoint("mle", "best")), "mle")
+    assert [r.update for r in engine.requests] == list(range(10, 40))
+    assert [r.phase for r in engine.requests] == ["mle"] * 20 + ["rl"] * 10 and quality(trainer.run, "rl") == 50.0
+
+
+def test_a_run_that_saved_nothing_cannot_be_resumed(tmp_path: Path) -> None:
+    trainer, _ = trainer_of(scripted_config(), ScriptedEngine(lambda r: 0.0), tmp_path / "run")
+    with pytest.raises(CheckpointError, match="nothing was saved before it stopped; train it anew"):
+        trainer.resume()
