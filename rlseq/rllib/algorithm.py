@@ -14,7 +14,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from rlseq.rllib.config import SequenceConfig
 from rlseq.rllib.context import Decoding
-from rlseq.rllib.fleet import PublishedWeights, RunnerFleet
+from rlseq.rllib.fleet import PublishedWeights, RunnerFleet, RunnerGroup
 from rlseq.rllib.learner_group import LearnersLost, SequenceLearnerGroup
 from rlseq.rllib.runner import SequenceEnvRunner
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest
@@ -61,8 +61,13 @@ class SequenceAlgorithm(Algorithm):
         self._weights_number = 0
         self.task = self.config.context.task()
         self.experiment = self.config.context.config
-        self._fleet = RunnerFleet(self.env_runner_group, self.experiment.compute.timeout) if config.is_online else None
-        self._runner = None if self._fleet else SequenceEnvRunner(config=self.config, worker_index=0)
+        self._fleet: RunnerFleet | None = None
+        self._runner: SequenceEnvRunner | None = None
+        if self.config.num_env_runners:
+            self.env_runner_group = RunnerGroup(config=self.config, local_env_runner=False)
+            self._fleet = RunnerFleet(self.env_runner_group, self.experiment.compute.timeout)
+        else:
+            self._runner = SequenceEnvRunner(config=self.config, worker_index=0)
         self._take_snapshot()
 
     def _setup_logdir(self) -> None:
@@ -72,10 +77,6 @@ class SequenceAlgorithm(Algorithm):
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """None: they hold a copy of the whole configuration, which takes longer than a small policy's step."""
         return {}
-
-    def restore_env_runners(self, env_runner_group: Any) -> list[int]:
-        """Nothing: the fleet brings runners back between rollouts, and sends them the weights first."""
-        return []
 
     # ---------------------------------------------------------------------------------------------- updates
     def training_step(self) -> None:

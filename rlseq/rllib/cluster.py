@@ -12,6 +12,7 @@ from pathlib import Path
 
 import ray
 from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 from rlseq.config.schema import ComputeConfig
 
@@ -48,8 +49,7 @@ def stop() -> None:
 
 
 def _connect(address: str) -> None:
-    if token_path().exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a token alone is not sent
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # a token alone is not sent
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
 
 

@@ -40,9 +40,9 @@ class SequenceConfig(AlgorithmConfig):
         self.restart_failed_env_runners = True
         # Runners have no connectors whose states were to be merged and sent round.
         self._dont_auto_sync_env_runner_states = True
-        self.env_runners(
-            create_local_env_runner=False, merge_env_runner_states=False, broadcast_env_runner_states=False
-        )
+        # RLlib builds no runners for an algorithm that is not "online". The algorithm builds its own, so that with
+        # none in other processes no Ray cluster is needed.
+        self._is_online = False
         # A learner whose rows all have advantage 0 uses no decoder parameter in that update.
         self.torch_ddp_kwargs = {"find_unused_parameters": True}
         self.debugging(log_level="CRITICAL", log_sys_usage=False)
@@ -51,8 +51,6 @@ class SequenceConfig(AlgorithmConfig):
         """Fill in an experiment; ``env`` gives the spaces."""
         compute = context.config.compute
         self.context = context
-        # An algorithm that is not online builds no runner group: with no remote runners, no Ray cluster is needed.
-        self._is_online = compute.runners > 0
         self.environment(observation_space=env.single_observation_space, action_space=env.single_action_space)
         self.env_runners(
             num_env_runners=compute.runners, num_cpus_per_env_runner=1, num_gpus_per_env_runner=compute.runner_gpus

@@ -29,7 +29,7 @@ class RllibEngine:
         artifacts_dir: Artifacts of the task (a vocabulary), from which workers make theirs; may be empty.
 
     Raises:
-        ValueError: There are more learners than rows in a batch.
+        ValueError: There are more learners than rows in a batch, or more GPUs are asked for than there are.
     """
 
     def __init__(self, config: Config, task: SequenceTask, artifacts_dir: Path | None = None) -> None:
@@ -98,8 +98,13 @@ def _quieten() -> None:
 
 
 def _check(config: Config) -> None:
+    compute = config.compute
     smallest = min(config.mle.batch_size, config.rl.batch_size)
-    if config.compute.learners > smallest:
+    if compute.learners > smallest:
+        raise ValueError(f"compute.learners {compute.learners} is more than batch_size {smallest} has rows: lower it")
+    gpus = compute.learners * compute.learner_gpus + compute.runners * compute.runner_gpus
+    if compute.address is None and gpus > torch.cuda.device_count():
         raise ValueError(
-            f"compute.learners {config.compute.learners} is more than batch_size {smallest} has rows: lower it"
+            f"compute asks for {gpus:g} GPUs and this machine has {torch.cuda.device_count()}: "
+            "lower learner_gpus or runner_gpus, or give the address of a cluster"
         )

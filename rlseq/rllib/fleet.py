@@ -39,6 +39,16 @@ class PublishedWeights:
         return cls(number, ray.put({COMPONENT_RL_MODULE: named, WEIGHTS_SEQ_NO: number}))
 
 
+class RunnerGroup(EnvRunnerGroup):
+    """RLlib's group, whose runners are given their configuration by value.
+
+    By reference, as RLlib does it, a runner could not start again once the object is lost.
+    """
+
+    def _make_worker(self, *, config: Any, **kwargs: Any) -> Any:
+        return super()._make_worker(config=self._remote_config, **kwargs)
+
+
 class RunnerFleet:
     """Has remote runners roll out shards.
 
@@ -47,7 +57,7 @@ class RunnerFleet:
         timeout: Seconds after which a silent runner counts as lost, and after which having none left is an error.
     """
 
-    def __init__(self, group: EnvRunnerGroup, timeout: float) -> None:
+    def __init__(self, group: RunnerGroup, timeout: float) -> None:
         self.group, self.timeout = group, timeout
         self._holding: dict[int, int] = {}  # runner → number of the weights it acknowledged
 

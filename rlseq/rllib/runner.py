@@ -139,10 +139,6 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
         self._score_seconds += time.perf_counter() - started
         return result
 
-    def get_metrics(self) -> dict[str, Any]:
-        """Nothing: statistics are computed by the driver, from the rollouts."""
-        return {}
-
     # ------------------------------------------------------------------------------------------------ state
     def get_state(
         self,

@@ -102,7 +102,7 @@ def rl_columns(batch: Batch) -> Batch:
     """References as if they were samples, and as references without weight."""
     references = {"references": batch["targets"], "reference_lengths": batch["target_lengths"]}
     weights = np.zeros_like(batch["weights"])
-    return batch | references | {"reference_weights": weights, "state_weights": weights}
+    return batch | references | {"reference_weights": weights, "state_weights": weights[:, :, 0]}
 
 
 def test_nan_at_one_learner_stops_all_of_them_before_the_step(two: RllibEngine, local: RllibEngine) -> None:

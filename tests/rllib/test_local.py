@@ -202,6 +202,15 @@ def test_more_learners_than_rows_are_refused() -> None:
         make_engine(config(learners=BATCH + 1))
 
 
+def test_more_gpus_than_there_are_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would wait for them without end."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    experiment = config(runners=3)
+    compute = experiment.compute.model_copy(update={"runner_gpus": 0.5})
+    with pytest.raises(ValueError, match=r"compute asks for 1.5 GPUs and this machine has 1"):
+        make_engine(experiment.model_copy(update={"compute": compute}))
+
+
 def test_threads_of_a_worker_are_its_share_of_the_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     compute = config(runners=2, learners=1).compute
