@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
+from rlseq.config.schema import RLConfig
 from rlseq.rllib.context import Share
 from rlseq.rllib.engine import RllibEngine
+from rlseq.rllib.learner import SequenceLearner
+from rlseq.rllib.module import Objective
 from rlseq.training.engine import Phase, TrainingError
-from rlseq.training.update import Batch, mle_batch, rl_batch
+from rlseq.training.update import mle_batch, rl_batch
 from tests.rllib.tools import (
+    BATCH,
     EVERYTHING,
     assert_equal,
     both_phases,
@@ -79,30 +82,25 @@ def test_a_resumed_run_continues_the_uninterrupted_one(two: RllibEngine, local: 
     assert_equal(two.get_state(), uninterrupted)
 
 
-def test_a_learner_whose_rows_have_no_advantage_keeps_step(two: RllibEngine, local: RllibEngine) -> None:
-    """It uses no decoder parameter in that update; plain REINFORCE, with no other term to use them."""
+@pytest.mark.parametrize("without", [6, 12])
+def test_a_learner_whose_rows_have_no_advantage_keeps_step(two: RllibEngine, local: RllibEngine, without: int) -> None:
+    """In plain REINFORCE it scores no sequence in that update; with 12 of 12 rows no learner does."""
     restart(two, local)
     request = requests("rl", 0, 1)[0]
-    batches = []
     for engine in (two, local):
-        engine.start_phase("mle")
-        batches.append(mle_batch(engine.algorithm.task, request.ids, engine.algorithm.experiment.mle))
-    for batch in batches:
-        batch["weights"][6:] = 0
-    plain_rl = [rl_columns(batch) for batch in batches]
-    for engine, batch in zip((two, local), plain_rl, strict=True):
         engine.start_phase("rl")
+        engine.algorithm.learner_group.foreach_learner(objective_without_other_terms)
+        batch = mle_batch(engine.algorithm.task, request.ids, engine.algorithm.experiment.mle)
+        batch["state_weights"] = batch["weights"].copy()
+        batch["weights"][BATCH - without :] = 0
         for _ in range(3):
             engine.algorithm.learner_group.work([request], batch)
     assert_equal(learner_states(two)[0], learner_states(two)[1])
     assert_equal(two.get_state(), local.get_state(), TOLERANCE)
 
 
-def rl_columns(batch: Batch) -> Batch:
-    """References as if they were samples, and as references without weight."""
-    references = {"references": batch["targets"], "reference_lengths": batch["target_lengths"]}
-    weights = np.zeros_like(batch["weights"])
-    return batch | references | {"reference_weights": weights, "state_weights": weights[:, :, 0]}
+def objective_without_other_terms(learner: SequenceLearner) -> None:
+    learner._sequence_module.objective = Objective(RLConfig(updates=1))
 
 
 def test_nan_at_one_learner_stops_all_of_them_before_the_step(two: RllibEngine, local: RllibEngine) -> None:
