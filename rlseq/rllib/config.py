@@ -43,8 +43,6 @@ class SequenceConfig(AlgorithmConfig):
         # RLlib builds no runners for an algorithm that is not "online". The algorithm builds its own, so that with
         # none in other processes no Ray cluster is needed.
         self._is_online = False
-        # A learner whose rows all have advantage 0 uses no decoder parameter in that update.
-        self.torch_ddp_kwargs = {"find_unused_parameters": True}
         self.debugging(log_level="CRITICAL", log_sys_usage=False)
 
     def for_experiment(self, context: WorkerContext, env: SequenceVectorEnv) -> SequenceConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from rlseq.config.schema import RLConfig
@@ -91,7 +92,7 @@ def test_a_learner_whose_rows_have_no_advantage_keeps_step(two: RllibEngine, loc
         engine.start_phase("rl")
         engine.algorithm.learner_group.foreach_learner(objective_without_other_terms)
         batch = mle_batch(engine.algorithm.task, request.ids, engine.algorithm.experiment.mle)
-        batch["state_weights"] = batch["weights"].copy()
+        batch["state_weights"] = np.full_like(batch["target_lengths"], 1 / BATCH, np.float32)
         batch["weights"][BATCH - without :] = 0
         for _ in range(3):
             engine.algorithm.learner_group.work([request], batch)
