@@ -6,7 +6,6 @@ logits near −1e9, whose probability is exactly 0.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,11 +38,3 @@ def entropy(logits: Tensor) -> Tensor:
     """Entropy in nats of each token's law (N,) from logits (N, C)."""
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
-
-
-def weighted_sum(values: Tensor, weights: Tensor, lengths: Tensor) -> Tensor:
-    """Σ over rows of weight × Σ over its tokens: a scalar from values (N,), weights (rows,), lengths (rows,).
-
-    With values −log p and weights advantage / rows this is REINFORCE's surrogate (Williams 1992, eq. 11).
-    """
-    return (values * torch.repeat_interleave(weights, lengths)).sum()

@@ -61,11 +61,12 @@ class Progress:
         return means
 
     def judge(self, score: float) -> bool:
-        """Take in a validation score; True when it is the phase's best so far, as its first one always is."""
-        if score > self.best or not self.best_metrics:
-            self.best, self.best_update, self.validations_without_best = score, self.update, 0
+        """Take in a validation score; True when none of the phase was better: of equals, the newest is best."""
+        improved = score > self.best
+        self.validations_without_best = 0 if improved else self.validations_without_best + 1
+        if improved or score == self.best or not self.best_metrics:
+            self.best, self.best_update = score, self.update
             return True
-        self.validations_without_best += 1
         return False
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """One update: from instances or rollouts to a batch, from a batch to the one loss of both phases.
 
-loss = Σ_rows w Σ_tokens −log p(token) + shares of cross-entropy, KL and entropy. Cross-entropy has w = 1 / normaliser
-on the references; REINFORCE has w = advantage / normaliser on the samples.
+loss = Σ_tokens w · −log p(token) + shares of cross-entropy, KL and entropy. Cross-entropy has w = 1 / normaliser on the
+references; REINFORCE has w = advantage / normaliser on the samples.
 """
 
 from __future__ import annotations
@@ -38,31 +38,34 @@ def _source_columns(task: SequenceTask, ids: Ints) -> Batch:
 
 
 def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig) -> Batch:
-    """References as targets: ``targets`` (batch_size, 1, time), ``target_lengths`` and ``weights`` (batch_size, 1)."""
+    """References as targets: ``targets`` and ``weights`` (batch_size, 1, time), ``target_lengths`` (batch_size, 1)."""
     targets, lengths = task.references(ids)
     weight = 1.0 / normalizer(config, len(ids), int(lengths.sum()))
     return _source_columns(task, ids) | {
         "targets": targets[:, None],
         "target_lengths": lengths[:, None],
-        "weights": np.full((len(ids), 1), weight, np.float32),
+        "weights": np.full((len(ids), 1, targets.shape[1]), weight, np.float32),
     }
 
 
 def rl_batch(task: SequenceTask, rollout: Rollout, config: RLConfig) -> tuple[Batch, dict[str, float]]:
     """Samples as targets, advantages as weights; statistics of the rollout beside it.
 
-    Columns: those of ``mle_batch`` with K targets an instance, and ``references``, ``reference_lengths``,
-    ``reference_weights`` where a share of cross-entropy is asked for.
+    Columns: those of ``mle_batch`` with K targets an instance; ``state_weights`` (batch_size, K) for terms of the
+    visited states; ``references``, ``reference_lengths``, ``reference_weights`` where a share of cross-entropy is asked
+    for. Of samples drawn more than once, the first stands for all, with the sum of their weights; the others have 0.
     """
     samples = rollout.num_samples
-    lengths, rewards = rollout.lengths[:, :samples], rollout.rewards[:, :samples]
-    advantage, baseline = advantages(config, rewards, rollout.rewards[:, -1] if rollout.greedy else None)
+    sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
+    rewards, greedy = rollout.rewards[:, :samples], rollout.rewards[:, -1] if rollout.greedy else None
+    advantage, baseline = advantages(config, sequences, lengths, rewards, greedy)
     scale = normalizer(config, lengths.size, int(lengths.sum()))
+    merged, times = _merge_duplicates(sequences, advantage)
     batch = _source_columns(task, rollout.ids) | {
-        "targets": rollout.sequences[:, :samples],
+        "targets": sequences,
         "target_lengths": lengths,
-        "weights": (advantage / scale).astype(np.float32),
-        "state_weights": np.full(lengths.shape, 1.0 / scale, np.float32),
+        "weights": (merged / scale).astype(np.float32),
+        "state_weights": (times / scale).astype(np.float32),
     }
     if config.cross_entropy:
         references, reference_lengths = task.references(rollout.ids)
@@ -70,23 +73,36 @@ def rl_batch(task: SequenceTask, rollout: Rollout, config: RLConfig) -> tuple[Ba
         batch |= {
             "references": references[:, None],
             "reference_lengths": reference_lengths[:, None],
-            "reference_weights": np.full((len(references), 1), share, np.float32),
+            "reference_weights": np.full((len(references), 1, references.shape[1]), share, np.float32),
         }
     return batch, _rollout_statistics(rollout, samples, advantage, baseline)
+
+
+def _merge_duplicates(
+    sequences: Ints, advantage: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Advantages of equal sequences summed into the first of them, and how often each was drawn, 0 for the others."""
+    first = (sequences[:, :, None] == sequences[:, None]).all(-1).argmax(2)
+    rows = np.arange(len(sequences))[:, None]
+    merged, times = np.zeros_like(advantage), np.zeros(first.shape)
+    np.add.at(merged, (rows, first), advantage)
+    np.add.at(times, (rows, first), 1.0)
+    return merged, times
 
 
 def _rollout_statistics(
     rollout: Rollout, samples: int, advantage: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64]
 ) -> dict[str, float]:
     rewards, lengths = rollout.rewards[:, :samples], rollout.lengths[:, :samples]
+    live = np.arange(advantage.shape[2]) < lengths[:, :, None]
     stats = {
         "rollout/reward_mean": rewards.mean(),
         "rollout/reward_std": rewards.std(),
-        "rollout/baseline_mean": baseline.mean(),
-        "rollout/advantage_std": advantage.std(),
+        "rollout/baseline_mean": baseline[live].mean(),
+        "rollout/advantage_std": advantage[live].std(),
         "rollout/length_mean": lengths.mean(),
         "rollout/truncated_frac": rollout.truncated[:, :samples].mean(),
-        "rollout/zero_advantage_frac": (advantage == 0).mean(),
+        "rollout/zero_advantage_frac": (advantage[live] == 0).mean(),
         # The mean of −log p over sampled tokens estimates the entropy of the sampling law, at no cost.
         "train/entropy": -rollout.log_probs[:, :samples].sum() / lengths.sum(),
     }
@@ -137,26 +153,25 @@ def _rl_loss(
     batch: dict[str, Tensor],
     config: RLConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    weights = batch["weights"].flatten()
-    # A row of zero advantage adds nothing to the policy gradient: skip it, unless another term reads its states.
-    keep = weights.ne(0) if not (config.kl or config.entropy) else torch.ones_like(weights, dtype=torch.bool)
-    rows = keep.nonzero()[:, 0]
+    weights, times = batch["weights"].flatten(0, 1), batch["state_weights"].flatten()
+    # A row without advantages adds nothing to the policy gradient: skip it, unless another term reads its states.
+    rows = (times if config.kl or config.entropy else weights.ne(0).any(-1)).nonzero()[:, 0]
     targets, lengths = batch["targets"].flatten(0, 1)[rows], batch["target_lengths"].flatten()[rows]
     instance = rows // batch["targets"].shape[1]
     logits = policy.token_logits(memory.select(instance), targets, lengths) / config.temperature
-    packed = targets[length_mask(lengths, targets.shape[1])]
-    loss = policy_loss = losses.weighted_sum(losses.negative_log_likelihood(logits, packed), weights[rows], lengths)
+    real = length_mask(lengths, targets.shape[1])
+    loss = policy_loss = (losses.negative_log_likelihood(logits, targets[real]) * weights[rows][real]).sum()
     stats = {"train/policy_loss": policy_loss.detach()}
-    state_weights = batch["state_weights"].flatten()[rows]
+    state_weights = torch.repeat_interleave(times[rows], lengths)
     if config.kl:
         assert reference is not None
         with torch.no_grad():
             other = reference.encode(batch["source"], batch["source_lengths"]).select(instance)
             other_logits = reference.token_logits(other, targets, lengths) / config.temperature
-        kl = losses.weighted_sum(losses.kl_divergence(logits, other_logits), state_weights, lengths)
+        kl = (losses.kl_divergence(logits, other_logits) * state_weights).sum()
         loss, stats["train/kl"] = loss + config.kl * kl, kl.detach()
     if config.entropy:
-        bonus = losses.weighted_sum(losses.entropy(logits), state_weights, lengths)
+        bonus = (losses.entropy(logits) * state_weights).sum()
         loss = loss - config.entropy * bonus
     if config.cross_entropy:
         columns = ("references", "reference_lengths", "reference_weights")
@@ -168,8 +183,8 @@ def _rl_loss(
 def _weighted_nll(
     policy: SequencePolicy, memory: Memory, batch: dict[str, Tensor], columns: tuple[str, str, str], smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    targets, lengths, weights = (batch[name] for name in columns)
-    targets, lengths, weights = targets[:, 0], lengths[:, 0], weights[:, 0]
+    targets, lengths, weights = (batch[name][:, 0] for name in columns)
+    real = length_mask(lengths, targets.shape[1])
     logits = policy.token_logits(memory, targets, lengths)
-    values = losses.negative_log_likelihood(logits, targets[length_mask(lengths, targets.shape[1])], smoothing)
-    return losses.weighted_sum(values, weights, lengths), values.detach().mean()
+    values = losses.negative_log_likelihood(logits, targets[real], smoothing)
+    return (values * weights[real]).sum(), values.detach().mean()

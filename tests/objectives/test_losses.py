@@ -11,7 +11,7 @@ from torch.distributions import kl_divergence as torch_kl
 from torch.nn import functional as F
 
 from rlseq.models.attention import MASKED
-from rlseq.objectives.losses import IMPOSSIBLE, entropy, kl_divergence, negative_log_likelihood, weighted_sum
+from rlseq.objectives.losses import IMPOSSIBLE, entropy, kl_divergence, negative_log_likelihood
 
 
 def logits(seed: int = 0, rows: int = 5, choices: int = 4) -> torch.Tensor:
@@ -58,8 +58,3 @@ def test_impossible_choices_add_nothing_to_kl_and_entropy_nor_to_their_gradients
         assert ours.grad is not None and theirs.grad is not None
         torch.testing.assert_close(ours.grad[:, :4], theirs.grad, atol=1e-6, rtol=0)
         assert not ours.grad[:, 4:].any()
-
-
-def test_rows_are_weighted_token_by_token() -> None:
-    values, weights, lengths = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0]), torch.tensor([1.0, -0.5, 3.0]), [2, 3, 0]
-    assert float(weighted_sum(values, weights, torch.tensor(lengths))) == 3.0 - 0.5 * 28.0

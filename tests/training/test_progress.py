@@ -19,7 +19,7 @@ def test_counters_and_means_by_hand() -> None:
     assert (progress.update, progress.phase_update) == (103, 3)
 
 
-def test_only_a_larger_score_is_a_new_best_and_the_first_always_is() -> None:
+def test_the_newest_of_the_largest_scores_is_best_and_the_first_always_is() -> None:
     progress = Progress()
     verdicts = []
     for update, score in enumerate([-math.inf, 3.0, 3.0, 2.0, 3.5]):
@@ -27,7 +27,7 @@ def test_only_a_larger_score_is_a_new_best_and_the_first_always_is() -> None:
         verdicts.append(progress.judge(score))
         if verdicts[-1]:
             progress.best_metrics = {"accuracy": score}
-    assert verdicts == [True, True, False, False, True]
+    assert verdicts == [True, True, True, False, True]
     assert (progress.best, progress.best_update, progress.validations_without_best) == (3.5, 4, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_cross_entropy_is_normalised_as_asked(kind: str, divisor: float) -> None
     config = MLEConfig.model_validate({"updates": 1, "normalization": kind, "normalizer": 2.0})
     model = policy()
     batch = mle_batch(task(), np.arange(3), config)
-    np.testing.assert_allclose(batch["weights"], np.full((3, 1), 1 / divisor), rtol=1e-6)
+    np.testing.assert_allclose(batch["weights"], np.full((3, 1, 5), 1 / divisor), rtol=1e-6)
     loss, stats = batch_loss(model, None, tensors(batch), config)
     total = nll(model, [0, 1, 2], REFERENCES).sum()
     torch.testing.assert_close(loss, total / divisor)
@@ -115,21 +116,31 @@ def test_label_smoothing_reaches_the_loss_but_not_the_reported_likelihood_alone(
 def test_rewards_become_weights_by_hand(kind: str, divisor: float) -> None:
     config = rl(normalization=kind, normalizer=2.0)
     batch, stats = rl_batch(task(), rollout(), config)
-    np.testing.assert_allclose(batch["weights"], np.array([[0.5, -0.5], [0.0, 0.0], [-0.75, 0.0]]) / divisor, rtol=1e-6)
+    rows = [[[0.5, 0.5, 0], [-0.5, -0.5, -0.5]], [[0, 0, 0], [0, 0, 0]], [[-0.75, -0.75, -0.75], [0, 0, 0]]]
+    np.testing.assert_allclose(batch["weights"], np.array(rows) / divisor, rtol=1e-6)
     np.testing.assert_allclose(batch["state_weights"], np.full((3, 2), 1 / divisor), rtol=1e-6)
     assert batch["targets"].shape == (3, 2, 3) and batch["target_lengths"].tolist() == [[2, 3], [1, 3], [3, 2]]
     expected = {
         "rollout/reward_mean": 3.25 / 6,
         "rollout/reward_std": np.std(REWARDS),
-        "rollout/baseline_mean": 2 / 3,
-        "rollout/advantage_std": np.std([0.5, -0.5, 0, 0, -0.75, 0]),
+        "rollout/baseline_mean": (9 * 0.5 + 5 * 1.0) / 14,
+        "rollout/advantage_std": np.std([0.5] * 2 + [-0.5] * 3 + [-0.75] * 3 + [0] * 6),
         "rollout/length_mean": 14 / 6,
         "rollout/truncated_frac": 1 / 6,
-        "rollout/zero_advantage_frac": 0.5,
+        "rollout/zero_advantage_frac": 6 / 14,
         "rollout/greedy_reward_mean": 2 / 3,
         "train/entropy": (0 + 1 + 3 + 4 + 6 + 7) / 14,
     }
     assert stats == pytest.approx(expected)
+
+
+def test_a_sample_drawn_twice_is_scored_once_with_the_weights_of_both() -> None:
+    config = rl(baseline="none")
+    drawn = replace(rollout(), sequences=rollout().sequences[:, [0, 0, 2]], lengths=rollout().lengths[:, [0, 0, 2]])
+    batch, _ = rl_batch(task(), drawn, config)
+    np.testing.assert_allclose(batch["weights"][0, 0], np.array([1.0, 1.0, 0.0]) / 6, rtol=1e-6)
+    np.testing.assert_allclose(batch["state_weights"], np.array([[2, 0]] * 3) / 6, rtol=1e-6)
+    assert not batch["weights"][:, 1].any()
 
 
 # ------------------------------------------------------------------------------------------------- terms of the loss
