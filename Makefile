@@ -36,7 +36,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	@for program in scripts/bench_*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+	$(BIN)/python scripts/bench.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
