@@ -62,9 +62,9 @@ class Progress:
 
     def judge(self, score: float) -> bool:
         """Take in a validation score; True when none of the phase was better: of equals, the newest is best."""
-        improved = score > self.best
+        improved = score > self.best or not self.best_metrics
         self.validations_without_best = 0 if improved else self.validations_without_best + 1
-        if improved or score == self.best or not self.best_metrics:
+        if improved or score == self.best:
             self.best, self.best_update = score, self.update
             return True
         return False

@@ -116,7 +116,7 @@ class Trainer:
         while self.progress.phase_update < section.updates and not self.progress.finished:
             self._advance(section)
         if not self.progress.finished:
-            self._finish_phase(section)
+            self._end_phase()
 
     def _start_from_best(self, phase: Phase) -> None:
         best = load_checkpoint(self.run.checkpoint(self.progress.phase, "best"))
@@ -134,18 +134,24 @@ class Trainer:
         for stats in statistics:
             progress.count(stats)
         self.monitor.add([stats["rollout/reward_mean"] for stats in statistics if "rollout/reward_mean" in stats])
-        if progress.phase_update % self.config.log_every == 0:
-            self.reporter.updates(progress.phase, progress.update, progress.phase_update, progress.take_means())
-        early = progress.phase_update % self.config.log_every == 0 and self.monitor.suspicious()
-        if early:
-            self.reporter.message(f"the sampled reward fell to {self.monitor.level():.3f}: validating early", "warning")
-        if early or progress.phase_update % section.validate_every == 0:
+        early = self._log()
+        if early or progress.phase_update % section.validate_every == 0 or progress.phase_update == section.updates:
             self._validate(section)
         if progress.update % self.config.checkpoint.every == 0:
             self._save()
         if self._stop:
             self._save()
             raise Interrupted(f"stopped at update {progress.update}")
+
+    def _log(self) -> bool:
+        """Report the means since the last log line, where one is due; True when they call for a validation."""
+        progress = self.progress
+        if progress.phase_update % self.config.log_every:
+            return False
+        self.reporter.updates(progress.phase, progress.update, progress.phase_update, progress.take_means())
+        if self.monitor.suspicious():
+            self.reporter.message(f"the sampled reward fell to {self.monitor.level():.3f}: validating early", "warning")
+        return self.monitor.suspicious()
 
     def _requests(self, section: PhaseConfig) -> list[UpdateRequest]:
         """The updates up to the next event; one at a time where they are long."""
@@ -194,7 +200,8 @@ class Trainer:
             self._save()
         elif isinstance(section, RLConfig) and score < progress.best - section.collapse_tolerance:
             self._recover(section, f"{self.task.selection_metric} fell from {progress.best:.2f} to {score:.2f}")
-        elif section.patience is not None and progress.validations_without_best >= section.patience:
+            return
+        if section.patience is not None and progress.validations_without_best >= section.patience:
             self.reporter.message(f"no new best for {section.patience} validations: {progress.phase} ends")
             self._end_phase()
 
@@ -224,13 +231,6 @@ class Trainer:
         )
 
     # -------------------------------------------------------------------------------------------- checkpoints
-    def _finish_phase(self, section: PhaseConfig) -> None:
-        """All updates are done: validate what the last stretch came to."""
-        if self.progress.phase_update % section.validate_every:
-            self.progress.finished = True
-            self._validate(section)
-        self._end_phase()
-
     def _end_phase(self) -> None:
         self.progress.finished = True
         self._save()

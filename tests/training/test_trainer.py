@@ -84,6 +84,12 @@ def test_a_phase_ends_when_patience_does(tmp_path: Path) -> None:
     assert sum(r.phase == "mle" for r in engine.requests) == 50 and quality(trainer.run, "mle") == 40.0
 
 
+def test_standing_still_is_no_progress_but_the_newest_of_equals_is_kept(tmp_path: Path) -> None:
+    trainer, recorder = trained(tmp_path, ScriptedEngine(lambda r: 0.0), mle={"updates": 90, "patience": 3})
+    assert recorder.scores("mle") == [10, 10, 10, 10] and "3 validations" in recorder.messages[0]
+    assert trainer.run.checkpoint("mle", "best").name == "30"
+
+
 def test_the_last_updates_are_validated_too_and_once(tmp_path: Path) -> None:
     _, recorder = trained(tmp_path, ScriptedEngine(lambda r: 1.0), mle={"updates": 25}, rl={"updates": 20})
     assert recorder.scores("mle") == [10, 20, 30, 35]
