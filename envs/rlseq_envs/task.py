@@ -160,6 +160,10 @@ class SequenceTask(ABC):
     def prepare(self) -> None:  # noqa: B027
         """Read and check all data now, so that every fault shows before training starts; nothing by default."""
 
+    def data_report(self) -> list[str]:
+        """What was read, skipped and changed in the data by then, a line each; nothing by default."""
+        return []
+
     def length_limits(self, source_lengths: Ints) -> Ints:
         """Most tokens that may be emitted for sources of these lengths, END included."""
         return np.full(len(source_lengths), self.max_length, dtype=np.int64)

@@ -100,6 +100,10 @@ class TranslationTask(SequenceTask):
         """The split's ids. Raises ValueError for a split without data, CorpusError for unusable files."""
         return Split(split, _FIRST_IDS[split], len(self._encoded(split).sources))
 
+    def data_report(self) -> list[str]:
+        """The counts of each split that was read."""
+        return [f"{name} data: {counts}" for name, counts in self.report.splits.items()]
+
     def source(self, ids: Ints) -> tuple[Ints, Ints]:
         """Token ids with END, (batch_size, source_length) int64, and lengths (batch_size,)."""
         encoded, rows = self._locate(ids)

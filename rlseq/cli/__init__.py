@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from typing import Annotated
+
 import typer
 
 from rlseq.cli import compare, configs, evaluate, generate, train
@@ -22,8 +26,20 @@ for module in (train, evaluate, compare, generate):
 app.add_typer(configs.app, name="configs", epilog=examples(configs.EXAMPLES))
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from rlseq import __version__
+
+        typer.echo(f"rlseq {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def describe() -> None:
+def describe(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Train sequence generators on the metric they are judged by.
 
     Cross-entropy first, then self-critical reinforcement learning; both checkpoints are compared in the end.
@@ -31,5 +47,6 @@ def describe() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; a user's own task may lie in the working directory, which a script does not search."""
+    sys.path.append(os.getcwd())
     app(prog_name="rlseq")

@@ -80,13 +80,22 @@ def examples(commands: Sequence[str]) -> str:
 
 @contextmanager
 def blaming_input() -> Iterator[None]:
-    """What a task refuses here (a corpus, a line, a split) is the user's input, not a fault of the program."""
+    """What a task refuses here (a corpus, a line, a split) is the user's input, not a fault of the program.
+
+    So is a task that cannot be found under its name, or that does not know the arguments it is given.
+    """
     try:
         yield
     except UserError:
         raise
-    except (ValueError, OSError, NotImplementedError) as error:
+    except (ValueError, OSError, NotImplementedError, ImportError) as error:
         raise UserError(str(error)) from error
+    except Exception as error:
+        import gymnasium
+
+        if isinstance(error, gymnasium.error.Error) or "unexpected keyword argument" in str(error):
+            raise UserError(str(error)) from error
+        raise
 
 
 def refuse(problems: list[str]) -> None:
@@ -111,14 +120,14 @@ def check_writable(path: Path | None) -> list[str]:
     return [] if os.access(target, os.W_OK) else [f"{path} cannot be written"]
 
 
-def check_device(device: str) -> list[str]:
+def check_device(device: str, asked_by: str = "--device ") -> list[str]:
     """Problems with a device's name."""
     if device not in ("auto", "cpu", "cuda"):
-        return [f"--device {device}: give auto, cpu or cuda"]
+        return [f"{asked_by}{device}: give auto, cpu or cuda"]
     if device == "cuda":
         import torch
 
-        return [] if torch.cuda.is_available() else ["--device cuda: torch finds no GPU here; give cpu or auto"]
+        return [] if torch.cuda.is_available() else [f"{asked_by}cuda: torch finds no GPU here; give cpu or auto"]
     return []
 
 

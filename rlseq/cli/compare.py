@@ -19,7 +19,15 @@ from rlseq.cli.common import (
     refuse,
     write_json,
 )
-from rlseq.cli.evaluate import Beam, MaxInstances, Split, SplitChoice
+from rlseq.cli.evaluate import (
+    Beam,
+    LengthPenalty,
+    MaxInstances,
+    Split,
+    SplitChoice,
+    beam_problems,
+    greedy_or_beam,
+)
 
 EXAMPLES = [
     "rlseq compare runs/mine/checkpoints/mle runs/mine/checkpoints/rl --json both.json",
@@ -29,13 +37,14 @@ EXAMPLES = [
 
 @guarded
 def compare(
-    checkpoints: Annotated[list[Path], typer.Argument(metavar="CKPT CKPT...", help="Checkpoints, or runs.")],
+    checkpoints: Annotated[list[Path], typer.Argument(metavar="CKPT CKPT", help="Checkpoints, or runs.")],
     json: Json = None,
     split: Split = SplitChoice.test,
     name: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="What to call an arm; once for each, in order.")
     ] = None,
     beam: Beam = None,
+    length_penalty: LengthPenalty = None,
     max_instances: MaxInstances = None,
     device: Device = "auto",
     debug: Debug = False,
@@ -44,19 +53,18 @@ def compare(
 
     Each difference comes with a 95 % interval and a p-value, and the ten instances that changed most are shown.
     """
-    refuse(_problems(checkpoints, name) + check_writable(json) + check_device(device))
+    wrong = _problems(checkpoints, name) + beam_problems(beam, length_penalty)
+    refuse(wrong + check_writable(json) + check_device(device))
 
     from rlseq.evaluation.compare import compare_checkpoints
-    from rlseq.evaluation.decoding import DecodingOptions
     from rlseq.report.tables import comparison_tables
 
-    options = DecodingOptions() if beam is None else DecodingOptions("beam", beam_size=beam)
     with blaming_input():
         comparison = compare_checkpoints(
             checkpoints,
             names=name,
             split=split.value,
-            decoding=options,
+            decoding=greedy_or_beam(beam, length_penalty),
             max_instances=max_instances,
             device=device,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from rlseq.cli.common import (
     refuse,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from rlseq.evaluation.decoding import DecodingOptions
 
 
 class SplitChoice(StrEnum):
@@ -54,25 +57,33 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Decode a split and print every metric."""
-    wrong = check_writable(json) + check_device(device)
-    if length_penalty is not None and beam is None:
-        wrong.append("--length-penalty is for beam search: give --beam too")
-    refuse(wrong)
+    refuse(check_writable(json) + check_device(device) + beam_problems(beam, length_penalty))
 
-    from rlseq.evaluation.decoding import DecodingOptions
     from rlseq.evaluation.evaluate import evaluate
     from rlseq.evaluation.loading import load_policy
     from rlseq.report.tables import evaluation_table
 
-    options = DecodingOptions()
-    if beam is not None:
-        options = DecodingOptions(
-            "beam", beam_size=beam, length_penalty=1.0 if length_penalty is None else length_penalty
-        )
     with blaming_input():
         loaded = load_policy(checkpoint, device)
         loaded.task.instances(split.value)
-    result = evaluate(loaded, split=split.value, decoding=options, max_instances=max_instances).to_json()
+    decoding = greedy_or_beam(beam, length_penalty)
+    result = evaluate(loaded, split=split.value, decoding=decoding, max_instances=max_instances).to_json()
     if json:
         write_json(json, result)
     console(json).print(evaluation_table(result))
+
+
+def beam_problems(beam: int | None, length_penalty: float | None) -> list[str]:
+    """Options of the beam without a beam."""
+    if length_penalty is not None and beam is None:
+        return ["--length-penalty is for beam search: give --beam too"]
+    return []
+
+
+def greedy_or_beam(beam: int | None, length_penalty: float | None) -> DecodingOptions:
+    """How to decode: with a beam where its size is given, greedily otherwise."""
+    from rlseq.evaluation.decoding import DecodingOptions
+
+    if beam is None:
+        return DecodingOptions()
+    return DecodingOptions("beam", beam_size=beam, length_penalty=1.0 if length_penalty is None else length_penalty)

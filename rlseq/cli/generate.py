@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlseq.cli.common import Debug, Device, blaming_input, check_device, check_writable, guarded, refuse
-from rlseq.cli.evaluate import Beam, LengthPenalty
+from rlseq.cli.evaluate import Beam, LengthPenalty, beam_problems, greedy_or_beam
 from rlseq.config.errors import UserError
 
 if TYPE_CHECKING:
-    from rlseq.evaluation.decoding import DecodingOptions, Output
+    from rlseq.evaluation.decoding import Output
 
 
 EXAMPLES = [
@@ -46,7 +46,7 @@ def generate(
     """Read sources, one a line, and write a result for each.
 
     Columns are separated by tabs: the source's number from 1 (with --n-best above 1), the log-probability (with
-    --scores), the result.
+    --scores), the result. A beam's results are ranked by log-probability divided by length.
     """
     wrong = _problems(greedy, beam, length_penalty, sample, temperature, seed, n_best)
     if input is not None and not input.is_file():
@@ -61,7 +61,9 @@ def generate(
         lines = _read(input)
         if lines:
             loaded.task.parse_sources(lines)
-    options = _options(DecodingOptions, beam, length_penalty, sample, temperature, seed)
+    options = greedy_or_beam(beam, length_penalty)
+    if sample:
+        options = DecodingOptions("sample", temperature=1.0 if temperature is None else temperature, seed=seed or 0)
     rows = generate_outputs(loaded, lines, options, n_best) if lines else []
     text = "".join(f"{line}\n" for line in _format(rows, numbered=n_best > 1, scores=scores))
     if output is None:
@@ -83,8 +85,7 @@ def _problems(
     wrong = []
     if greedy + sample + (beam is not None) > 1:
         wrong.append("--greedy, --beam and --sample exclude each other: give one")
-    if length_penalty is not None and beam is None:
-        wrong.append("--length-penalty is for beam search: give --beam too")
+    wrong += beam_problems(beam, length_penalty)
     wrong += [
         f"{name} is for sampling: give --sample too"
         for name, value in (("--temperature", temperature), ("--seed", seed))
@@ -95,21 +96,6 @@ def _problems(
     if n_best > 1 and not sample and n_best > (beam or 1):
         wrong.append(f"--n-best {n_best}: there are only {beam or 1}; give --beam {n_best} or --sample")
     return wrong
-
-
-def _options(
-    kind: type[DecodingOptions],
-    beam: int | None,
-    length_penalty: float | None,
-    sample: bool,
-    temperature: float | None,
-    seed: int | None,
-) -> DecodingOptions:
-    if beam is not None:
-        return kind("beam", beam_size=beam, length_penalty=1.0 if length_penalty is None else length_penalty)
-    if sample:
-        return kind("sample", temperature=1.0 if temperature is None else temperature, seed=seed or 0)
-    return kind()
 
 
 def _read(path: Path | None) -> list[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rlseq.cli.common import Stopped, blaming_input, console, write_json
+from rlseq.cli.common import Stopped, blaming_input, check_device, console, refuse, write_json
 from rlseq.config.errors import UserError
 from rlseq.config.load import load_config, parse_config
 from rlseq.config.schema import Config
@@ -37,8 +39,9 @@ def start(name: str, overrides: Sequence[str], *, mle_only: bool, path: Path | N
     config = load_config(name, [*overrides, "rl.updates=0"] if mle_only else overrides)
     task = prepare_task(config)
     run = RunDirectory.create(config, path=path)
-    task.save_artifacts(run.artifacts)
-    _train(config, task, run, Trainer.train, before=None)
+    with _removed_if_refused(run.path):
+        task.save_artifacts(run.artifacts)
+        _train(config, task, run, Trainer.train, before=None)
 
 
 def go_on(path: Path, overrides: Sequence[str]) -> None:
@@ -63,19 +66,34 @@ def fork(source: Path, name: str | None, overrides: Sequence[str], phase: Phase,
     task = prepare_task(config, checkpoint.artifacts)
     _check_policy(checkpoint, config, task)
     run = RunDirectory.create(config, path=path, forked_from=checkpoint.directory)
-    task.save_artifacts(run.artifacts)
-    _train(config, task, run, lambda trainer: trainer.fork(checkpoint, phase), before=checkpoint.directory)
+    with _removed_if_refused(run.path):
+        task.save_artifacts(run.artifacts)
+        _train(config, task, run, lambda trainer: trainer.fork(checkpoint, phase), before=checkpoint.directory)
+
+
+@contextmanager
+def _removed_if_refused(path: Path) -> Iterator[None]:
+    """Leave no new run directory behind where the input turns out to be wrong before the training begins."""
+    try:
+        yield
+    except UserError:
+        if not (path / "train.log").exists():
+            shutil.rmtree(path)
+        raise
 
 
 def prepare_task(config: Config, artifacts: Path | None = None) -> SequenceTask:
-    """The task, with a vocabulary that was made before where there is one.
+    """The task with all its data read and checked, and with a vocabulary that was made before where there is one.
 
     Raises:
-        UserError: Its data cannot be used.
+        UserError: Its data cannot be used, or there is no such device to train on.
     """
+    refuse(check_device(config.compute.device, "compute.device "))
     made = artifacts if artifacts is not None and any(artifacts.iterdir()) else None
     with blaming_input():
-        return make_task(config.task, made)
+        task = make_task(config.task, made)
+        task.prepare()
+    return task
 
 
 def _check_signature(checkpoint: Checkpoint, task: SequenceTask) -> None:
@@ -111,8 +129,12 @@ def _train(
     """Train, then compare: the mle phase's best, or the checkpoint the run started from, with the rl phase's."""
     try:
         engine = make_engine(config, task, run.artifacts)
+        reporter = Reporter(metric=task.selection_metric)
+        for line in task.data_report():
+            reporter.message(line)
         try:
-            train(Trainer(config, task, engine, run, Reporter(metric=task.selection_metric)))
+            with _warnings_reported(reporter):
+                train(Trainer(config, task, engine, run, reporter))
         finally:
             engine.close()
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -120,6 +142,29 @@ def _train(
     finally:
         run.close()
     conclude(config, task, run, before)
+
+
+class _ToReporter(logging.Handler):
+    """Passes log records on to a reporter."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__(logging.WARNING)
+        self._reporter = reporter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See the base class."""
+        self._reporter.message(record.getMessage(), "error" if record.levelno >= logging.ERROR else "warning")
+
+
+@contextmanager
+def _warnings_reported(reporter: Reporter) -> Iterator[None]:
+    """What is logged deep inside, such as the loss of a worker, reaches the console and the run's log."""
+    logger, handler = logging.getLogger("rlseq"), _ToReporter(reporter)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def make_engine(config: Config, task: SequenceTask, artifacts: Path) -> Engine:
@@ -149,6 +194,8 @@ def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path
         result = compare_checkpoints(arms, **options).to_json()
         write_json(run.path / "report" / "comparison.json", result)
         screen.print(*comparison_tables(result), sep="\n")
+        if _best_is_first(arms[-1]):
+            screen.print("no update of rl was better than what it started from: its best checkpoint is that one")
     else:
         result = evaluate_checkpoint(arms[0], **options).to_json()
         write_json(run.path / "report" / "evaluation.json", result)
@@ -160,6 +207,12 @@ def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path
 def _best(run: RunDirectory, phase: Phase) -> Path | None:
     place = run.path / "checkpoints" / phase
     return resolve_checkpoint(place) if any(place.iterdir()) else None
+
+
+def _best_is_first(path: Path) -> bool:
+    """Whether a phase's best checkpoint is the one it began with."""
+    meta = load_checkpoint(path).meta
+    return bool(meta["phase"] == "rl" and meta["phase_update"] == 0)
 
 
 def _held_out(task: SequenceTask) -> tuple[SplitName, int | None]:

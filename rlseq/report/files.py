@@ -18,12 +18,16 @@ class LogFile(Sink):
 
     def __init__(self) -> None:
         self._file: TextIO | None = None
+        self._before: list[tuple[Level, str]] = []  # messages from before the run began
         self._pace: Pace | None = None
 
     def start(self, event: Start) -> None:
         """See the base class."""
         self._file = (event.run.path / "train.log").open("a", encoding="utf-8", buffering=1)
         self._write("info", start_line(event))
+        for level, text in self._before:
+            self._write(level, text)
+        self._before.clear()
 
     def phase(self, event: PhaseStart) -> None:
         """See the base class."""
@@ -40,6 +44,8 @@ class LogFile(Sink):
 
     def message(self, text: str, level: Level) -> None:
         """See the base class."""
+        if self._file is None:
+            self._before.append((level, text))
         self._write(level, text)
 
     def finish(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rlseq.cli import app, training
+from rlseq.config.errors import UserError
 from rlseq.config.load import load_config
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
@@ -172,6 +174,67 @@ def test_a_text_run_keeps_its_vocabulary_and_is_forked_with_it(tmp_path: Path, t
     ours = {path.name: path.read_bytes() for path in (tmp_path / "fork" / "artifacts").iterdir() if path.is_file()}
     theirs = {path.name: path.read_bytes() for path in (text_run / "artifacts").iterdir() if path.is_file()}
     assert ours == theirs and ours
+
+
+def text_files(directory: Path) -> list[str]:
+    """Parallel files of a few lines, and the overrides that name them; one training pair is empty on one side."""
+    names = [f"{split}_{side}" for split in ("train", "validation", "test") for side in ("source", "target")]
+    for name in names:
+        lines = [f"{word} {word}" for word in ("one", "two", "three", "four")]
+        (directory / name).write_text("\n".join([*lines, "" if name == "train_target" else "five"]) + "\n")
+    files = [f"task.{name}={directory / name}" for name in names]
+    return ["task.corpus=files", "task.units=character", "task.vocabulary_size=50", *files]
+
+
+SMALL_TEXT = ["policy.hidden_size=8", "policy.embedding_size=8", "mle.updates=1", "mle.batch_size=2", "rl.updates=0"]
+
+
+def test_what_was_skipped_of_a_corpus_is_said_and_logged(tmp_path: Path) -> None:
+    output = done("train", "translation", *text_files(tmp_path), *SMALL_TEXT, "--run", tmp_path / "run")
+    line = "train data: lines 5, pairs 4, skipped empty 1"
+    assert line in output and line in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_a_fault_in_any_split_is_found_before_training(tmp_path: Path) -> None:
+    files = text_files(tmp_path)
+    (tmp_path / "test_target").write_text("one line\n")
+    result = rlseq("train", "translation", *files, *SMALL_TEXT, "--run", tmp_path / "run")
+    assert result.exit_code == 2 and str(tmp_path / "test_target") in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_refused_at_the_last_moment_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> Any:
+        raise UserError("too many learners")
+
+    monkeypatch.setattr(training, "make_engine", refuse)
+    result = rlseq("train", "hull", *TINY, "--run", tmp_path / "run")
+    assert (result.exit_code, result.stderr) == (2, "error: too many learners\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_rl_without_a_gain_is_said(tmp_path: Path, trained: tuple[Path, str]) -> None:
+    output = done("train", "--from", trained[0], "rl.updates=0", "--run", tmp_path / "run")
+    assert "no update of rl was better than what it started from" in output
+
+
+class ComplainingEngine(PlainEngine):
+    """A worker is lost, which is logged deep inside."""
+
+    def update(self, requests: Any) -> Any:
+        logging.getLogger("rlseq.rllib.fleet").warning("environment runner %d was lost", 2)
+        return super().update(requests)
+
+
+def test_the_loss_of_a_worker_is_said_and_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        training, "make_engine", lambda config, task, _: ComplainingEngine(config, task, plain_score(config))
+    )
+    output = done("train", "hull", *TINY, "mle.updates=1", "rl.updates=0", "--run", tmp_path / "run")
+    assert "warning: environment runner 2 was lost\n" in output
+    assert "WARNING environment runner 2 was lost\n" in (tmp_path / "run" / "train.log").read_text()
 
 
 # ----------------------------------------------------------------------------------------------- evaluate and compare

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPat
         ("evaluate . --split tst", ["'tst' is not one of"]),
         ("evaluate . --max-instances 0", ["should be greater than or equal to 1"]),
         ("evaluate .", [". holds no checkpoint"]),
+        ("compare a b --length-penalty 0", ["--length-penalty is for beam search", "a: no such"]),
         ("compare .", ["one checkpoint is no comparison"]),
         ("compare . a b --name x", ["a: no such", "b: no such", "1 names for 3 checkpoints"]),
         ("generate nowhere", ["nowhere: no such checkpoint"]),
@@ -112,6 +114,40 @@ def test_wrong_input_is_told_at_once_with_exit_code_2(command: str, messages: li
         assert message in text
     assert "Traceback" not in result.output and result.stderr.count("\n") <= 24
     assert not list(Path().iterdir()), "nothing was made"
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("{id: 'nowhere:mine/Task-v0'}", "No module named 'nowhere'"),
+        ("{id: 'rlseq_envs:mine/Task-v0'}", "Namespace mine not found"),
+        ("{id: 'rlseq_envs:rlseq/ConvexHul-v0'}", "Did you mean: `ConvexHull`?"),
+        (
+            "{id: 'rlseq_envs:rlseq/ConvexHull-v0', arguments: {min_point: 5}}",
+            "unexpected keyword argument 'min_point'",
+        ),
+    ],
+)
+def test_a_task_that_cannot_be_made_is_wrong_input(task: str, message: str) -> None:
+    Path("mine.yaml").write_text(
+        f"name: mine\ntask: {{type: custom, {task[1:]}\n"
+        "policy: {type: pointer}\nmle: {updates: 1}\nrl: {updates: 1}\n"
+    )
+    result = rlseq("train", "mine.yaml")
+    assert result.exit_code == 2 and message in result.stderr, result.output
+    assert [path.name for path in Path().iterdir()] == ["mine.yaml"]
+
+
+def test_a_device_that_is_not_there_is_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = rlseq("train", "hull", "compute.device=cuda")
+    assert result.exit_code == 2 and not list(Path().iterdir())
+    assert result.stderr == "error: compute.device cuda: torch finds no GPU here; give cpu or auto\n"
+
+
+def test_the_version_is_the_packages() -> None:
+    result = rlseq("--version")
+    assert (result.exit_code, result.stdout) == (0, f"rlseq {metadata.version('rlseq')}\n")
 
 
 def test_a_copy_does_not_overwrite() -> None:

@@ -162,3 +162,15 @@ def test_the_metric_is_the_tasks_or_the_first_that_is_not_the_reward(run: Metric
     unstarted = Reporter([Spy()])
     unstarted.validation("mle", 1, {"reward": 0.0, "exact": 0.1}, False, [])
     assert seen == ["accuracy", "edge_f1", "exact"]
+
+
+def test_what_is_said_before_the_run_begins_is_logged_below_its_first_line(run: MetricsLog, config: Config) -> None:
+    reporter = Reporter([LogFile()])
+    reporter.message("train data: lines 5")
+    reporter.start(config, run)
+    reporter.finish()
+    lines = (run.path / "train.log").read_text().splitlines()
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        f"INFO run {run.path} (hull, seed 0)",
+        "INFO train data: lines 5",
+    ]
