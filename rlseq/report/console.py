@@ -15,7 +15,8 @@ from rlseq.report.tables import samples_table
 
 _STYLES: dict[Level, str] = {"info": "cyan", "warning": "yellow", "error": "bold red"}
 _PLAIN_WIDTH = 100  # characters of a sample's text on a plain console
-_PLAIN_SAMPLES = 2  # rows of the table of samples on a plain console; all of them are in samples/
+_PLAIN_SAMPLES, _TERMINAL_SAMPLES = 2, 4  # rows of the table of samples that are shown; all of them are in samples/
+_METRIC, _OBJECTIVE, _SPEED = range(3)  # places of the figures beside the bar
 
 
 class PlainConsole(Sink):
@@ -69,7 +70,8 @@ class RichConsole(Sink):
         )
         self._bar: TaskID | None = None
         self._pace: Pace | None = None
-        self._figures: dict[str, str] = {}
+        self._figures: dict[int, str] = {}
+        self._phase_begun: int | None = None  # the run's update at which the phase began
 
     def start(self, event: Start) -> None:
         """See the base class."""
@@ -80,28 +82,32 @@ class RichConsole(Sink):
         """See the base class."""
         self._pace = Pace(event)
         self._figures.clear()
+        self._phase_begun = None
         name = f"{event.name} ({PHASE_NAMES.get(event.name, event.name)})"
         self._bar = self._progress.add_task(name, total=event.total_updates, completed=event.done, figures="", left="")
 
     def updates(self, event: Updates) -> None:
         """See the base class."""
+        self._phase_begun = event.update - event.phase_update
         left = self._pace.seconds_left(event.phase_update) if self._pace else None
-        for tag, name in (("rollout/reward_mean", "reward"), ("time/tokens_per_sec", "tokens/s")):
-            if tag in event.stats:
-                self._figures[name] = format_value(event.stats[tag])
-        if "reward" not in self._figures and "train/loss" in event.stats:
-            self._figures["loss"] = format_value(event.stats["train/loss"])
+        if "rollout/reward_mean" in event.stats:
+            self._figures[_OBJECTIVE] = f"reward {format_value(event.stats['rollout/reward_mean'])}"
+        elif "train/loss" in event.stats:
+            self._figures[_OBJECTIVE] = f"loss {format_value(event.stats['train/loss'])}"
+        if "time/tokens_per_sec" in event.stats:
+            self._figures[_SPEED] = f"tokens/s {format_value(event.stats['time/tokens_per_sec'])}"
         self._redraw(completed=event.phase_update, left="" if left is None else f"{format_seconds(left)} left")
 
     def validation(self, event: Validation) -> None:
         """See the base class."""
         if event.metric in event.metrics:
-            self._figures[event.metric] = format_value(event.metrics[event.metric])
-        self._redraw()
+            self._figures[_METRIC] = f"{event.metric} {format_value(event.metrics[event.metric])}"
+        # Of the run's updates, those of the phase are known from its first statistics on.
+        self._redraw(**({} if self._phase_begun is None else {"completed": event.update - self._phase_begun}))
         style = "bold green" if event.best else "none"
         self._console.print(validation_line(event), style=style, markup=False, highlight=False)
         if event.samples:
-            self._console.print(samples_table(event.samples))
+            self._console.print(samples_table(event.samples[:_TERMINAL_SAMPLES]))
 
     def message(self, text: str, level: Level) -> None:
         """See the base class."""
@@ -113,5 +119,5 @@ class RichConsole(Sink):
 
     def _redraw(self, **fields: object) -> None:
         if self._bar is not None:
-            figures = "  ".join(f"{name} {value}" for name, value in self._figures.items())
+            figures = "  ".join(self._figures[place] for place in sorted(self._figures))
             self._progress.update(self._bar, figures=figures, **fields)  # type: ignore[arg-type]

@@ -92,7 +92,7 @@ def draw_curves(metrics_path: Path, out_png: Path, metric: str) -> Figure:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if axes.lines:
-            axes.legend(loc="lower right", frameon=False, fontsize="small")
+            axes.legend(loc="lower right", facecolor="white", edgecolor="none", framealpha=0.8, fontsize="small")
     _save(figure, out_png)
     return figure
 

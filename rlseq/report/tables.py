@@ -13,6 +13,7 @@ from rlseq.report.lines import format_value
 from rlseq.report.samples import COLUMNS, SampleRow
 
 _SIGNIFICANT = 0.05
+_FAILED = "–: failed by the metric's own rule"
 
 
 def samples_table(rows: Sequence[SampleRow]) -> Table:
@@ -22,7 +23,7 @@ def samples_table(rows: Sequence[SampleRow]) -> Table:
         if name in ("reward", "advantage"):
             table.add_column(name, justify="right", no_wrap=True)
         else:
-            table.add_column(name, ratio=1, overflow="fold")
+            table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row.cells()))
     return table
@@ -36,6 +37,7 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     table.add_column("value", justify="right")
     for name, value in evaluation["metrics"].items():
         table.add_row(Text(name), _number(value))
+    table.caption = _FAILED if None in evaluation["metrics"].values() else None
     return table
 
 
@@ -48,6 +50,7 @@ def arms_table(comparison: Mapping[str, Any]) -> Table:
         table.add_column(Text(arm["name"]), justify="right")
     for name in dict.fromkeys(name for arm in arms for name in arm["metrics"]):
         table.add_row(Text(name), *(_number(arm["metrics"].get(name)) for arm in arms))
+    table.caption = _FAILED if any(None in arm["metrics"].values() for arm in arms) else None
     return table
 
 

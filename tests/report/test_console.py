@@ -62,7 +62,7 @@ def test_a_terminal_shows_progress_and_a_table_of_samples(
     text = on_terminal(run, config, rows)
     last_bar = [line for line in text.splitlines() if "/1500" in line][-1]
     assert "rl (REINFORCE)" in last_bar and "240/1500" in last_bar
-    assert "reward 0.6125  tokens/s 12,346  accuracy 81.25" in last_bar
+    assert "accuracy 81.25  reward 0.6125  tokens/s 12,346" in last_bar
     assert re.search(r"\d:\d\d:\d\d left", last_bar)
     header = next(line for line in text.splitlines() if "reference" in line)
     assert header.split() == ["source", "reference", "greedy", "sample", "reward", "advantage"]
@@ -70,6 +70,24 @@ def test_a_terminal_shows_progress_and_a_table_of_samples(
     assert "a [b] $x$ | c" in text
     assert "info the rl phase [stops] early" in text
     assert "validation rl update 6220 accuracy 81.25 reward 0.8125 (best so far)" in text
+
+
+def test_the_bar_is_full_when_a_phase_ends_between_two_log_lines(run: MetricsLog, config: Config) -> None:
+    console = RichConsole(io.StringIO(), width=100)
+    reporter = Reporter([console])
+    reporter.start(config, run)
+    for name, begun in (("mle", 0), ("rl", 30)):
+        reporter.phase(name, 30)
+        reporter.validation(name, begun, {"accuracy": 1.0}, True, [])
+        reporter.updates(name, begun + 20, 20, {"train/loss": 1.0})
+        reporter.validation(name, begun + 30, {"accuracy": 1.0}, True, [])
+    reporter.finish()
+    assert [bar.completed for bar in console._progress.tasks] == [30, 30]
+
+
+def test_a_terminal_shows_a_few_samples_whole(run: MetricsLog, config: Config, rows: list[SampleRow]) -> None:
+    text = on_terminal(run, config, rows * 5)
+    assert text.count("p1(0,0) p2(1,0)") == 2 == text.count("a [b] $x$ | c")
 
 
 def test_elsewhere_every_event_is_a_plain_line(run: MetricsLog, config: Config, rows: list[SampleRow]) -> None:

@@ -40,6 +40,7 @@ def test_comparison_shows_arms_differences_and_examples() -> None:
     row = next(line for line in arms.splitlines() if "accuracy" in line)
     assert "75.50" in row and "80.25" in row
     assert "–" in next(line for line in arms.splitlines() if "area" in line)
+    assert "–: failed by the metric's own rule" in " ".join(arms.split())
     row = next(line for line in differences.splitlines() if "accuracy" in line)
     assert [cell.strip() for cell in row.split("│")[1:-1]] == [
         "accuracy",
