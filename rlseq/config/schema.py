@@ -184,7 +184,7 @@ class RLConfig(PhaseConfig):
     """REINFORCE on the task's reward."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
-    baseline: Literal["greedy", "none", "mean", "leave_one_out", "prefix"] = "greedy"
+    baseline: Literal["greedy", "none", "mean", "leave_one_out"] = "greedy"
     samples: PositiveInt = 1  # sequences sampled an instance
     temperature: PositiveFloat = 1.0  # of sampling; scored under the same law
     dropout: bool = False  # while scoring; never while decoding
@@ -200,7 +200,7 @@ class RLConfig(PhaseConfig):
 
     @model_validator(mode="after")
     def _samples(self) -> RLConfig:
-        if self.baseline in ("leave_one_out", "mean", "prefix") and self.samples < 2:
+        if self.baseline in ("leave_one_out", "mean") and self.samples < 2:
             raise ValueError(
                 f"baseline {self.baseline!r} compares the samples of an instance: set samples to 2 or more"
             )

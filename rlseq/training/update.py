@@ -58,7 +58,7 @@ def rl_batch(task: SequenceTask, rollout: Rollout, config: RLConfig) -> tuple[Ba
     samples = rollout.num_samples
     sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
     rewards, greedy = rollout.rewards[:, :samples], rollout.rewards[:, -1] if rollout.greedy else None
-    advantage, baseline = advantages(config, sequences, lengths, rewards, greedy)
+    advantage, baseline = advantages(config, lengths, sequences.shape[2], rewards, greedy)
     scale = normalizer(config, lengths.size, int(lengths.sum()))
     merged, times = _merge_duplicates(sequences, advantage)
     batch = _source_columns(task, rollout.ids) | {

@@ -116,16 +116,10 @@ def test_a_pointer_over_two_points_is_unbiased() -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
-@pytest.mark.parametrize("baseline", ["leave_one_out", "prefix"])
-def test_baselines_of_the_other_samples_are_unbiased(baseline: str, temperature: float) -> None:
+def test_leave_one_out_is_unbiased(temperature: float) -> None:
     enumeration = Enumeration(attention_policy(vocabulary=3, feed_context=False), 3, temperature)
-    ours = enumeration.expected_estimate(config(baseline=baseline, samples=2, temperature=temperature))
+    ours = enumeration.expected_estimate(config(baseline="leave_one_out", samples=2, temperature=temperature))
     assert_same(ours, enumeration.exact())
-
-
-def test_three_samples_with_a_prefix_baseline_are_unbiased() -> None:
-    enumeration = Enumeration(attention_policy(vocabulary=3, feed_context=False), 2)
-    assert_same(enumeration.expected_estimate(config(baseline="prefix", samples=3)), enumeration.exact())
 
 
 def test_the_mean_baseline_is_leave_one_out_scaled_by_the_share_of_other_samples() -> None:
