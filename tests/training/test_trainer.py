@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint
-from rlseq.training.engine import TrainingError, UpdateRequest
+from rlseq.training.engine import Tensors, TrainingError, UpdateRequest
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Interrupted, Trainer
 from rlseq_envs.task import Split
@@ -125,6 +125,22 @@ def test_a_collapse_is_noticed_said_and_undone_with_smaller_steps(tmp_path: Path
     rates = [r.learning_rate for r in engine.requests if r.phase == "rl"]
     assert rates == [RATE] * 10 + [RATE / 2] * 29
     assert quality(trainer.run, "rl") == max(recorder.scores("rl")) > 20.0
+
+
+class AveragedEngine(ScriptedEngine):
+    """Its moving average lags behind."""
+
+    def get_state(self) -> Tensors:
+        return super().get_state() | {"average/quality": np.array([self.quality - 1.0])}
+
+
+def test_where_weights_are_averaged_rl_starts_and_restarts_from_the_average(tmp_path: Path) -> None:
+    engine = AveragedEngine(in_rl(lambda r: -1.0 if r.learning_rate == RATE else 0.0))
+    trained(tmp_path, engine, rl={"updates": 30, "collapse_tolerance": 3.0})
+    assert [call for call in engine.calls if call[0] in ("set_weights", "set_state")] == [
+        ("set_weights", 9.0),
+        ("set_state", "rl", 8.0),
+    ]
 
 
 def test_a_dip_within_the_tolerance_is_no_collapse(tmp_path: Path) -> None:
