@@ -128,10 +128,10 @@ def _train(
 ) -> None:
     """Train, then compare: the mle phase's best, or the checkpoint the run started from, with the rl phase's."""
     try:
-        engine = make_engine(config, task, run.artifacts)
         reporter = Reporter(metric=task.selection_metric)
-        for line in task.data_report():
+        for line in [*task.data_report(), *_workers(config)]:
             reporter.message(line)
+        engine = make_engine(config, task, run.artifacts)
         try:
             with _warnings_reported(reporter):
                 train(Trainer(config, task, engine, run, reporter))
@@ -142,6 +142,14 @@ def _train(
     finally:
         run.close()
     conclude(config, task, run, before)
+
+
+def _workers(config: Config) -> list[str]:
+    """What is said before workers start, which takes some seconds."""
+    compute = config.compute
+    if not (compute.runners or compute.learners):
+        return []
+    return [f"starting workers: {compute.runners} runners, {compute.learners} learners"]
 
 
 class _ToReporter(logging.Handler):

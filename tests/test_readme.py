@@ -1,0 +1,194 @@
+"""What the README says is so: its commands run, its glossary is that of a run, its example trains."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner, Result
+
+from rlseq.cli import app, training
+from rlseq.config.load import list_configs
+from rlseq.config.schema import Config
+from rlseq.data.tasks import make_vector_env
+from rlseq.training.plain import PlainEngine
+from rlseq.training.run_directory import read_metrics
+from rlseq_envs.task import SequenceTask
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Whatever sizes a command of the README has, it is run with these.
+FEW = [
+    *("mle.updates=2", "mle.batch_size=4", "mle.validate_every=1", "mle.average=0", "rl.updates=2", "rl.batch_size=4"),
+    *("rl.validate_every=1", "rl.average=0", "log_every=1", "evaluation.samples_shown=1", "compute.threads=1"),
+]
+SMALL_HULLS = ["task.validation_size=8", "task.test_size=8", "policy.hidden_size=8"]
+SMALL_TEXT = ["task.units=character", "policy.embedding_size=8", "policy.hidden_size=8", "task.cldr_sizes=[60, 8, 8]"]
+SMALL = {
+    "hull": SMALL_HULLS,
+    "./mine.yaml": SMALL_HULLS,
+    "translation": SMALL_TEXT,
+    "multi30k": SMALL_TEXT[:3],
+    "sorting.yaml": ["evaluation.max_instances=8"],
+}
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if "rlseq" in line and line[0] != "#"]
+
+
+def rlseq(*arguments: str, input: str | None = None) -> Result:
+    result = CliRunner().invoke(app, list(arguments), input=input)
+    assert result.exit_code == 0, (arguments, result.output)
+    return result
+
+
+def plain_engine(config: Config, task: SequenceTask, artifacts: Path) -> PlainEngine:
+    made = artifacts if any(artifacts.iterdir()) else None
+    return PlainEngine(config, task, make_vector_env(config.task, made).rollout)
+
+
+def write_data(directory: Path) -> None:
+    """The files that the README's commands name."""
+    (directory / "points.txt").write_text("0.1 0.2 0.9 0.8 0.3 0.7\n0.5 0.5 0.1 0.9 0.7 0.1 0.2 0.2\n" * 4)
+    names = ["train.en", "train.de", "val.en", "val.de", "test.en", "test.de", "test2.de"]
+    multi30k = [f"data/multi30k/{split}" for split in ("train", "val", "test_2016_flickr")]
+    names += [f"{base}.{language}.gz" for base in [*multi30k, "flickr2017"] for language in ("en", "de")]
+    (directory / "data" / "multi30k").mkdir(parents=True)
+    for name in names:
+        text = "".join(f"{word} {word}\n" for word in ("one", "two", "three", "four", "five", "six")).encode()
+        (directory / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+
+
+def write_example(directory: Path) -> None:
+    """The task of one's own: a module and its configuration."""
+    (directory / "sorting.py").write_text(blocks("python")[0])
+    (directory / "sorting.yaml").write_text(blocks("yaml")[0])
+
+
+def sized(arguments: list[str]) -> list[str]:
+    """A training command with small sizes: what is resumed has them already."""
+    if arguments[0] != "train" or "--resume" in arguments:
+        return arguments
+    return [*arguments, *SMALL.get(arguments[1], []), *FEW]
+
+
+@pytest.fixture
+def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(training, "make_engine", plain_engine)
+    write_data(tmp_path)
+    write_example(tmp_path)
+    return tmp_path
+
+
+def test_every_command_runs_in_the_order_given(working_directory: Path) -> None:
+    import numpy as np
+
+    np.save(working_directory / "points.npy", np.random.default_rng(0).random((5, 6, 2)))
+    outputs = {}
+    for line in COMMANDS:
+        *before, command = line.split(" | ")
+        text = "".join(f"{shlex.split(part)[1]}\n" for part in before)
+        program, *arguments = shlex.split(command, comments=True)
+        assert program == "rlseq"
+        outputs[line] = rlseq(*sized(arguments), input=text or None).stdout
+    assert len(outputs) > 15
+    generated = [output for line, output in outputs.items() if "generate" in line]
+    assert re.fullmatch(r"[\d ]*\n", generated[0])
+    assert len(generated[1].splitlines()) > 8 and generated[2] == ""
+    assert len(Path("drawn.txt").read_text().splitlines()) == 32
+    assert [arm["name"] for arm in json.loads(Path("comparison.json").read_text())["arms"]] == ["mle", "rl", "control"]
+
+
+def test_the_task_of_ones_own_is_found_and_trained_through_both_phases(tmp_path: Path) -> None:
+    write_example(tmp_path)
+    (command,) = (line for line in COMMANDS if "sorting" in line)
+    arguments = sized(shlex.split(command)[1:])
+    # -P leaves the working directory out of the search for modules, as the installed command does.
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "rlseq", *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    records = read_metrics(run / "metrics.jsonl")
+    assert {record["update"] for record in records if "train/loss" in record} == {1, 2, 3, 4}
+    assert all("eval/solved" in record for record in records if "train/loss" not in record)
+    assert "solved" in done.stdout
+
+
+def test_the_example_is_about_thirty_lines() -> None:
+    code = blocks("python")[0].split("class ")[1]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 30
+
+
+# ----------------------------------------------------------------------------------------------- what a run writes
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A run on points and one on text, with every term of the rl loss."""
+    directory = tmp_path_factory.mktemp("runs")
+    terms = ["rl.baseline=greedy", "rl.samples=1", "rl.kl=0.1", "rl.cross_entropy=0.1", "rl.entropy=0.01"]
+    for name in ("hull", "translation"):
+        rlseq("train", name, *SMALL[name], *FEW, *terms, "--run", str(directory / name))
+    return [directory / "hull", directory / "translation"]
+
+
+def tags(run: Path) -> Iterator[str]:
+    """Every tag a run wrote; of pictures and texts as TensorBoard groups them."""
+    for record in read_metrics(run / "metrics.jsonl"):
+        yield from record.keys() - {"update", "phase"}
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    found = events.Tags()
+    yield from (re.sub(r"/\d+$", "/<i>", tag) for tag in [*found["scalars"], *found["images"]])
+    yield from (tag.removesuffix("/text_summary") for tag in found["tensors"])
+
+
+def test_the_glossary_has_the_tags_that_are_written_and_no_others(runs: list[Path]) -> None:
+    rows = re.findall(r"^\| (`.*?) \|", README, flags=re.MULTILINE)
+    glossary = [tag for row in rows for tag in re.findall(r"`(.*?)`", row)]
+    assert len(set(glossary)) == len(glossary)
+    assert set(glossary) == {tag for run in runs for tag in tags(run)}
+
+
+def test_the_run_directory_has_the_entries_that_are_listed(runs: list[Path]) -> None:
+    (listing,) = (block for block in blocks("") if block.startswith("runs/"))
+    listed = [line.split()[0] for line in listing.splitlines()[1:]]
+    for run in runs:
+        entries = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+        assert entries == {entry.split("/")[0] for entry in listed}
+        for entry in listed:
+            place = re.sub(r"<update>(\.txt)?", r"latest" if "checkpoints" in entry else r"2\1", entry)
+            assert (run / place).exists(), entry
+        checkpoint = {path.name for path in (run / "checkpoints" / "rl" / "best").iterdir()}
+        assert checkpoint == {"policy.safetensors", "state.safetensors", "meta.json", "manifest.json", "artifacts"}
+        assert all(name in listing for name in checkpoint)
+        assert {path.name for path in (run / "report").iterdir()} == {"curves.png", "comparison.json"}
+
+
+# ----------------------------------------------------------------------------------------------------------- the rest
+def test_the_results_are_those_that_are_recorded() -> None:
+    subprocess.run([sys.executable, ROOT / "scripts" / "results.py", "--check"], check=True)
+
+
+def test_the_configurations_named_are_those_that_are_shipped() -> None:
+    (named,) = re.findall(r"is a shipped name \((.*?)\)", README)
+    assert set(re.findall(r"`(.*?)`", named)) == {config.name for config in list_configs()}
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
+def test_every_link_leads_somewhere(target: str) -> None:
+    assert (ROOT / target).is_file()
