@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich.console import Console
@@ -9,13 +10,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rlseq.report.lines import Pace, format_seconds, format_value, phase_line, start_line, updates_line, validation_line
-from rlseq.report.samples import format_lines
+from rlseq.report.samples import SampleRow, format_lines
 from rlseq.report.sink import PHASE_NAMES, Level, PhaseStart, Sink, Start, Updates, Validation
 from rlseq.report.tables import samples_table
 
 _STYLES: dict[Level, str] = {"info": "cyan", "warning": "yellow", "error": "bold red"}
 _PLAIN_WIDTH = 100  # characters of a sample's text on a plain console
 _PLAIN_SAMPLES, _TERMINAL_SAMPLES = 2, 4  # rows of the table of samples that are shown; all of them are in samples/
+_WIDE = 100  # columns of a terminal from which on there is room for phases' long names and a table of samples
 _METRIC, _OBJECTIVE, _SPEED = range(3)  # places of the figures beside the bar
 
 
@@ -83,7 +85,9 @@ class RichConsole(Sink):
         self._pace = Pace(event)
         self._figures.clear()
         self._phase_begun = None
-        name = f"{event.name} ({PHASE_NAMES.get(event.name, event.name)})"
+        name = event.name
+        if self._console.width >= _WIDE:
+            name = f"{name} ({PHASE_NAMES.get(name, name)})"
         self._bar = self._progress.add_task(name, total=event.total_updates, completed=event.done, figures="", left="")
 
     def updates(self, event: Updates) -> None:
@@ -106,8 +110,7 @@ class RichConsole(Sink):
         self._redraw(**({} if self._phase_begun is None else {"completed": event.update - self._phase_begun}))
         style = "bold green" if event.best else "none"
         self._console.print(validation_line(event), style=style, markup=False, highlight=False)
-        if event.samples:
-            self._console.print(samples_table(event.samples[:_TERMINAL_SAMPLES]))
+        self._show_samples(event.samples)
 
     def message(self, text: str, level: Level) -> None:
         """See the base class."""
@@ -116,6 +119,13 @@ class RichConsole(Sink):
     def finish(self) -> None:
         """See the base class."""
         self._progress.stop()
+
+    def _show_samples(self, rows: Sequence[SampleRow]) -> None:
+        if rows and self._console.width >= _WIDE:
+            self._console.print(samples_table(rows[:_TERMINAL_SAMPLES]))
+            return
+        for line in format_lines(rows[:_PLAIN_SAMPLES], self._console.width - 15):
+            self._console.print(line, markup=False, highlight=False)
 
     def _redraw(self, **fields: object) -> None:
         if self._bar is not None:

@@ -30,8 +30,8 @@ def train(sink: Sink, run: MetricsLog, config: Config, rows: list[SampleRow]) ->
     reporter.finish()
 
 
-def on_terminal(run: MetricsLog, config: Config, rows: list[SampleRow]) -> str:
-    """What a terminal of 160 columns receives, without its control codes."""
+def on_terminal(run: MetricsLog, config: Config, rows: list[SampleRow], width: int = 160) -> str:
+    """What a terminal receives, without its control codes."""
     master, slave = os.openpty()
     received: list[bytes] = []
 
@@ -43,7 +43,7 @@ def on_terminal(run: MetricsLog, config: Config, rows: list[SampleRow]) -> str:
     reader.start()
     with os.fdopen(slave, "w") as stream:
         assert isinstance(default_sinks(stream)[0], RichConsole)
-        train(RichConsole(stream, width=160), run, config, rows)
+        train(RichConsole(stream, width=width), run, config, rows)
     reader.join(timeout=30)
     os.close(master)
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(received).decode())
@@ -88,6 +88,15 @@ def test_the_bar_is_full_when_a_phase_ends_between_two_log_lines(run: MetricsLog
 def test_a_terminal_shows_a_few_samples_whole(run: MetricsLog, config: Config, rows: list[SampleRow]) -> None:
     text = on_terminal(run, config, rows * 5)
     assert text.count("p1(0,0) p2(1,0)") == 2 == text.count("a [b] $x$ | c")
+
+
+def test_a_narrow_terminal_shows_everything_on_lines_that_fit(run: MetricsLog, config: Config) -> None:
+    row = SampleRow(id=1, source="word " * 100, reference="", greedy="g", greedy_reward=0.5)
+    text = on_terminal(run, config, [row] * 5, width=80)
+    last_bar = [line for line in text.splitlines() if "240/1500" in line][-1]
+    assert "accuracy 81.25  reward 0.6125  tokens/s 12,346" in last_bar and last_bar.rstrip().endswith(" left")
+    assert text.count("  source    word word") == 2
+    assert max(map(len, re.split(r"[\r\n]+", text))) <= 80
 
 
 def test_elsewhere_every_event_is_a_plain_line(run: MetricsLog, config: Config, rows: list[SampleRow]) -> None:
