@@ -120,7 +120,7 @@ def test_wrong_input_is_told_at_once_with_exit_code_2(command: str, messages: li
     ("task", "message"),
     [
         ("{id: 'nowhere:mine/Task-v0'}", "No module named 'nowhere'"),
-        ("{id: 'rlseq_envs:mine/Task-v0'}", "Namespace mine not found"),
+        ("{id: 'rlseq_envs:nobodys/Task-v0'}", "Namespace nobodys not found"),
         ("{id: 'rlseq_envs:rlseq/ConvexHul-v0'}", "Did you mean: `ConvexHull`?"),
         (
             "{id: 'rlseq_envs:rlseq/ConvexHull-v0', arguments: {min_point: 5}}",
