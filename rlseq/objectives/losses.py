@@ -6,26 +6,34 @@ logits near −1e9, whose probability is exactly 0.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 IMPOSSIBLE = -1e8
 
 
-def negative_log_likelihood(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """−log p of each token (N,), or label-smoothed (Szegedy et al. 2016, sec. 7) over the possible choices.
+def negative_log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
+    """−log p of each token (N,), from logits (N, C) and targets (N,)."""
+    return F.cross_entropy(logits, targets, reduction="none")
+
+
+def label_smoothing(logits: Tensor, targets: Tensor) -> Tensor:
+    """What smoothing by the uniform law over the possible choices adds to −log p(target), per unit of its share.
+
+    Szegedy et al. 2016, sec. 7. With the normaliser log Z, −log p(target) is log Z − x_target and the uniform law's
+    cross-entropy is log Z − mean x; the difference x_target − mean x needs no softmax.
 
     Args:
         logits: (N, C).
         targets: (N,).
-        smoothing: Share ε of the uniform law: (1 − ε)(−log p(target)) + ε · mean over choices of −log p.
+
+    Returns:
+        (N,).
     """
-    if not smoothing:
-        return F.cross_entropy(logits, targets, reduction="none")
-    log_probs = logits.log_softmax(-1)
     possible = logits > IMPOSSIBLE
-    uniform = -(log_probs * possible).sum(-1) / possible.sum(-1)
-    return (1 - smoothing) * -log_probs.gather(1, targets[:, None])[:, 0] + smoothing * uniform
+    mean = torch.where(possible, logits, 0.0).sum(-1) / possible.sum(-1)
+    return logits.gather(1, targets[:, None])[:, 0] - mean
 
 
 def kl_divergence(logits: Tensor, reference_logits: Tensor) -> Tensor:

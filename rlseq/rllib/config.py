@@ -8,17 +8,12 @@ import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from rlseq.rllib.context import WorkerContext
+from rlseq.rllib.context import WorkerContext, driver_device
 from rlseq.rllib.learner import SequenceLearner
 from rlseq.rllib.learner_group import SequenceLearnerGroup
 from rlseq.rllib.module import SequenceModule
 from rlseq.rllib.runner import SequenceEnvRunner
 from rlseq_envs.env import SequenceVectorEnv
-
-
-def driver_device(device: str) -> str:
-    """Where work in the driver is done; ``auto`` takes a GPU where there is one."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 class SequenceConfig(AlgorithmConfig):
@@ -53,10 +48,9 @@ class SequenceConfig(AlgorithmConfig):
         self.env_runners(
             num_env_runners=compute.runners, num_cpus_per_env_runner=1, num_gpus_per_env_runner=compute.runner_gpus
         )
-        local_gpus = float(driver_device(compute.device) == "cuda")
+        # A learner in the driver takes its device from us: asked for a GPU, RLlib would start a Ray cluster of its own.
         self.learners(
-            num_learners=compute.learners,
-            num_gpus_per_learner=compute.learner_gpus if compute.learners else local_gpus,
+            num_learners=compute.learners, num_gpus_per_learner=compute.learner_gpus if compute.learners else 0
         )
         return self
 
@@ -64,7 +58,7 @@ class SequenceConfig(AlgorithmConfig):
         """Where a runner decodes; RLlib's own runner in the driver would always take the CPU."""
         if remote:
             return torch.device("cuda" if self.num_gpus_per_env_runner else "cpu")
-        return torch.device(driver_device(self.context.config.compute.device))
+        return driver_device(self.context.config.compute.device)
 
     def get_default_learner_class(self) -> type[SequenceLearner]:
         """See ``AlgorithmConfig``."""

@@ -11,6 +11,8 @@ from traceback import format_exc
 from typing import Any
 from weakref import WeakValueDictionary
 
+import torch
+
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
 from rlseq.models.shape import TaskShape
@@ -51,6 +53,13 @@ class WorkerContext:
             task = make_task(self.config.task, Path(self.artifacts) if self.artifacts else None)
             _TASKS[self.key] = task
         return task
+
+
+def driver_device(device: str) -> torch.device:
+    """Where work in the driver is done; ``auto`` takes a GPU where there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from rlseq.config.schema import PhaseConfig
 from rlseq.models.policy import SequencePolicy
-from rlseq.rllib.context import Share, WorkerContext, guarded
+from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
 from rlseq.rllib.module import Objective, SequenceModule
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
@@ -56,6 +56,15 @@ class SequenceLearner(TorchLearner):
         parameters = self.get_parameters(self._module[module_id])
         optimizer = build_optimizer(parameters, self.section.optimizer)
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters)
+
+    @property
+    def _device(self) -> torch.device:
+        """RLlib's choice for a learner of its own process; ours in the driver."""
+        return self._chosen_device if self.config.num_learners else driver_device(self.context.config.compute.device)
+
+    @_device.setter
+    def _device(self, device: torch.device) -> None:
+        self._chosen_device = device
 
     @property
     def policy(self) -> SequencePolicy:

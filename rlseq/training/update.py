@@ -186,5 +186,6 @@ def _weighted_nll(
     targets, lengths, weights = (batch[name][:, 0] for name in columns)
     real = length_mask(lengths, targets.shape[1])
     logits = policy.token_logits(memory, targets, lengths)
-    values = losses.negative_log_likelihood(logits, targets[real], smoothing)
-    return (values * weights[real]).sum(), values.detach().mean()
+    nll = losses.negative_log_likelihood(logits, targets[real])
+    values = nll + smoothing * losses.label_smoothing(logits, targets[real]) if smoothing else nll
+    return (values * weights[real]).sum(), nll.detach().mean()

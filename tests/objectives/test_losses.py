@@ -11,7 +11,7 @@ from torch.distributions import kl_divergence as torch_kl
 from torch.nn import functional as F
 
 from rlseq.models.attention import MASKED
-from rlseq.objectives.losses import IMPOSSIBLE, entropy, kl_divergence, negative_log_likelihood
+from rlseq.objectives.losses import IMPOSSIBLE, entropy, kl_divergence, label_smoothing, negative_log_likelihood
 
 
 def logits(seed: int = 0, rows: int = 5, choices: int = 4) -> torch.Tensor:
@@ -21,9 +21,13 @@ def logits(seed: int = 0, rows: int = 5, choices: int = 4) -> torch.Tensor:
 TARGETS = torch.tensor([0, 3, 1, 2, 0])
 
 
+def smoothed(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
+    return negative_log_likelihood(logits, targets) + smoothing * label_smoothing(logits, targets)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 def test_label_smoothing_is_torchs_where_all_choices_are_possible(smoothing: float) -> None:
-    ours = negative_log_likelihood(logits(), TARGETS, smoothing)
+    ours = smoothed(logits(), TARGETS, smoothing)
     expected = F.cross_entropy(logits(), TARGETS, reduction="none", label_smoothing=smoothing)
     torch.testing.assert_close(ours, expected)
 
@@ -32,7 +36,7 @@ def test_label_smoothing_spreads_over_possible_choices_alone() -> None:
     assert MASKED < IMPOSSIBLE
     law = torch.tensor([0.5, 0.25, 0.25])
     masked = torch.tensor([[*law.log().tolist(), MASKED, MASKED]], requires_grad=True)
-    loss = negative_log_likelihood(masked, torch.tensor([1]), 0.3)
+    loss = smoothed(masked, torch.tensor([1]), 0.3)
     # 0.7 · ln 4 + 0.3 · (ln 2 + ln 4 + ln 4) / 3
     assert loss.item() == pytest.approx(0.7 * math.log(4) + 0.1 * 5 * math.log(2), abs=1e-6)
     loss.sum().backward()

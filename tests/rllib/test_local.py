@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlseq.rllib import cluster, engine, module
+from rlseq.rllib import cluster, engine, learner, module
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.config import SequenceConfig
 from rlseq.rllib.context import Decoding, WorkerContext
@@ -233,8 +233,15 @@ def test_the_driver_decodes_on_the_device_asked_for(monkeypatch: pytest.MonkeyPa
     assert settings(device="cpu").runner_device(remote=False).type == "cpu"
     assert settings(runners=1, runner_gpus=0.5).runner_device(remote=True).type == "cuda"
     assert settings(runners=1, device="auto").runner_device(remote=True).type == "cpu"
-    assert settings(device="auto").num_gpus_per_learner == 1
-    assert settings(device="cpu").num_gpus_per_learner == 0
+
+
+def test_the_learner_in_the_driver_is_where_asked_for_and_asks_ray_for_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RLlib starts a Ray cluster, with all defaults, to look for the GPU of a learner in the driver."""
+    made = make_engine(config())
+    monkeypatch.setattr(learner, "driver_device", lambda device: torch.device("meta"))
+    assert made.algorithm.learner_group._learner._device.type == "meta"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert settings(device="auto").num_gpus_per_learner == 0
 
 
 def test_settings_hold_no_data_and_survive_copies_and_pickling() -> None:

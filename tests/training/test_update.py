@@ -101,15 +101,16 @@ def test_cross_entropy_is_normalised_as_asked(kind: str, divisor: float) -> None
     torch.testing.assert_close(stats["train/loss"], loss.detach())
 
 
-def test_label_smoothing_reaches_the_loss_but_not_the_reported_likelihood_alone() -> None:
+def test_label_smoothing_reaches_the_loss_but_not_the_reported_likelihood() -> None:
     config = MLEConfig(updates=1, label_smoothing=0.2)
     model = policy()
     batch = tensors(mle_batch(task(), np.arange(3), config))
-    loss, _ = batch_loss(model, None, batch, config)
+    loss, stats = batch_loss(model, None, batch, config)
     rows, lengths = padded(REFERENCES)
     real = length_mask(lengths, rows.shape[1])
     law = model(batch["source"], batch["source_lengths"], rows, lengths)[real]
     torch.testing.assert_close(loss, F.cross_entropy(law, rows[real], label_smoothing=0.2))
+    torch.testing.assert_close(stats["train/nll"], F.cross_entropy(law, rows[real]).detach())
 
 
 @pytest.mark.parametrize(("kind", "divisor"), [("token", 14.0), ("sequence", 6.0), ("constant", 12.0)])
