@@ -237,11 +237,11 @@ def test_the_driver_decodes_on_the_device_asked_for(monkeypatch: pytest.MonkeyPa
 
 def test_the_learner_in_the_driver_is_where_asked_for_and_asks_ray_for_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """RLlib starts a Ray cluster, with all defaults, to look for the GPU of a learner in the driver."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert settings(device="auto").num_gpus_per_learner == 0
     made = make_engine(config())
     monkeypatch.setattr(learner, "driver_device", lambda device: torch.device("meta"))
     assert made.algorithm.learner_group._learner._device.type == "meta"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert settings(device="auto").num_gpus_per_learner == 0
 
 
 def test_settings_hold_no_data_and_survive_copies_and_pickling() -> None:
