@@ -33,6 +33,12 @@ def test_noise_and_growth_are_not_suspicious() -> None:
     assert first_suspicion([1.0] * 5 + [0.0] * (WINDOW - 6)) is None  # no full window to compare with
 
 
+def test_a_rare_reward_that_stays_away_is_not_suspicious() -> None:
+    """Two lucky updates in a window of nothing say little about the law they were drawn from."""
+    lucky = [0.0] * 30 + [0.004, 0.0, 0.0, 0.004] + [0.0] * 100
+    assert first_suspicion(lucky) is None
+
+
 def test_a_slow_slide_is_noticed_too() -> None:
     when = first_suspicion(np.linspace(0.5, 0.2, 300).tolist())
     assert when is not None and np.linspace(0.5, 0.2, 300)[when] > 0.5 * FALL * 0.9
