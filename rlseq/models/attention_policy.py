@@ -55,7 +55,6 @@ class AttentionPolicy(RecurrentPolicy):
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
         """``source``: (batch_size, source_length) token ids, padded with anything."""
         states, summary = self.encoder(self.dropout(self.source_embedding(source) * self.scale), source_lengths)
-        states = self.dropout(states)
         return Memory(states, self.attention.keys(states), length_mask(source_lengths, source.shape[1]), summary)
 
     def _embed(self, tokens: Tensor, memory: Memory) -> Tensor:
