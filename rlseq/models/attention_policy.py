@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.config.schema import AttentionPolicyConfig
-from rlseq.models.policy import Memory, RecurrentPolicy, length_mask, weighted_sum
+from rlseq.models.policy import Memory, RecurrentPolicy, length_mask
 from rlseq.models.shape import TaskShape
 
 
@@ -62,7 +62,7 @@ class AttentionPolicy(RecurrentPolicy):
 
     def _attend(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         attention = self.attention(hidden, memory.keys, memory.mask).softmax(-1)
-        context = weighted_sum(attention, memory.states)
+        context = torch.bmm(attention, memory.states)
         features = self.dropout(torch.tanh(self.combine(torch.cat([hidden, context], -1))))
         return features, attention, features
 

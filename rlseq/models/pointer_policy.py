@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rlseq.config.schema import PointerPolicyConfig
-from rlseq.models.policy import Memory, RecurrentPolicy, forbid, length_mask, weighted_sum
+from rlseq.models.policy import Memory, RecurrentPolicy, forbid, length_mask
 from rlseq.models.shape import TaskShape
 
 
@@ -51,7 +51,7 @@ class PointerPolicy(RecurrentPolicy):
     def _attend(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         logits = forbid(self.attention(hidden, memory.keys, memory.mask), forbidden)
         attention = logits.softmax(-1)
-        feed = weighted_sum(attention, memory.states) if self.feed_size else attention
+        feed = torch.bmm(attention, memory.states) if self.feed_size else attention
         return logits, attention, feed
 
     def _project(self, features: Tensor) -> Tensor:

@@ -199,11 +199,6 @@ class RecurrentPolicy(SequencePolicy):
         return torch.stack(steps, 1)
 
 
-def weighted_sum(attention: Tensor, states: Tensor) -> Tensor:
-    """Contexts (batch_size, time, hidden_size) from attention (batch_size, time, source_length)."""
-    return torch.bmm(attention, states)
-
-
 def forbid(logits: Tensor, forbidden: Tensor | None) -> Tensor:
     """Logits with ``MASKED`` where ``forbidden``."""
     return logits if forbidden is None else logits.masked_fill(forbidden, MASKED)

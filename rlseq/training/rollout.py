@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -117,21 +118,12 @@ def rollout(
     try:
         parts = []
         for part in shards(ids, shard_size):
-            uniforms = _uniforms(task, part, num_samples, seed, update)
-            decoded = _decode(policy, task, part, uniforms, greedy, temperature, device, with_attention)
+            draw = partial(counter_uniforms, seed, update, part, num_samples) if num_samples else None
+            decoded = _decode(policy, task, part, draw, greedy, temperature, device, with_attention)
             parts.append(_score(score, part, decoded, greedy))
         return Rollout.concatenate(parts)
     finally:
         policy.train(mode)
-
-
-def _uniforms(
-    task: SequenceTask, ids: Ints, num_samples: int, seed: int, update: int
-) -> npt.NDArray[np.float64] | None:
-    if not num_samples:
-        return None
-    longest = int(task.length_limits(task.source(ids)[1]).max())
-    return counter_uniforms(seed, update, ids, num_samples, longest)
 
 
 @torch.no_grad()
@@ -139,19 +131,21 @@ def _decode(
     policy: SequencePolicy,
     task: SequenceTask,
     ids: Ints,
-    uniforms: npt.NDArray[np.float64] | None,
+    draw: Callable[[int], npt.NDArray[np.float64]] | None,
     greedy: bool,
     temperature: float,
     device: torch.device | str,
     with_attention: bool,
 ) -> Decoded:
+    """Decode a shard; ``draw`` gives its uniforms up to a length, None draws no samples."""
     source, lengths = task.source(ids)
+    limits = task.length_limits(lengths)
     memory = policy.encode(torch.from_numpy(source).to(device), torch.from_numpy(lengths).to(device))
     return decode(
         policy,
         memory,
-        torch.from_numpy(task.length_limits(lengths)).to(device),
-        uniforms=None if uniforms is None else torch.from_numpy(uniforms).to(device),
+        torch.from_numpy(limits).to(device),
+        uniforms=None if draw is None else torch.from_numpy(draw(int(limits.max()))).to(device),
         greedy=greedy,
         temperature=temperature,
         with_attention=with_attention,
