@@ -14,16 +14,14 @@ from rlseq.report.samples import SampleRow
 from rlseq.report.sink import Level, MetricsLog, PhaseStart, Sink, Start, Updates, Validation
 from rlseq.report.tensorboard import TensorBoard
 
-_SELECTION_METRICS = {"convex_hull": "accuracy", "translation": "BLEU"}
-
 
 class Reporter:
     """Passes a run's events on to the console, the log, metrics.jsonl, TensorBoard and the plots.
 
     Args:
         sinks: Where events go; default: all of the above.
-        metric: The metric that picks the best checkpoint; default: known from the task's type, else the first one
-            of a validation that is not the reward.
+        metric: The metric that picks the best checkpoint; default: the first one of a validation that is not the
+            reward.
     """
 
     def __init__(self, sinks: Sequence[Sink] | None = None, metric: str | None = None) -> None:
@@ -32,7 +30,6 @@ class Reporter:
 
     def start(self, config: Config, run: MetricsLog, resumed_at: int | None = None) -> None:
         """The run begins; ``resumed_at`` is the update of the checkpoint it goes on from."""
-        self._metric = self._metric or _SELECTION_METRICS.get(config.task.type)
         for sink in self._sinks:
             sink.start(Start(config, run, resumed_at))
 

@@ -25,6 +25,7 @@ class Progress:
         validations_without_best: Since then.
         recoveries: Times the phase went back to its best checkpoint.
         rate_scale: Factor on the learning rate, smaller after each recovery.
+        mle_seconds: Seconds an instance of an mle update took, on average; 0 before there was one.
         sums: Per tag, the sum and the number of values since the last log line.
     """
 
@@ -39,6 +40,7 @@ class Progress:
     validations_without_best: int = 0
     recoveries: int = 0
     rate_scale: float = 1.0
+    mle_seconds: float = 0.0
     sums: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def count(self, stats: dict[str, float]) -> None:
@@ -48,6 +50,14 @@ class Progress:
         for name, value in stats.items():
             total, number = self.sums.get(name, (0.0, 0))
             self.sums[name] = (total + value, number + 1)
+
+    def timed(self, seconds: float) -> dict[str, float]:
+        """Take in the seconds an instance of one more update takes; what rl costs in units of mle, by tag."""
+        if self.phase == "mle":
+            self.mle_seconds += (seconds - self.mle_seconds) / (self.phase_update + 1)
+        elif self.mle_seconds:
+            return {"time/rl_over_mle": seconds / self.mle_seconds}
+        return {}
 
     def skip_update(self) -> None:
         """Pass over an update that could not be done, so that it is not tried again on the same instances."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -121,18 +122,19 @@ class Trainer:
     def _start_from_best(self, phase: Phase) -> None:
         best = load_checkpoint(self.run.checkpoint(self.progress.phase, "best"))
         self.engine.set_weights(best.weights)
-        self.progress = Progress(phase=phase, update=self.progress.update)
+        self.progress = Progress(phase=phase, update=self.progress.update, mle_seconds=self.progress.mle_seconds)
 
     def _advance(self, section: PhaseConfig) -> None:
         """A stretch of updates up to the next event, and the event."""
+        started, requests = time.perf_counter(), self._requests(section)
         try:
-            statistics = self.engine.update(self._requests(section))
+            statistics = self.engine.update(requests)
         except TrainingError as error:
             self._recover(section, str(error))
             return
-        progress = self.progress
+        progress, seconds = self.progress, (time.perf_counter() - started) / (len(requests) * section.batch_size)
         for stats in statistics:
-            progress.count(stats)
+            progress.count(stats | progress.timed(seconds))
         self.monitor.add([stats["rollout/reward_mean"] for stats in statistics if "rollout/reward_mean" in stats])
         early = self._log()
         if early or progress.phase_update % section.validate_every == 0 or progress.phase_update == section.updates:

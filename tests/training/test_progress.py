@@ -19,6 +19,18 @@ def test_counters_and_means_by_hand() -> None:
     assert (progress.update, progress.phase_update) == (103, 3)
 
 
+def test_rl_is_timed_in_units_of_the_mean_mle_update() -> None:
+    progress = Progress()
+    for seconds in (1.0, 3.0):
+        progress.count(progress.timed(seconds))
+    assert progress.mle_seconds == 2.0
+    assert "time/rl_over_mle" not in progress.take_means()
+    rl = Progress(phase="rl", mle_seconds=progress.mle_seconds)
+    assert rl.timed(5.0) == {"time/rl_over_mle": 2.5}
+    assert rl.mle_seconds == 2.0
+    assert Progress(phase="rl").timed(5.0) == {}  # forked: this run has no mle update to compare with
+
+
 def test_the_newest_of_the_largest_scores_is_best_and_the_first_always_is() -> None:
     progress = Progress()
     verdicts = []

@@ -104,6 +104,7 @@ def final(run: RunDirectory) -> tuple[Tensors, Record, list[Record], list[str]]:
     meta = {key: value for key, value in checkpoint.meta.items() if key != "trainer"}
     progress = checkpoint.meta["trainer"]
     progress["sums"] = {tag: v for tag, v in progress["sums"].items() if not tag.startswith("time/")}
+    assert progress.pop("mle_seconds") > 0.0
     return checkpoint.state, meta | progress, metrics(run), checkpoints(run)
 
 
