@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy, State
 
 COMPACT_BELOW = 0.8  # finished rows are dropped when fewer than this share of the rows still run
+CUDA_CHECK_EVERY = 8  # steps between looks at which rows have finished, on a GPU
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ def decode(
     greedy: bool = True,
     temperature: float = 1.0,
     with_attention: bool = False,
+    linear: Linear | None = None,
 ) -> Decoded:
     """Decode ``K`` samples (one a column of ``uniforms``) and the greedy sequence of each instance, all in one batch.
 
@@ -52,6 +57,7 @@ def decode(
         greedy: Decode the greedy sequence, too; it is the last of the R.
         temperature: Of the samples. Their log-probabilities are those of the tempered law.
         with_attention: Return the attention.
+        linear: Does the policy's linear maps, over several calls under the same weights; default: one for this call.
     """
     batch, device = len(limits), limits.device
     samples = 0 if uniforms is None else uniforms.shape[1]
@@ -61,7 +67,7 @@ def decode(
     )
     draws = None if uniforms is None else uniforms.reshape(batch * samples, -1)
     loop = _Loop(policy, memory.select(rows), limits[rows], batch * samples, temperature, with_attention)
-    loop.run(draws)
+    loop.run(draws, linear or PackedLinear(len(rows)))
     return _by_instance(loop, batch, samples, greedy)
 
 
@@ -83,38 +89,40 @@ class _Loop:
         self.running = torch.ones(rows, dtype=torch.bool, device=limits.device)
         shape = (rows, longest, memory.mask.shape[1])
         self.attention = torch.zeros(shape, device=limits.device) if attention else None
+        # Asking a GPU how many rows still run waits for it: seldom, then.
+        self.check_every = CUDA_CHECK_EVERY if limits.is_cuda else 1
 
-    def run(self, draws: Tensor | None) -> None:
+    def run(self, draws: Tensor | None, linear: Linear) -> None:
         for time in range(self.sequences.shape[1]):
-            logits, self.state, attention = self.policy.step(self.tokens, self.state, self.memory)
+            logits, self.state, attention = self.policy.step(self.tokens, self.state, self.memory, linear)
             self.tokens, log_probs = self._choose(
                 logits, None if draws is None else draws[self.live[: self.sampled], time]
             )
             self._record(time, log_probs, attention)
-            if not self._drop_finished(time):
+            if (time + 1) % self.check_every == 0 and not self._drop_finished():
                 break
 
     def _choose(self, logits: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
-        law = logits
-        if self.temperature != 1.0 and self.sampled:
-            law = torch.cat([logits[: self.sampled] / self.temperature, logits[self.sampled :]])
-        law = law.log_softmax(-1)
-        parts = [inverse_cdf(law[: self.sampled].exp(), draws)] if draws is not None else []
-        tokens = torch.cat([*parts, law[self.sampled :].argmax(-1)])
-        return tokens, law.gather(1, tokens[:, None])[:, 0]
+        best = argmax(logits[self.sampled :])
+        if self.temperature != 1.0:
+            logits[: self.sampled] /= self.temperature
+        law = logits.softmax(-1)
+        tokens = best if draws is None else torch.cat([inverse_cdf(law[: self.sampled], draws), best])
+        return tokens, law.gather(1, tokens[:, None])[:, 0].log()
 
     def _record(self, time: int, log_probs: Tensor, attention: Tensor) -> None:
-        rows = self.live[self.running]
-        self.sequences[rows, time] = self.tokens[self.running]
-        self.log_probs[rows, time] = log_probs[self.running]
+        """Note what running rows emit, and which of them end here."""
+        live, running = self.live, self.running
+        self.sequences[live, time] = self.tokens * running
+        self.log_probs[live, time] = torch.where(running, log_probs, 0.0)
         if self.attention is not None:
-            self.attention[rows, time] = attention[self.running]
+            self.attention[live, time] = attention * running[:, None]
+        ended = running & (self.tokens == 0)
+        self.lengths[live] = torch.where(ended, time + 1, self.lengths[live])
+        self.running = running & ~ended & (self.limits > time + 1)
 
-    def _drop_finished(self, time: int) -> bool:
-        """Note which rows end at ``time``; shrink the batch where it pays; False when none is left."""
-        ended = self.running & (self.tokens == 0)
-        self.lengths[self.live[ended]] = time + 1
-        self.running = self.running & (self.tokens != 0) & (self.limits > time + 1)
+    def _drop_finished(self) -> bool:
+        """Shrink the batch where it pays; False when no row is left."""
         left = int(self.running.sum())
         if left < COMPACT_BELOW * len(self.running) and left:
             keep = self.running.nonzero()[:, 0]
@@ -125,17 +133,39 @@ class _Loop:
         return left > 0
 
 
+def argmax(scores: Tensor) -> Tensor:
+    """The first index of each row's maximum (rows,); numpy's is vectorised on CPUs, torch's is not."""
+    if scores.is_cuda:
+        return scores.argmax(-1)
+    return torch.from_numpy(scores.numpy().argmax(-1))
+
+
 def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """The first index whose cumulative probability exceeds the uniform: (rows,) from (rows, choices) and (rows,).
 
-    A choice of probability 0 is never drawn: the threshold stays below the total as rounded.
+    In two levels, blocks and the choices of a block, so that few numbers are accumulated, and these in double
+    precision. A choice of probability 0 is never drawn: thresholds stay below the totals.
     """
-    cumulative = probabilities.cumsum(-1)
-    total = cumulative[:, -1:]
-    threshold = torch.minimum(
-        uniforms[:, None].to(total.dtype) * total, torch.nextafter(total, torch.zeros_like(total))
-    )
-    return torch.searchsorted(cumulative, threshold, right=True)[:, 0]
+    choices = probabilities.shape[1]
+    size = math.isqrt(choices - 1) + 1
+    whole = choices // size * size
+    parts = [probabilities[:, :whole].unflatten(1, (-1, size)).sum(2), probabilities[:, whole:].sum(1, keepdim=True)]
+    blocks = torch.cat(parts, 1).double()
+    block, left = _first_above(blocks, uniforms[:, None] * blocks.sum(1, keepdim=True))
+    index = block * size + torch.arange(size, device=block.device)
+    inside = probabilities.gather(1, index.clamp(max=choices - 1)) * (index < choices)
+    return (block * size + _first_above(inside.double(), left)[0])[:, 0]
+
+
+def _first_above(masses: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
+    """The first index whose cumulative mass exceeds the threshold, and what the threshold exceeds those before it by.
+
+    ``masses``: (rows, choices); all else is (rows, 1).
+    """
+    cumulative = masses.cumsum(1)
+    threshold = torch.minimum(threshold, torch.nextafter(cumulative[:, -1:], torch.zeros_like(threshold)))
+    index = torch.searchsorted(cumulative, threshold, right=True)
+    return index, threshold - F.pad(cumulative, (1, 0)).gather(1, index)
 
 
 def _by_instance(loop: _Loop, batch: int, samples: int, greedy: bool) -> Decoded:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.config.schema import MatchFunction
+from rlseq.models.linear import Linear
 
 CACHE_FLOATS = 1 << 17  # floats of a part of all pairs: 512 KiB
 MASKED = -1e9  # a logit whose probability is exactly 0 in fp32, and whose gradient is 0 and never NaN
@@ -104,13 +105,13 @@ class Attention(nn.Module):
             return F.normalize(states, dim=-1)
         return states
 
-    def forward(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, queries: Tensor, keys: Tensor, mask: Tensor, linear: Linear = F.linear) -> Tensor:
         """Scores (batch_size, time, source_length); ``MASKED`` where ``mask`` (batch_size, source_length) is False.
 
         ``queries``: (batch_size, time, query_size); ``keys``: (batch_size, source_length, key_size).
         """
         if self.match == "additive":
-            scores = AdditiveScores.apply(self.query(queries), keys, self.energy)
+            scores = AdditiveScores.apply(linear(queries, self.query.weight, None), keys, self.energy)
         else:
             scores = torch.bmm(self._scaled(queries), keys.transpose(1, 2))
         return scores.masked_fill(~mask[:, None], MASKED)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.config.schema import AttentionPolicyConfig
+from rlseq.models.attention import fast_tanh
+from rlseq.models.linear import Linear
 from rlseq.models.policy import Memory, RecurrentPolicy, length_mask
 from rlseq.models.shape import TaskShape
 
@@ -60,11 +62,14 @@ class AttentionPolicy(RecurrentPolicy):
     def _embed(self, tokens: Tensor, memory: Memory) -> Tensor:
         return self.dropout(self.target_embedding(tokens) * self.scale)
 
-    def _attend(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        attention = self.attention(hidden, memory.keys, memory.mask).softmax(-1)
+    def _attend(
+        self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear = F.linear
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        attention = self.attention(hidden, memory.keys, memory.mask, linear).softmax(-1)
         context = torch.bmm(attention, memory.states)
-        features = self.dropout(torch.tanh(self.combine(torch.cat([hidden, context], -1))))
+        joined = linear(torch.cat([hidden, context], -1), self.combine.weight, None)
+        features = self.dropout(fast_tanh(joined))
         return features, attention, features
 
-    def _project(self, features: Tensor) -> Tensor:
-        return F.linear(features, self.output_weight, self.output_bias)
+    def _project(self, features: Tensor, linear: Linear = F.linear) -> Tensor:
+        return linear(features, self.output_weight, self.output_bias)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rlseq.config.schema import PointerPolicyConfig
+from rlseq.models.linear import Linear
 from rlseq.models.policy import Memory, RecurrentPolicy, forbid, length_mask
 from rlseq.models.shape import TaskShape
 
@@ -48,13 +50,15 @@ class PointerPolicy(RecurrentPolicy):
         assert memory.inputs is not None
         return memory.inputs.gather(1, tokens[:, :, None].expand(-1, -1, memory.inputs.shape[-1]))
 
-    def _attend(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        logits = forbid(self.attention(hidden, memory.keys, memory.mask), forbidden)
+    def _attend(
+        self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear = F.linear
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        logits = forbid(self.attention(hidden, memory.keys, memory.mask, linear), forbidden)
         attention = logits.softmax(-1)
         feed = torch.bmm(attention, memory.states) if self.feed_size else attention
         return logits, attention, feed
 
-    def _project(self, features: Tensor) -> Tensor:
+    def _project(self, features: Tensor, linear: Linear = F.linear) -> Tensor:
         return features
 
     def _first_visited(self, memory: Memory) -> Tensor | None:

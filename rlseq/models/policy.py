@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.models.attention import MASKED, Attention
+from rlseq.models.linear import Linear
 from rlseq.models.recurrent import BidirectionalEncoder, LSTMLayer, lstm_step
 
 State = tuple[Tensor, ...]  # every tensor has the batch first
@@ -66,16 +68,19 @@ class SequencePolicy(nn.Module, ABC):
         """The decoder's state before the first token."""
 
     @abstractmethod
-    def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+    def step(
+        self, tokens: Tensor, state: State, memory: Memory, linear: Linear = F.linear
+    ) -> tuple[Tensor, State, Tensor]:
         """One decoding step.
 
         Args:
             tokens: (batch_size,) the last emitted tokens; END at the start.
             state: As ``initial_state`` or the last step gave it.
             memory: The encoded sources.
+            linear: Does the linear maps; a ``PackedLinear`` makes many steps under the same weights faster.
 
         Returns:
-            Logits (batch_size, choices), the new state, attention (batch_size, source_length).
+            Logits (batch_size, choices), the caller's to change; the new state; attention (batch_size, source_length).
         """
 
     @abstractmethod
@@ -123,11 +128,13 @@ class RecurrentPolicy(SequencePolicy):
         """Decoder inputs (batch_size, time, embedding_size) for ``tokens`` (batch_size, time)."""
 
     @abstractmethod
-    def _attend(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _attend(
+        self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear = F.linear
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """From decoder states (batch_size, time, hidden_size): features, attention, and what feeding passes on."""
 
     @abstractmethod
-    def _project(self, features: Tensor) -> Tensor:
+    def _project(self, features: Tensor, linear: Linear = F.linear) -> Tensor:
         """Logits of features (…, feature_size)."""
 
     def _first_visited(self, memory: Memory) -> Tensor | None:
@@ -151,21 +158,27 @@ class RecurrentPolicy(SequencePolicy):
         visited = self._first_visited(memory)
         return state if visited is None else (*state, visited)
 
-    def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+    def step(
+        self, tokens: Tensor, state: State, memory: Memory, linear: Linear = F.linear
+    ) -> tuple[Tensor, State, Tensor]:
         """See ``SequencePolicy.step``."""
-        gates = self.decoder.input_gates(self._embed(tokens[:, None], memory)[:, 0], self.embedding_size)
-        features, state, attention = self._advance(gates, tokens, state, memory)
-        return self._project(features), state, attention
+        embedded = self._embed(tokens[:, None], memory)[:, 0]
+        gates = self.decoder.input_gates(embedded, self.embedding_size, linear)
+        features, state, attention = self._advance(gates, tokens, state, memory, linear)
+        return self._project(features, linear), state, attention
 
-    def _advance(self, gates: Tensor, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+    def _advance(
+        self, gates: Tensor, tokens: Tensor, state: State, memory: Memory, linear: Linear = F.linear
+    ) -> tuple[Tensor, State, Tensor]:
         """One step from the gates' share of the embedded tokens; features (batch_size, feature_size)."""
         hidden, cell, *rest = state
-        gates = gates + hidden @ self.decoder.weight_hh_l0.t()
+        gates = gates + linear(hidden, self.decoder.weight_hh_l0, None)
         if self.feed_size:
-            gates = gates + rest.pop(0) @ self.decoder.weight_ih_l0[:, self.embedding_size :].t()
+            gates = gates + linear(rest.pop(0), self.decoder.weight_ih_l0[:, self.embedding_size :], None)
         visited = self._visit(rest[0], tokens) if rest else None
         hidden, cell = lstm_step(gates, cell)
-        features, attention, feed = self._attend(hidden[:, None], memory, None if visited is None else visited[:, None])
+        forbidden = None if visited is None else visited[:, None]
+        features, attention, feed = self._attend(hidden[:, None], memory, forbidden, linear)
         state = (hidden, cell, *((feed[:, 0],) if self.feed_size else ()), *(() if visited is None else (visited,)))
         return features[:, 0], state, attention[:, 0]
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.models.attention import fast_tanh
+from rlseq.models.linear import Linear
 
 
 class LSTMLayer(nn.LSTM):
@@ -33,9 +34,9 @@ class LSTMLayer(nn.LSTM):
             self.bias_ih_l0.zero_()
             self.bias_ih_l0[hidden_size : 2 * hidden_size] = forget_bias
 
-    def input_gates(self, inputs: Tensor, size: int) -> Tensor:
+    def input_gates(self, inputs: Tensor, size: int, linear: Linear = F.linear) -> Tensor:
         """The share of the first ``size`` input features in the gates, biases included: (…, 4 * hidden_size)."""
-        return F.linear(inputs, self.weight_ih_l0[:, :size], self.bias_ih_l0 + self.bias_hh_l0)
+        return linear(inputs, self.weight_ih_l0[:, :size], self.bias_ih_l0 + self.bias_hh_l0)
 
 
 def lstm_step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:

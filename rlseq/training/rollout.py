@@ -13,6 +13,7 @@ import torch
 
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
+from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import SequencePolicy
 from rlseq_envs.scoring import RolloutResult
 from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
@@ -116,10 +117,10 @@ def rollout(
     mode = policy.training
     policy.eval()
     try:
-        parts = []
+        parts, linear = [], PackedLinear(shard_size * (num_samples + int(greedy)))
         for part in shards(ids, shard_size):
             draw = partial(counter_uniforms, seed, update, part, num_samples) if num_samples else None
-            decoded = _decode(policy, task, part, draw, greedy, temperature, device, with_attention)
+            decoded = _decode(policy, task, part, draw, greedy, temperature, device, with_attention, linear)
             parts.append(_score(score, part, decoded, greedy))
         return Rollout.concatenate(parts)
     finally:
@@ -136,6 +137,7 @@ def _decode(
     temperature: float,
     device: torch.device | str,
     with_attention: bool,
+    linear: Linear,
 ) -> Decoded:
     """Decode a shard; ``draw`` gives its uniforms up to a length, None draws no samples."""
     source, lengths = task.source(ids)
@@ -149,6 +151,7 @@ def _decode(
         greedy=greedy,
         temperature=temperature,
         with_attention=with_attention,
+        linear=linear,
     )
 
 
