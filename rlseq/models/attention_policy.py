@@ -71,5 +71,7 @@ class AttentionPolicy(RecurrentPolicy):
         features = self.dropout(fast_tanh(joined))
         return features, attention, features
 
-    def _project(self, features: Tensor, linear: Linear = F.linear) -> Tensor:
-        return linear(features, self.output_weight, self.output_bias)
+    @property
+    def head(self) -> tuple[Tensor, Tensor]:
+        """The output layer."""
+        return self.output_weight, self.output_bias

@@ -58,9 +58,6 @@ class PointerPolicy(RecurrentPolicy):
         feed = torch.bmm(attention, memory.states) if self.feed_size else attention
         return logits, attention, feed
 
-    def _project(self, features: Tensor, linear: Linear = F.linear) -> Tensor:
-        return features
-
     def _first_visited(self, memory: Memory) -> Tensor | None:
         return torch.zeros_like(memory.mask) if self.mask_revisits else None
 

@@ -84,8 +84,18 @@ class SequencePolicy(nn.Module, ABC):
         """
 
     @abstractmethod
+    def token_features(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
+        """What ``head`` reads at every real token of ``targets`` (batch_size, time), row by row: (lengths.sum(), D)."""
+
+    @property
+    def head(self) -> tuple[Tensor, Tensor] | None:
+        """Weight (choices, D) and bias (choices,) that turn features into logits; None: features are logits."""
+        return None
+
     def token_logits(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
         """Logits at every real token of ``targets`` (batch_size, time), row by row: (lengths.sum(), choices)."""
+        features = self.token_features(memory, targets, lengths)
+        return features if self.head is None else F.linear(features, *self.head)
 
     def forward(self, source: Tensor, source_lengths: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
         """Log-probabilities (batch_size, time, choices) of all next tokens under teacher forcing; 0 beyond a length."""
@@ -133,10 +143,6 @@ class RecurrentPolicy(SequencePolicy):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """From decoder states (batch_size, time, hidden_size): features, attention, and what feeding passes on."""
 
-    @abstractmethod
-    def _project(self, features: Tensor, linear: Linear = F.linear) -> Tensor:
-        """Logits of features (…, feature_size)."""
-
     def _first_visited(self, memory: Memory) -> Tensor | None:
         """What is forbidden before the first token: (batch_size, choices), or None where nothing ever is."""
         return None
@@ -165,7 +171,7 @@ class RecurrentPolicy(SequencePolicy):
         embedded = self._embed(tokens[:, None], memory)[:, 0]
         gates = self.decoder.input_gates(embedded, self.embedding_size, linear)
         features, state, attention = self._advance(gates, tokens, state, memory, linear)
-        return self._project(features, linear), state, attention
+        return features if self.head is None else linear(features, *self.head), state, attention
 
     def _advance(
         self, gates: Tensor, tokens: Tensor, state: State, memory: Memory, linear: Linear = F.linear
@@ -182,11 +188,11 @@ class RecurrentPolicy(SequencePolicy):
         state = (hidden, cell, *((feed[:, 0],) if self.feed_size else ()), *(() if visited is None else (visited,)))
         return features[:, 0], state, attention[:, 0]
 
-    def token_logits(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
-        """All steps at once where nothing is fed back, step by step otherwise; only real tokens reach the head."""
+    def token_features(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
+        """All steps at once where nothing is fed back, step by step otherwise; only real tokens are given."""
         inputs = shift_right(targets)
         features = self._unroll(inputs, memory) if self.feed_size else self._parallel(inputs, memory)
-        return self._project(features[length_mask(lengths, targets.shape[1])])
+        return features[length_mask(lengths, targets.shape[1])]
 
     def _parallel(self, inputs: Tensor, memory: Memory) -> Tensor:
         hidden, cell = self.initial_state(memory)[:2]

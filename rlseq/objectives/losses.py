@@ -6,11 +6,98 @@ logits near −1e9, whose probability is exactly 0.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 IMPOSSIBLE = -1e8
+CHUNK = 256  # rows of logits that exist at once
+
+Head = tuple[Tensor, Tensor]  # weight (C, D) and bias (C,) of the layer that turns features into logits
+
+
+def weighted_nll(
+    features: Tensor, head: Head | None, targets: Tensor, weights: Tensor, smoothing: float = 0.0, scale: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Σ w · (−log p(target) + smoothing), the sum that both phases minimise.
+
+    Args:
+        features: (N, D), what ``head`` reads; logits (N, C) where there is no head.
+        head: Weight and bias.
+        targets: (N,).
+        weights: (N,) of each token.
+        smoothing: Share of label smoothing.
+        scale: Factor on the logits, 1 / temperature.
+
+    Returns:
+        The scalar loss, and −log p of each target, (N,), detached.
+    """
+    if head is not None:
+        loss, nll = ProjectedNLL.apply(features, *head, targets, weights, smoothing, scale)
+        return loss, nll
+    logits = features * scale
+    nll = negative_log_likelihood(logits, targets)
+    values = nll + smoothing * label_smoothing(logits, targets) if smoothing else nll
+    return (values * weights).sum(), nll.detach()
+
+
+class ProjectedNLL(torch.autograd.Function):
+    """Projection and loss in one, chunk by chunk, the gradients formed in the forward.
+
+    The logits of all tokens never exist at once, and are passed over while they are in the cache. The gradient of
+    −log p(y) + s (x_y − mean x) by the logits x is p − (1 − s) e_y − s / C.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        smoothing: float,
+        scale: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Arguments as of ``weighted_nll``."""
+        grads = [torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)]
+        loss, nll = features.new_zeros(()), features.new_empty(len(features))
+        for start in range(0, len(features), CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = F.linear(features[part], weight, bias).mul_(scale)
+            extra = smoothing * label_smoothing(logits, targets[part]) if smoothing else 0.0
+            law = logits.softmax(-1)
+            # log Z − max x is −log of the largest probability: no pass over the exponentials, and no underflow.
+            below = logits.amax(-1) - logits.gather(1, targets[part, None])[:, 0]
+            nll[part] = below - law.amax(-1).log()
+            loss += ((nll[part] + extra) * weights[part]).sum()
+            _accumulate(grads, part, features, weight, _by_logits(law, targets[part], smoothing, weights[part] * scale))
+        ctx.save_for_backward(*grads)
+        ctx.mark_non_differentiable(nll)
+        return loss, nll
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Of features, weight and bias."""
+        return *(grads[0] * saved for saved in ctx.saved_tensors), None, None, None, None
+
+
+def _by_logits(law: Tensor, targets: Tensor, smoothing: float, weights: Tensor) -> Tensor:
+    """The loss's gradient by the logits (N, C), made of ``law`` in place."""
+    law.scatter_add_(1, targets[:, None], law.new_full((len(law), 1), smoothing - 1.0))
+    if smoothing:
+        law -= smoothing / law.shape[1]
+    return law.mul_(weights[:, None])
+
+
+def _accumulate(grads: list[Tensor], part: slice, features: Tensor, weight: Tensor, by_logits: Tensor) -> None:
+    torch.mm(by_logits, weight, out=grads[0][part])
+    grads[1].addmm_(by_logits.t(), features[part])
+    grads[2].add_(by_logits.sum(0))
 
 
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from rlseq.config.schema import PhaseConfig
+from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
 from rlseq.rllib.module import Objective, SequenceModule
@@ -90,7 +91,8 @@ class SequenceLearner(TorchLearner):
             TrainingError: A loss or gradient is not finite; the step was not taken on any learner.
         """
         self._statistics = []
-        self.update(training_data=TrainingData(data_iterators=[share]), _no_metrics_reduce=True)
+        with fast_matmul():
+            self.update(training_data=TrainingData(data_iterators=[share]), _no_metrics_reduce=True)
         return self._statistics
 
     def _create_iterator_if_necessary(self, *, training_data: TrainingData, **kwargs: Any) -> Iterator[MultiAgentBatch]:

@@ -16,6 +16,7 @@ import torch
 
 from rlseq.config.schema import Config, PhaseConfig, RLConfig
 from rlseq.models.build import build_policy
+from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, to_numpy
@@ -50,7 +51,8 @@ class PlainEngine:
     # ---------------------------------------------------------------------------------------- one update
     def update(self, requests: list[UpdateRequest]) -> list[dict[str, float]]:
         """See ``Engine.update``."""
-        return [self._step(request, getattr(self.config, request.phase)) for request in requests]
+        with fast_matmul():
+            return [self._step(request, getattr(self.config, request.phase)) for request in requests]
 
     def _step(self, request: UpdateRequest, phase: PhaseConfig) -> dict[str, float]:
         started = time.perf_counter()

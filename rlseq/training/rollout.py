@@ -13,7 +13,7 @@ import torch
 
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
-from rlseq.models.linear import Linear, PackedLinear
+from rlseq.models.linear import Linear, PackedLinear, fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq_envs.scoring import RolloutResult
 from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
@@ -142,7 +142,8 @@ def _decode(
     """Decode a shard; ``draw`` gives its uniforms up to a length, None draws no samples."""
     source, lengths = task.source(ids)
     limits = task.length_limits(lengths)
-    memory = policy.encode(torch.from_numpy(source).to(device), torch.from_numpy(lengths).to(device))
+    with fast_matmul():
+        memory = policy.encode(torch.from_numpy(source).to(device), torch.from_numpy(lengths).to(device))
     return decode(
         policy,
         memory,

@@ -158,21 +158,22 @@ def _rl_loss(
     rows = (times if config.kl or config.entropy else weights.ne(0).any(-1)).nonzero()[:, 0]
     targets, lengths = batch["targets"].flatten(0, 1)[rows], batch["target_lengths"].flatten()[rows]
     instance = rows // batch["targets"].shape[1]
-    logits = policy.token_logits(memory.select(instance), targets, lengths) / config.temperature
-    real = length_mask(lengths, targets.shape[1])
-    loss = policy_loss = (losses.negative_log_likelihood(logits, targets[real]) * weights[rows][real]).sum()
-    stats = {"train/policy_loss": policy_loss.detach()}
+    of_states = bool(config.kl or config.entropy)  # terms that read whole laws, not only what was drawn
+    values = (policy.token_logits if of_states else policy.token_features)(memory.select(instance), targets, lengths)
+    real, scale = length_mask(lengths, targets.shape[1]), 1.0 / config.temperature
+    head = None if of_states else policy.head
+    loss, _ = losses.weighted_nll(values, head, targets[real], weights[rows][real], scale=scale)
+    stats = {"train/policy_loss": loss.detach()}
     state_weights = torch.repeat_interleave(times[rows], lengths)
     if config.kl:
         assert reference is not None
         with torch.no_grad():
             other = reference.encode(batch["source"], batch["source_lengths"]).select(instance)
-            other_logits = reference.token_logits(other, targets, lengths) / config.temperature
-        kl = (losses.kl_divergence(logits, other_logits) * state_weights).sum()
+            other_logits = reference.token_logits(other, targets, lengths)
+        kl = (losses.kl_divergence(values * scale, other_logits * scale) * state_weights).sum()
         loss, stats["train/kl"] = loss + config.kl * kl, kl.detach()
     if config.entropy:
-        bonus = (losses.entropy(logits) * state_weights).sum()
-        loss = loss - config.entropy * bonus
+        loss = loss - config.entropy * (losses.entropy(values * scale) * state_weights).sum()
     if config.cross_entropy:
         columns = ("references", "reference_lengths", "reference_weights")
         share, nll = _weighted_nll(policy, memory, batch, columns, 0.0)
@@ -185,7 +186,6 @@ def _weighted_nll(
 ) -> tuple[Tensor, Tensor]:
     targets, lengths, weights = (batch[name][:, 0] for name in columns)
     real = length_mask(lengths, targets.shape[1])
-    logits = policy.token_logits(memory, targets, lengths)
-    nll = losses.negative_log_likelihood(logits, targets[real])
-    values = nll + smoothing * losses.label_smoothing(logits, targets[real]) if smoothing else nll
-    return (values * weights[real]).sum(), nll.detach().mean()
+    features = policy.token_features(memory, targets, lengths)
+    loss, nll = losses.weighted_nll(features, policy.head, targets[real], weights[real], smoothing)
+    return loss, nll.mean()

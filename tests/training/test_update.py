@@ -159,11 +159,11 @@ def test_the_policy_loss_is_advantage_times_log_likelihood(temperature: float) -
 
 def test_rows_of_zero_advantage_are_skipped_unless_another_term_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
     model, counted = policy(), []
-    token_logits = model.token_logits
+    token_features = model.token_features
     monkeypatch.setattr(
         model,
-        "token_logits",
-        lambda memory, rows, lengths: counted.append(len(rows)) or token_logits(memory, rows, lengths),
+        "token_features",
+        lambda memory, rows, lengths: counted.append(len(rows)) or token_features(memory, rows, lengths),
     )
     for config in (rl(), rl(entropy=0.1)):
         batch_loss(model, None, tensors(rl_batch(task(), rollout(), config)[0]), config)
