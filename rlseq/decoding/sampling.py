@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy, State
 
-COMPACT_BELOW = 0.8  # finished rows are dropped when fewer than this share of the rows still run
-CUDA_CHECK_EVERY = 8  # steps between looks at which rows have finished, on a GPU
+COMPACT_BELOW = 0.8  # finished rows are dropped when fewer than this share of the rows is still in use
+CUDA_CHECK_EVERY = 8  # steps between looks at which sequences have finished, on a GPU
 
 
 @dataclass(frozen=True)
@@ -62,75 +62,105 @@ def decode(
     batch, device = len(limits), limits.device
     samples = 0 if uniforms is None else uniforms.shape[1]
     instance = torch.arange(batch, device=device)
-    rows = torch.cat(
-        [instance.repeat_interleave(samples), instance] if greedy else [instance.repeat_interleave(samples)]
-    )
+    instances = torch.cat([instance.repeat_interleave(samples), *([instance] if greedy else [])])
     draws = None if uniforms is None else uniforms.reshape(batch * samples, -1)
-    loop = _Loop(policy, memory.select(rows), limits[rows], batch * samples, temperature, with_attention)
-    loop.run(draws, linear or PackedLinear(len(rows)))
+    loop = _Loop(policy, memory, limits, instances, batch * samples, temperature, with_attention)
+    loop.run(draws, linear or PackedLinear(len(instances)))
     return _by_instance(loop, batch, samples, greedy)
 
 
 class _Loop:
-    """The state of one decoding loop over rows: sampled rows first, greedy rows behind them."""
+    """The state of one decoding loop over sequences: samples first, greedy ones behind them.
+
+    Sequences of an instance share a row of the network while they agree, so every distinct prefix is computed once. On
+    a GPU each has a row of its own from the start: finding out which agree would wait for the device.
+    """
 
     def __init__(
-        self, policy: SequencePolicy, memory: Memory, limits: Tensor, sampled: int, temperature: float, attention: bool
+        self,
+        policy: SequencePolicy,
+        memory: Memory,
+        limits: Tensor,
+        instances: Tensor,
+        samples: int,
+        temperature: float,
+        attention: bool,
     ) -> None:
-        rows, longest = len(limits), int(limits.max()) if len(limits) else 0
-        self.policy, self.memory, self.limits, self.temperature = policy, memory, limits, temperature
-        self.state: State = policy.initial_state(memory)
-        self.sampled = sampled  # how many of the live rows, the first ones, are samples
-        self.live = torch.arange(rows, device=limits.device)  # their places in the output
-        self.tokens = torch.zeros_like(self.live)
-        self.sequences = torch.zeros(rows, longest, dtype=torch.int64, device=limits.device)
-        self.log_probs = torch.zeros(rows, longest, device=limits.device)
-        self.lengths = limits.clone()
-        self.running = torch.ones(rows, dtype=torch.bool, device=limits.device)
-        shape = (rows, longest, memory.mask.shape[1])
-        self.attention = torch.zeros(shape, device=limits.device) if attention else None
-        # Asking a GPU how many rows still run waits for it: seldom, then.
+        device, count, longest = limits.device, len(instances), int(limits.max()) if len(limits) else 0
+        self.policy, self.temperature = policy, temperature
         self.check_every = CUDA_CHECK_EVERY if limits.is_cuda else 1
+        shared = self.check_every == 1
+        self.memory = memory if shared else memory.select(instances)
+        self.state: State = policy.initial_state(self.memory)
+        self.inputs = torch.zeros(len(self.memory.mask), dtype=torch.int64, device=device)  # of each row
+        # Of each live sequence: its place in the output, its row, its limit, whether it still runs.
+        self.live = torch.arange(count, device=device)
+        self.row = instances if shared else self.live
+        self.limits = limits[instances]
+        self.running = torch.ones(count, dtype=torch.bool, device=device)
+        self.samples = samples  # how many of the live sequences, the first ones, are samples
+        self.sequences = torch.zeros(count, longest, dtype=torch.int64, device=device)
+        self.log_probs = torch.zeros(count, longest, device=device)
+        self.lengths = self.limits.clone()
+        shape = (count, longest, memory.mask.shape[1])
+        self.attention = torch.zeros(shape, device=device) if attention else None
 
     def run(self, draws: Tensor | None, linear: Linear) -> None:
         for time in range(self.sequences.shape[1]):
-            logits, self.state, attention = self.policy.step(self.tokens, self.state, self.memory, linear)
-            self.tokens, log_probs = self._choose(
-                logits, None if draws is None else draws[self.live[: self.sampled], time]
-            )
-            self._record(time, log_probs, attention)
-            if (time + 1) % self.check_every == 0 and not self._drop_finished():
+            logits, self.state, attention = self.policy.step(self.inputs, self.state, self.memory, linear)
+            draw = None if draws is None else draws[self.live[: self.samples], time]
+            tokens, log_probs = self._choose(logits, draw)
+            self._record(time, tokens, log_probs, attention)
+            if (time + 1) % self.check_every:
+                self.inputs = tokens
+            elif not self._regroup(tokens, logits.shape[1]):
                 break
 
     def _choose(self, logits: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
-        best = argmax(logits[self.sampled :])
-        if self.temperature != 1.0:
-            logits[: self.sampled] /= self.temperature
-        law = logits.softmax(-1)
-        tokens = best if draws is None else torch.cat([inverse_cdf(law[: self.sampled], draws), best])
-        return tokens, law.gather(1, tokens[:, None])[:, 0].log()
+        """Token of each live sequence, and its log-probability."""
+        drawing, following = self.row[: self.samples], self.row[self.samples :]
+        tokens, log_probs = [], []
+        if draws is not None:
+            law = (logits / self.temperature).softmax(-1) if self.temperature != 1.0 else logits.softmax(-1)
+            tokens.append(inverse_cdf(law, draws, drawing))
+            log_probs.append(law[drawing, tokens[0]].log())
+        if len(following):
+            best = argmax(logits)
+            shared = draws is not None and self.temperature == 1.0
+            law = law if shared else logits.softmax(-1)
+            tokens.append(best[following])
+            log_probs.append(law.gather(1, best[:, None]).log()[following, 0])
+        return torch.cat(tokens), torch.cat(log_probs)
 
-    def _record(self, time: int, log_probs: Tensor, attention: Tensor) -> None:
-        """Note what running rows emit, and which of them end here."""
+    def _record(self, time: int, tokens: Tensor, log_probs: Tensor, attention: Tensor) -> None:
+        """Note what running sequences emit, and which of them end here."""
         live, running = self.live, self.running
-        self.sequences[live, time] = self.tokens * running
+        self.sequences[live, time] = tokens * running
         self.log_probs[live, time] = torch.where(running, log_probs, 0.0)
         if self.attention is not None:
-            self.attention[live, time] = attention * running[:, None]
-        ended = running & (self.tokens == 0)
+            self.attention[live, time] = attention[self.row] * running[:, None]
+        ended = running & (tokens == 0)
         self.lengths[live] = torch.where(ended, time + 1, self.lengths[live])
         self.running = running & ~ended & (self.limits > time + 1)
 
-    def _drop_finished(self) -> bool:
-        """Shrink the batch where it pays; False when no row is left."""
-        left = int(self.running.sum())
-        if left < COMPACT_BELOW * len(self.running) and left:
-            keep = self.running.nonzero()[:, 0]
-            self.sampled = int(self.running[: self.sampled].sum())
-            self.memory, self.state = self.memory.select(keep), tuple(part[keep] for part in self.state)
-            self.live, self.tokens = self.live[keep], self.tokens[keep]
-            self.limits, self.running = self.limits[keep], self.running[keep]
-        return left > 0
+    def _regroup(self, tokens: Tensor, choices: int) -> bool:
+        """Leave finished sequences; give those that part rows of their own; False when no sequence is left."""
+        keep = self.running.nonzero()[:, 0]
+        if not len(keep):
+            return False
+        self.samples = int(self.running[: self.samples].sum())
+        self.live, self.row, self.limits = self.live[keep], self.row[keep], self.limits[keep]
+        self.running, tokens = self.running[keep], tokens[keep]
+        used = torch.zeros(len(self.inputs), dtype=torch.bool, device=tokens.device)
+        used[self.row] = True
+        prefixes, members = (self.row * choices + tokens).unique(return_inverse=True)
+        if len(prefixes) == int(used.sum()) >= COMPACT_BELOW * len(used):
+            self.inputs[self.row] = tokens
+            return True
+        parents = prefixes // choices
+        self.memory, self.state = self.memory.select(parents), tuple(part[parents] for part in self.state)
+        self.inputs, self.row = prefixes % choices, members
+        return True
 
 
 def argmax(scores: Tensor) -> Tensor:
@@ -140,20 +170,28 @@ def argmax(scores: Tensor) -> Tensor:
     return torch.from_numpy(scores.numpy().argmax(-1))
 
 
-def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """The first index whose cumulative probability exceeds the uniform: (rows,) from (rows, choices) and (rows,).
+def inverse_cdf(probabilities: Tensor, uniforms: Tensor, rows: Tensor) -> Tensor:
+    """The first index whose cumulative probability exceeds the uniform.
 
     In two levels, blocks and the choices of a block, so that few numbers are accumulated, and these in double
     precision. A choice of probability 0 is never drawn: thresholds stay below the totals.
+
+    Args:
+        probabilities: (laws, choices).
+        uniforms: (draws,) in [0, 1).
+        rows: (draws,) the law of each.
+
+    Returns:
+        (draws,).
     """
     choices = probabilities.shape[1]
     size = math.isqrt(choices - 1) + 1
     whole = choices // size * size
     parts = [probabilities[:, :whole].unflatten(1, (-1, size)).sum(2), probabilities[:, whole:].sum(1, keepdim=True)]
-    blocks = torch.cat(parts, 1).double()
+    blocks = torch.cat(parts, 1).double()[rows]
     block, left = _first_above(blocks, uniforms[:, None] * blocks.sum(1, keepdim=True))
     index = block * size + torch.arange(size, device=block.device)
-    inside = probabilities.gather(1, index.clamp(max=choices - 1)) * (index < choices)
+    inside = probabilities[rows[:, None], index.clamp(max=choices - 1)] * (index < choices)
     return (block * size + _first_above(inside.double(), left)[0])[:, 0]
 
 

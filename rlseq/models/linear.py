@@ -8,8 +8,9 @@ fp32 arithmetic, or a function is missing, the default is used.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,11 +19,12 @@ from torch.nn import functional as F
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bias: as F.linear
 
 TOLERANCE = 1e-5  # of a product's error relative to its norm: fp32 has about 1e-6, bf16 and TF32 1e-3 and more
+ROWS_MULTIPLE = 16  # rows are padded to it: oneDNN prepares itself for each number of rows anew, which takes long
 _PROBE = (48, 384, 640)  # rows, inputs, outputs
 
 
 class PackedLinear:
-    """``F.linear`` for decoding: each weight is packed at its first use, so it must not change during the object's life.
+    """``F.linear`` for decoding: each weight is packed at its first use, and must not change while the object is used.
 
     Args:
         rows: How many rows an input will have, about.
@@ -33,13 +35,15 @@ class PackedLinear:
         self._packed: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 
     def __call__(self, values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """See ``F.linear``; ``values``: (rows, inputs)."""
-        if values.is_cuda or not packing_is_exact():
+        """See ``F.linear``; no gradient passes."""
+        if values.is_cuda or values.dtype != torch.float32 or not packing_is_exact():
             return F.linear(values, weight, bias)
         key = weight.data_ptr(), tuple(weight.shape)
         if key not in self._packed:
             self._packed[key] = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), self.rows)
-        return _multiply_packed(values, self._packed[key], bias)
+        rows = values.flatten(0, -2)
+        product = _multiply_packed(F.pad(rows, (0, 0, 0, -len(rows) % ROWS_MULTIPLE)), self._packed[key], bias)
+        return product[: len(rows)].unflatten(0, values.shape[:-1])
 
 
 def _multiply_packed(values: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
@@ -71,18 +75,19 @@ def fast_matmul_is_exact() -> bool:
 @contextmanager
 def fast_matmul() -> Iterator[None]:
     """Within it fp32 products on CPUs are oneDNN's, where these are fp32."""
-    with _onednn("bf16" if fast_matmul_is_exact() else torch.backends.mkldnn.matmul.fp32_precision):
+    with _onednn("bf16") if fast_matmul_is_exact() else nullcontext():
         yield
 
 
 @contextmanager
 def _onednn(precision: str) -> Iterator[None]:
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    torch.backends.mkldnn.matmul.fp32_precision = precision
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = matmul.fp32_precision
+    matmul.fp32_precision = precision
     try:
         yield
     finally:
-        torch.backends.mkldnn.matmul.fp32_precision = before
+        matmul.fp32_precision = before
 
 
 def _is_fp32(product: Callable[[Tensor, Tensor], Tensor]) -> bool:

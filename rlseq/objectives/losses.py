@@ -81,7 +81,7 @@ class ProjectedNLL(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Of features, weight and bias."""
         return *(grads[0] * saved for saved in ctx.saved_tensors), None, None, None, None
 

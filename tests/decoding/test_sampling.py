@@ -42,9 +42,13 @@ def decoded(policy: SequencePolicy, limits: list[int] | None = None, samples: in
 
 
 # -------------------------------------------------------------------------------------------------------- inverse CDF
+def drawn_from(law: Tensor, uniform: float) -> int:
+    return int(inverse_cdf(law[None], torch.tensor([uniform], dtype=torch.float64), torch.tensor([0])))
+
+
 def test_every_threshold_of_a_law_is_met_exactly() -> None:
     law = torch.tensor([0, 4, 0, 8, 3, 1, 0]) / 16
-    drawn = inverse_cdf(law.expand(32, -1), torch.arange(32, dtype=torch.float64) / 32)
+    drawn = inverse_cdf(law[None], torch.arange(32, dtype=torch.float64) / 32, torch.zeros(32, dtype=torch.int64))
     assert drawn.tolist() == [1] * 8 + [3] * 16 + [4] * 6 + [5] * 2
 
 
@@ -58,7 +62,7 @@ def test_what_cannot_happen_is_never_drawn(weights: list[float], uniform: float,
     law = torch.tensor([*weights, 0.0, 1.0, 0.0], dtype=kind)
     law /= law.sum()
     for probabilities in (law, law.flip(0), torch.nn.functional.one_hot(law.argmax(), len(law)).to(kind)):
-        choice = int(inverse_cdf(probabilities[None], torch.tensor([uniform], dtype=torch.float64)))
+        choice = drawn_from(probabilities, uniform)
         assert 0 <= choice < len(law) and probabilities[choice] > 0
         below, upto = float(probabilities[:choice].sum()), float(probabilities[: choice + 1].sum())
         assert below - 1e-6 <= uniform <= upto + 1e-6
@@ -67,11 +71,11 @@ def test_what_cannot_happen_is_never_drawn(weights: list[float], uniform: float,
 def test_a_law_that_does_not_quite_sum_to_one_is_drawn_in_proportion() -> None:
     law = torch.tensor([[0.25, 0.25, 0.5]]) * (1 - 1e-3)
     for uniform, choice in ((0.2499, 0), (0.2501, 1), (0.4999, 1), (0.5001, 2), (ALMOST_ONE, 2)):
-        assert int(inverse_cdf(law, torch.tensor([uniform]))) == choice
+        assert drawn_from(law[0], uniform) == choice
 
 
 def test_no_rows_give_no_draws() -> None:
-    assert inverse_cdf(torch.zeros(0, 3), torch.zeros(0)).shape == (0,)
+    assert inverse_cdf(torch.ones(2, 3), torch.zeros(0), torch.zeros(0, dtype=torch.int64)).shape == (0,)
 
 
 # ------------------------------------------------------------------------------------------------------------ greedy
