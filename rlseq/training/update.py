@@ -6,6 +6,7 @@ references; REINFORCE has w = advantage / normaliser on the samples.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from rlseq.objectives import losses
 from rlseq.objectives.baselines import advantages
 from rlseq.training.rollout import Rollout
 from rlseq_envs.task import Ints, SequenceTask
+
+ROWS_TOGETHER = 64  # samples that are scored together: enough for efficient products
 
 Batch = dict[str, npt.NDArray[Any]]  # every array has the instances first
 
@@ -154,12 +157,13 @@ def _rl_loss(
     config: RLConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     weights, times = batch["weights"].flatten(0, 1), batch["state_weights"].flatten()
+    of_states = bool(config.kl or config.entropy)  # terms that read whole laws, not only what was drawn
     # A row without advantages adds nothing to the policy gradient: skip it, unless another term reads its states.
-    rows = (times if config.kl or config.entropy else weights.ne(0).any(-1)).nonzero()[:, 0]
+    rows = (times if of_states else weights.ne(0).any(-1)).nonzero()[:, 0]
+    rows = rows[batch["target_lengths"].flatten()[rows].argsort(stable=True)]
     targets, lengths = batch["targets"].flatten(0, 1)[rows], batch["target_lengths"].flatten()[rows]
     instance = rows // batch["targets"].shape[1]
-    of_states = bool(config.kl or config.entropy)  # terms that read whole laws, not only what was drawn
-    values = (policy.token_logits if of_states else policy.token_features)(memory.select(instance), targets, lengths)
+    values = _read(policy.token_logits if of_states else policy.token_features, memory, instance, targets, lengths)
     real, scale = length_mask(lengths, targets.shape[1]), 1.0 / config.temperature
     head = None if of_states else policy.head
     loss, _ = losses.weighted_nll(values, head, targets[real], weights[rows][real], scale=scale)
@@ -168,8 +172,8 @@ def _rl_loss(
     if config.kl:
         assert reference is not None
         with torch.no_grad():
-            other = reference.encode(batch["source"], batch["source_lengths"]).select(instance)
-            other_logits = reference.token_logits(other, targets, lengths)
+            other = reference.encode(batch["source"], batch["source_lengths"])
+            other_logits = _read(reference.token_logits, other, instance, targets, lengths)
         kl = (losses.kl_divergence(values * scale, other_logits * scale) * state_weights).sum()
         loss, stats["train/kl"] = loss + config.kl * kl, kl.detach()
     if config.entropy:
@@ -179,6 +183,16 @@ def _rl_loss(
         share, nll = _weighted_nll(policy, memory, batch, columns, 0.0)
         loss, stats["train/nll"] = loss + share, nll
     return loss, stats | {"train/loss": loss.detach()}
+
+
+def _read(
+    read: Callable[[Memory, Tensor, Tensor], Tensor], memory: Memory, instance: Tensor, targets: Tensor, lengths: Tensor
+) -> Tensor:
+    """What ``read`` gives for rows sorted by length, read in parts, so that one long sample pads few others."""
+    longest = lengths[ROWS_TOGETHER - 1 :: ROWS_TOGETHER].tolist() + lengths[-1:].tolist()
+    columns = (instance, targets, lengths)
+    parts = zip(*(column.split(ROWS_TOGETHER) for column in columns), longest or [1], strict=False)
+    return torch.cat([read(memory.select(of), rows[:, :time], counts) for of, rows, counts, time in parts])
 
 
 def _weighted_nll(
