@@ -6,6 +6,7 @@ The trainer owns the update counter, the data position, the schedule and every d
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -261,7 +262,7 @@ class Trainer:
             if self._stop:
                 raise KeyboardInterrupt
             self._stop = True
-            self.reporter.message("stopping after this update; once more to stop at once", "warning")
+            os.write(2, b"stopping after this update; once more to stop at once\n")  # a report may be half written
 
         try:
             for number in (signal.SIGINT, signal.SIGTERM):

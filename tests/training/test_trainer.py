@@ -279,7 +279,9 @@ def test_every_seed_and_phase_has_instances_of_its_own_in_the_training_split(tmp
 # ------------------------------------------------------------------------------------------------- stopping, forking
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("when", [3, 27])
-def test_a_signal_saves_and_stops_after_the_update(tmp_path: Path, number: signal.Signals, when: int) -> None:
+def test_a_signal_saves_and_stops_after_the_update(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], number: signal.Signals, when: int
+) -> None:
     def gain(request: UpdateRequest) -> float:
         if request.update == when:
             signal.raise_signal(number)
@@ -291,7 +293,7 @@ def test_a_signal_saves_and_stops_after_the_update(tmp_path: Path, number: signa
     with pytest.raises(Interrupted, match="stopped at update"):
         trainer.train()
     assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
-    assert "once more to stop at once" in recorder.warnings[0] and recorder.finished == 1
+    assert "once more to stop at once" in capfd.readouterr().err and recorder.finished == 1
     saved = trainer.run.latest()
     assert saved is not None and int(saved.name) == len(engine.requests) >= when + 1
     assert float(load_checkpoint(saved).weights["quality"][0]) == engine.quality
