@@ -30,7 +30,14 @@ PACKAGES = (
 @cache
 def versions() -> dict[str, str]:
     """Python's version and those of the packages that results depend on."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # rewards do without numba
+        return "not installed"
 
 
 def environment() -> dict[str, Any]:

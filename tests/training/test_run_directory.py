@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rlseq.config.load import load_config
+from rlseq.training import provenance
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint
 from rlseq.training.run_directory import RunDirectory, RunError, resolve_checkpoint
 
@@ -66,6 +67,12 @@ def test_the_environment_is_recorded_at_the_start_and_at_each_resume(run: RunDir
     record = json.loads((run.path / "environment.json").read_text())
     assert record["versions"]["torch"].startswith("2.") and record["versions"]["rlseq"] and record["host"]["cores"] >= 1
     assert len(record["resumed"]) == 1 and record["resumed"][0]["versions"] == record["versions"]
+
+
+def test_a_package_that_is_not_installed_is_recorded_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "PACKAGES", ("torch", "no-such-package"))
+    recorded = provenance.versions.__wrapped__()
+    assert recorded["torch"].startswith("2.") and recorded["no-such-package"] == "not installed"
 
 
 def test_a_second_writer_in_another_process_is_refused_until_the_first_is_done(run: RunDirectory) -> None:
