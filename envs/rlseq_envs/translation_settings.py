@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from rlseq_envs.rewards.bleu import Smoothing
+from rlseq_envs.rewards.smoothing import Smoothing
 from rlseq_envs.task import SplitName
 from rlseq_envs.text.vocabulary import SUBWORD_MODELS, UNITS, SubwordModel, Units
 
