@@ -2,7 +2,6 @@
 
 import itertools
 
-import numba.core.caching
 import numpy as np
 import pytest
 import shapely
@@ -10,12 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
-from rlseq_envs.rewards import hull
+from rlseq_envs.rewards import hull, hull_compiled, hull_numpy
 from rlseq_envs.rewards.jit import jit
 
 GRID = 1 << 24
 coordinates = st.integers(0, GRID)
 lattice = st.integers(0, 3).map(lambda k: k << 22)
+
+
+@pytest.fixture(autouse=True, scope="module", params=[hull_compiled, hull_numpy], ids=["compiled", "numpy"])
+def kernel(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hull, "_kernels", request.param)
+        yield
 
 
 @st.composite
@@ -165,6 +171,46 @@ def test_nearly_collinear_points_are_told_apart():
         assert hull.valid(*batch(points, [expected])).all()
 
 
+def spoilt(rng, sequence, count):
+    """The sequence from another start, and with one thing wrong."""
+    shifted = np.roll(sequence, rng.integers(len(sequence))).tolist()
+    place = rng.integers(len(shifted))
+    swapped = list(shifted)
+    swapped[place - 1], swapped[place] = swapped[place], swapped[place - 1]
+    dropped, inserted = shifted[:place] + shifted[place + 1 :], list(shifted)
+    inserted.insert(place, int(rng.integers(count)))
+    return [shifted, shifted[::-1], swapped, dropped, inserted, rng.integers(0, count, len(shifted)).tolist()]
+
+
+@pytest.mark.parametrize("kind", ["uniform", "lattice", "edges", "duplicates"])
+def test_certificate_edges_and_area_are_scipys_on_fifty_points(kind):
+    rng = np.random.default_rng(len(kind))
+    for _ in range(20):
+        points = rng.integers(0, GRID + 1, (50, 2))
+        if kind == "lattice":
+            points = rng.integers(0, 9, (50, 2)) << 20
+        elif kind == "edges":  # many collinear points on the hull
+            points[np.arange(40), rng.integers(0, 2, 40)] = rng.integers(0, 2, 40) * GRID
+        elif kind == "duplicates":
+            points = points[rng.integers(0, 12, 50)]
+        sides = [tuple(map(int, point)) for point in points]
+        found = ConvexHull(points)
+        true = [sides[i] for i in found.vertices]
+        edges = {(true[k - 1], true[k]) for k in range(len(true))}
+        sequences = spoilt(rng, found.vertices, 50)
+        walks = [[sides[i] for i in sequence] for sequence in sequences]
+        matched = [len(edges & {(walk[k - 1], walk[k]) for k in range(len(walk))}) for walk in walks]
+        arguments = batch(sides, sequences)
+        assert hull.valid(*arguments).tolist() == [same_cycle(walk, true) for walk in walks]
+        expected = [2 * m / (len(true) + len(walk)) for m, walk in zip(matched, walks, strict=True)]
+        np.testing.assert_allclose(hull.edge_f1(*arguments), expected)
+        simple = [len(set(walk)) > 2 and shapely.LinearRing(walk).is_simple for walk in walks]
+        areas = [shapely.Polygon(w).area / found.volume if s else 0 for w, s in zip(walks, simple, strict=True)]
+        share, is_simple = hull.coverage(*arguments)
+        np.testing.assert_allclose(share, areas)
+        assert is_simple.tolist() == simple
+
+
 @given(candidates())
 @settings(deadline=None)
 def test_edge_f1_counts_directed_edges(candidate):
@@ -244,6 +290,50 @@ def test_padding_of_shorter_sets_never_counts():
     assert hull.valid(points, counts[::-1].copy(), tokens, lengths).tolist() == [False, False]
 
 
+def test_batches_without_rows_or_tokens():
+    points, none = np.zeros((0, 4, 2)), np.zeros(0, np.int64)
+    tokens, lengths = hull.hulls(points, none)
+    assert tokens.shape == (0, 5) and lengths.shape == (0,)
+    assert hull.valid(points, none, tokens, lengths).shape == hull.edge_f1(points, none, tokens, lengths).shape == (0,)
+    assert [result.shape for result in hull.coverage(points, none, tokens, lengths)] == [(0,), (0,)]
+    arguments = np.full((2, 4, 2), 0.5), np.array([1, 4]), np.zeros((2, 0), np.int64), np.zeros(2, np.int64)
+    assert not hull.valid(*arguments).any() and not hull.edge_f1(*arguments).any()
+    assert not np.any(hull.coverage(*arguments))
+
+
+@pytest.mark.parametrize("scale", [3, 40, GRID])
+def test_rows_of_unlike_sizes_are_judged_as_each_alone(scale):
+    rng = np.random.default_rng(scale)
+    points, counts = rng.integers(0, scale + 1, (200, 30, 2)) / GRID, rng.integers(1, 31, 200)
+    tokens, lengths = hull.hulls(points, counts)
+    tokens[::4, :2] = tokens[::4, 1::-1]  # two swapped, sometimes END
+    tokens[1::4, 1] = rng.integers(-1, 32, 50)  # sometimes no point
+    tokens[2::4] = np.roll(tokens[2::4], -1, axis=1)
+    valid, f1 = hull.valid(points, counts, tokens, lengths), hull.edge_f1(points, counts, tokens, lengths)
+    share, simple = hull.coverage(points, counts, tokens, lengths)
+    assert 0 < valid.sum() < simple.sum() < 200
+    for b in range(200):
+        row = slice(b, b + 1)
+        alone = points[row, : counts[b]], counts[row], tokens[row, : lengths[b]], lengths[row]
+        assert hull.valid(*alone) == valid[b] and hull.edge_f1(*alone) == f1[b]
+        assert [result.item() for result in hull.coverage(*alone)] == [pytest.approx(share[b]), simple[b]]
+
+
+def test_both_kernels_find_the_same():
+    rng = np.random.default_rng(0)
+    points, counts = rng.integers(0, 6, (500, 12, 2)) / GRID, rng.integers(1, 13, 500)
+    lengths = rng.integers(0, 9, 500)
+    for compiled, plain in zip(hull_compiled.hulls(points, counts), hull_numpy.hulls(points, counts), strict=True):
+        np.testing.assert_array_equal(compiled, plain)
+    arguments = points, counts, rng.integers(-1, 14, (500, 8)), lengths
+    np.testing.assert_array_equal(hull_compiled.valid(*arguments), hull_numpy.valid(*arguments))
+    np.testing.assert_array_equal(hull_compiled.edge_f1(*arguments), hull_numpy.edge_f1(*arguments))
+    (share, simple), (other, also) = hull_compiled.coverage(*arguments), hull_numpy.coverage(*arguments)
+    np.testing.assert_array_equal(simple, also)
+    np.testing.assert_allclose(share, other, rtol=1e-12)
+
+
 def test_kernels_compile_where_nothing_can_be_cached(monkeypatch):
+    numba = pytest.importorskip("numba")
     monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
     assert jit(lambda x: x + 1)(1) == 2
