@@ -23,12 +23,6 @@ def _same(a: Floats, b: Floats) -> bool:
 
 
 @jit
-def _before(a: Floats, b: Floats) -> bool:
-    """Lexicographic order."""
-    return bool(a[0] < b[0] or (a[0] == b[0] and a[1] < b[1]))
-
-
-@jit
 def _between(a: Floats, b: Floats, c: Floats) -> bool:
     """Whether c, known to be on the line ab, lies on the closed segment ab."""
     return bool(min(a[0], b[0]) <= c[0] <= max(a[0], b[0]) and min(a[1], b[1]) <= c[1] <= max(a[1], b[1]))
@@ -109,27 +103,44 @@ def hulls(points: Floats, counts: Ints) -> tuple[Ints, Ints]:
 
 
 @jit
+def _descends(dx: float, dy: float) -> bool:
+    """Whether the way goes towards lexicographically lesser positions."""
+    return bool(dx < 0 or (dx == 0 and dy < 0))
+
+
+@jit
 def _turns_left_once_around(points: Floats, vertices: Ints) -> bool:
-    """Whether the closed path turns strictly left at every vertex and winds around once."""
-    size = len(vertices)
+    """Whether the closed path, of three vertices or more, turns strictly left at each and winds around once."""
+    before, here = vertices[-2], vertices[-1]
+    dx, dy = points[here, 0] - points[before, 0], points[here, 1] - points[before, 1]
     lowest = 0
-    for t in range(size):
-        a, b, c = points[vertices[t - 1]], points[vertices[t]], points[vertices[(t + 1) % size]]
-        if _turn(a, b, c) <= 0:
+    for following in vertices:
+        ex, ey = points[following, 0] - points[here, 0], points[following, 1] - points[here, 1]
+        if dx * ey - dy * ex <= 0:
             return False
         # A path that only turns left has one lexicographic minimum for each time it winds around.
-        lowest += _before(b, a) and _before(b, c)
+        lowest += _descends(dx, dy) and not _descends(ex, ey)
+        here, dx, dy = following, ex, ey
     return lowest == 1
 
 
 @jit
-def _contains_all(points: Floats, vertices: Ints) -> bool:
-    """Whether every point is left of, or on, every directed edge."""
-    for t in range(len(vertices)):
-        a, b = points[vertices[t - 1]], points[vertices[t]]
-        for i in range(len(points)):
-            if _turn(a, b, points[i]) < 0:
-                return False
+def _contains_all(points: Floats, vertices: Ints, columns: Floats) -> bool:
+    """Whether every point is left of, or on, every directed edge; ``columns``, (2, max_count), is scratch.
+
+    The inner loop has no branch and reads columns, so that it is compiled to vector instructions.
+    """
+    count, tail = len(points), vertices[-1]
+    for i in range(count):
+        columns[0, i], columns[1, i] = points[i, 0], points[i, 1]
+    for head in vertices:
+        dx, dy = points[head, 0] - points[tail, 0], points[head, 1] - points[tail, 1]
+        offset, outside = dx * points[tail, 1] - dy * points[tail, 0], 0
+        for i in range(count):
+            outside += dx * columns[1, i] - dy * columns[0, i] < offset
+        if outside:
+            return False
+        tail = head
     return True
 
 
@@ -146,23 +157,23 @@ def _is_extent(points: Floats, vertices: Ints) -> bool:
 
 
 @jit
-def _is_hull(points: Floats, vertices: Ints) -> bool:
+def _is_hull(points: Floats, vertices: Ints, columns: Floats) -> bool:
     """The certificate: no hull is computed. Every strict left turn along lines of support is a hull vertex."""
     if len(vertices) == 0 or not _in_range(vertices):
         return False
     if len(vertices) < 3:
         return _is_extent(points, vertices)
-    return _turns_left_once_around(points, vertices) and _contains_all(points, vertices)
+    return _turns_left_once_around(points, vertices) and _contains_all(points, vertices, columns)
 
 
 @jit
 def valid(points: Floats, counts: Ints, sequences: Ints, lengths: Ints) -> Bools:
     """As ``hull.valid``."""
     result = np.empty(len(points), np.bool_)
-    buffer = np.empty(sequences.shape[1], np.int64)
+    buffer, columns = np.empty(sequences.shape[1], np.int64), np.empty((2, points.shape[1]))
     for b in range(len(points)):
         size = _vertices(sequences[b], lengths[b], counts[b], buffer)
-        result[b] = _is_hull(points[b, : counts[b]], buffer[:size])
+        result[b] = _is_hull(points[b, : counts[b]], buffer[:size], columns)
     return result
 
 
@@ -256,7 +267,7 @@ def _coverage(points: Floats, vertices: Ints, representative: Ints) -> tuple[flo
         return 0.0, False
     hull = _hull(points, representative)
     if len(hull) < 3:
-        found = _is_hull(points, vertices)
+        found = len(vertices) < 3 and _is_extent(points, vertices)
         return 1.0 if found else 0.0, found
     vertices = _drop_repeats(points, vertices)
     if not _is_simple(points, vertices):

@@ -130,11 +130,15 @@ def _turn_left_once_around(corners: Floats, sizes: Ints) -> Bools:
 
 def _contain_all(corners: Floats, sizes: Ints, points: Floats, counts: Ints) -> Bools:
     """Whether every point is left of, or on, every directed edge of its path."""
-    previous, real = _shift(corners, sizes, -1), np.arange(points.shape[1]) < counts[:, None]
-    outside = np.zeros_like(real)
+    x, y = np.ascontiguousarray(np.moveaxis(points, 2, 0))
+    tails = _shift(corners, sizes, -1)
+    dx, dy = np.moveaxis(corners - tails, 2, 0)
+    offsets = dx * tails[..., 1] - dy * tails[..., 0]
+    outside = np.zeros(x.shape, np.bool_)
     for t in range(int(sizes.max(initial=0))):
-        outside |= _turn(previous[:, t, None], corners[:, t, None], points) < 0
-    return ~(outside & real).any(axis=1)
+        outside |= dx[:, t, None] * y - dy[:, t, None] * x < offsets[:, t, None]
+    outside &= np.arange(x.shape[1]) < counts[:, None]
+    return np.count_nonzero(outside, axis=1) == 0
 
 
 def _are_extents(corners: Floats, sizes: Ints, points: Floats, counts: Ints) -> Bools:
@@ -144,7 +148,8 @@ def _are_extents(corners: Floats, sizes: Ints, points: Floats, counts: Ints) -> 
     within = (_turn(a, b, points) == 0) & between.all(axis=2)
     beyond = np.arange(points.shape[1]) >= counts[:, None]
     twice = (sizes == 2) & (a == b).all(axis=(1, 2))
-    return (within | beyond).all(axis=1) & ~twice
+    extents: Bools = (within | beyond).all(axis=1) & ~twice
+    return extents
 
 
 def valid(points: Floats, counts: Ints, sequences: Ints, lengths: Ints) -> Bools:
