@@ -140,7 +140,14 @@ def test_the_example_is_about_thirty_lines() -> None:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A run on points and one on text, with every term of the rl loss."""
     directory = tmp_path_factory.mktemp("runs")
-    terms = ["rl.baseline=greedy", "rl.samples=1", "rl.kl=0.1", "rl.cross_entropy=0.1", "rl.entropy=0.01"]
+    terms = [
+        "rl.baseline=greedy",
+        "rl.samples=1",
+        "rl.kl=0.1",
+        "rl.cross_entropy=0.1",
+        "rl.entropy=0.01",
+        "rl.sampling_precision=bf16",
+    ]
     for name in ("hull", "translation"):
         rlseq("train", name, *SMALL[name], *FEW, *terms, "--run", str(directory / name))
     return [directory / "hull", directory / "translation"]

@@ -101,6 +101,7 @@ TaskConfig = Annotated[ConvexHullConfig | TranslationConfig | CustomTaskConfig, 
 
 # -------------------------------------------------------------------------------------------------------- policy
 MatchFunction = Literal["additive", "bilinear", "dot", "scaled_dot", "cosine"]
+Precision = Literal["fp32", "bf16"]
 
 
 class AttentionPolicyConfig(Section):
@@ -171,6 +172,7 @@ class PhaseConfig(Section):
     # length), 'token' divides by the number of tokens, 'constant' by batch_size × normalizer.
     normalization: Literal["sequence", "token", "constant"] = "sequence"
     normalizer: PositiveFloat = 1.0
+    precision: Precision = "fp32"  # of the matrix products of an update; weights, sums and steps are fp32 in any case
 
 
 class MLEConfig(PhaseConfig):
@@ -187,6 +189,10 @@ class RLConfig(PhaseConfig):
     baseline: Literal["greedy", "none", "mean", "leave_one_out"] = "greedy"
     samples: PositiveInt = 1  # sequences sampled an instance
     temperature: PositiveFloat = 1.0  # of sampling; scored under the same law
+    sampling_precision: Precision = "fp32"  # of the matrix products that decode what is trained on
+    # bf16 has samples drawn under a law a little beside the one they are scored under: each is then weighted by the
+    # ratio of its probabilities, cut here (Ionides 2008).
+    importance_cap: Annotated[float, Field(ge=1.0)] = 2.0
     dropout: bool = False  # while scoring; never while decoding
     normalize_advantage: bool = False  # divide by the batch's standard deviation
     cross_entropy: NonNegativeFloat = 0.0  # weight of a share of cross-entropy on the references
@@ -197,6 +203,11 @@ class RLConfig(PhaseConfig):
     collapse_tolerance: PositiveFloat = 2.0
     recovery_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     max_recoveries: NonNegativeInt = 3
+
+    @property
+    def reweighted(self) -> bool:
+        """Whether samples are drawn under another law than they are scored under."""
+        return "bf16" in (self.precision, self.sampling_precision)
 
     @model_validator(mode="after")
     def _samples(self) -> RLConfig:

@@ -13,7 +13,7 @@ from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy, State
 
 COMPACT_BELOW = 0.8  # finished rows are dropped when fewer than this share of the rows is still in use
-CUDA_CHECK_EVERY = 8  # steps between looks at which sequences have finished, on a GPU
+CHECK_EVERY = {"cpu": 1, "cuda": 8}  # steps between looks at which sequences have finished: each waits for the device
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ class _Loop:
     ) -> None:
         device, count, longest = limits.device, len(instances), int(limits.max()) if len(limits) else 0
         self.policy, self.temperature = policy, temperature
-        self.check_every = CUDA_CHECK_EVERY if limits.is_cuda else 1
-        shared = self.check_every == 1
-        self.memory = memory if shared else memory.select(instances)
+        self.check_every = CHECK_EVERY[device.type]
+        self.shared = self.check_every == 1
+        self.memory = memory if self.shared else memory.select(instances)
         self.state: State = policy.initial_state(self.memory)
         self.inputs = torch.zeros(len(self.memory.mask), dtype=torch.int64, device=device)  # of each row
         # Of each live sequence: its place in the output, its row, its limit, whether it still runs.
         self.live = torch.arange(count, device=device)
-        self.row = instances if shared else self.live
+        self.row = instances if self.shared else self.live
         self.limits = limits[instances]
         self.running = torch.ones(count, dtype=torch.bool, device=device)
         self.samples = samples  # how many of the live sequences, the first ones, are samples
@@ -148,6 +148,9 @@ class _Loop:
         keep = self.running.nonzero()[:, 0]
         if not len(keep):
             return False
+        if not self.shared and len(keep) >= COMPACT_BELOW * len(self.live):
+            self.inputs = tokens
+            return True
         self.samples = int(self.running[: self.samples].sum())
         self.live, self.row, self.limits = self.live[keep], self.row[keep], self.limits[keep]
         self.running, tokens = self.running[keep], tokens[keep]

@@ -37,7 +37,8 @@ class AdditiveScores(torch.autograd.Function):
     def forward(ctx: Any, queries: Tensor, keys: Tensor, energy: Tensor) -> Tensor:
         """Scores (batch_size, time, source_length) from (batch_size, time, d), (batch_size, source_length, d), (d,)."""
         ctx.save_for_backward(queries, keys, energy)
-        return torch.cat([_pairs(q, k) @ energy for q, k in _parts(queries, keys)])
+        with torch.autocast(queries.device.type, enabled=False):
+            return torch.cat([_pairs(q, k) @ energy for q, k in _parts(queries, keys)])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,7 +112,8 @@ class Attention(nn.Module):
         ``queries``: (batch_size, time, query_size); ``keys``: (batch_size, source_length, key_size).
         """
         if self.match == "additive":
-            scores = AdditiveScores.apply(linear(queries, self.query.weight, None), keys, self.energy)
+            mapped, dtype = linear(queries, self.query.weight, None), self.energy.dtype
+            scores = AdditiveScores.apply(mapped.to(dtype), keys.to(dtype), self.energy)
         else:
             scores = torch.bmm(self._scaled(queries), keys.transpose(1, 2))
         return scores.masked_fill(~mask[:, None], MASKED)

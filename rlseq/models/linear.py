@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bias: as F.linear
 
-TOLERANCE = 1e-5  # of a product's error relative to its norm: fp32 has about 1e-6, bf16 and TF32 1e-3 and more
+# Of a product's error relative to its norm: fp32 has about 1e-6, bf16 and TF32 1e-3 and more.
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 ROWS_MULTIPLE = 16  # rows are padded to it: oneDNN prepares itself for each number of rows anew, which takes long
 _PROBE = (48, 384, 640)  # rows, inputs, outputs
 
@@ -28,22 +29,37 @@ class PackedLinear:
 
     Args:
         rows: How many rows an input will have, about.
+        dtype: Of the products; what goes in and comes out keeps its own.
     """
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-        self._packed: dict[tuple[int, tuple[int, ...]], Tensor] = {}
+    def __init__(self, rows: int, dtype: torch.dtype = torch.float32) -> None:
+        self.rows, self.dtype = rows, dtype
+        # By what tells a view from others; the weight is kept, so that no other takes its place in memory.
+        self._packed: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """See ``F.linear``; no gradient passes."""
-        if values.is_cuda or values.dtype != torch.float32 or not packing_is_exact():
+        packs = not values.is_cuda and packing_is_exact(self.dtype)
+        if values.dtype != torch.float32 or (self.dtype == torch.float32 and not packs):
             return F.linear(values, weight, bias)
-        key = weight.data_ptr(), tuple(weight.shape)
+        key = weight.data_ptr(), weight.shape, weight.stride()
         if key not in self._packed:
-            self._packed[key] = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), self.rows)
-        rows = values.flatten(0, -2)
-        product = _multiply_packed(F.pad(rows, (0, 0, 0, -len(rows) % ROWS_MULTIPLE)), self._packed[key], bias)
-        return product[: len(rows)].unflatten(0, values.shape[:-1])
+            cast = weight.detach().to(self.dtype).contiguous()
+            self._packed[key] = weight, pack(cast, self.rows) if packs else cast
+        product, cast_bias = _multiply_padded if packs else F.linear, None if bias is None else bias.to(self.dtype)
+        return product(values.to(self.dtype), self._packed[key][1], cast_bias).to(values.dtype)
+
+
+def pack(weight: Tensor, rows: int) -> Tensor:
+    """The weight in oneDNN's layout for inputs of about so many rows."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    return packed
+
+
+def _multiply_padded(values: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    rows = values.flatten(0, -2)
+    product = _multiply_packed(F.pad(rows, (0, 0, 0, -len(rows) % ROWS_MULTIPLE)), packed, bias)
+    return product[: len(rows)].unflatten(0, values.shape[:-1])
 
 
 def _multiply_packed(values: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
@@ -52,13 +68,13 @@ def _multiply_packed(values: Tensor, packed: Tensor, bias: Tensor | None) -> Ten
 
 
 @cache
-def packing_is_exact() -> bool:
-    """Whether a product with a packed weight can be had here, and is fp32."""
+def packing_is_exact(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether a product with a packed weight can be had here, and is as exact as the type promises."""
 
     def product(values: Tensor, weight: Tensor) -> Tensor:
-        return _multiply_packed(values, torch.ops.mkldnn._reorder_linear_weight(weight, len(values)), None)
+        return _multiply_packed(values.to(dtype), pack(weight.to(dtype), len(values)), None)
 
-    return _is_fp32(product)
+    return _is_exact(product, dtype)
 
 
 @cache
@@ -69,7 +85,7 @@ def fast_matmul_is_exact() -> bool:
         with _onednn("bf16"):
             return F.linear(values, weight)
 
-    return _is_fp32(product)
+    return _is_exact(product, torch.float32)
 
 
 @contextmanager
@@ -90,7 +106,7 @@ def _onednn(precision: str) -> Iterator[None]:
         matmul.fp32_precision = before
 
 
-def _is_fp32(product: Callable[[Tensor, Tensor], Tensor]) -> bool:
+def _is_exact(product: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype) -> bool:
     rows, inputs, outputs = _PROBE
     generator = torch.Generator().manual_seed(0)
     values, weight = (torch.randn(size, inputs, generator=generator) for size in (rows, outputs))
@@ -100,4 +116,4 @@ def _is_fp32(product: Callable[[Tensor, Tensor], Tensor]) -> bool:
             error = product(values, weight).double() - exact
     except (AttributeError, RuntimeError):
         return False
-    return float(error.norm() / exact.norm()) < TOLERANCE
+    return float(error.norm() / exact.norm()) < TOLERANCE[dtype]

@@ -38,7 +38,7 @@ def weighted_nll(
     if head is not None:
         loss, nll = ProjectedNLL.apply(features, *head, targets, weights, smoothing, scale)
         return loss, nll
-    logits = features * scale
+    logits = _widened(features) * scale
     nll = negative_log_likelihood(logits, targets)
     values = nll + smoothing * label_smoothing(logits, targets) if smoothing else nll
     return (values * weights).sum(), nll.detach()
@@ -63,18 +63,8 @@ class ProjectedNLL(torch.autograd.Function):
         scale: float,
     ) -> tuple[Tensor, Tensor]:
         """Arguments as of ``weighted_nll``."""
-        grads = [torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)]
-        loss, nll = features.new_zeros(()), features.new_empty(len(features))
-        for start in range(0, len(features), CHUNK):
-            part = slice(start, start + CHUNK)
-            logits = F.linear(features[part], weight, bias).mul_(scale)
-            extra = smoothing * label_smoothing(logits, targets[part]) if smoothing else 0.0
-            law = logits.softmax(-1)
-            # log Z − max x is −log of the largest probability: no pass over the exponentials, and no underflow.
-            below = logits.amax(-1) - logits.gather(1, targets[part, None])[:, 0]
-            nll[part] = below - law.amax(-1).log()
-            loss += ((nll[part] + extra) * weights[part]).sum()
-            _accumulate(grads, part, features, weight, _by_logits(law, targets[part], smoothing, weights[part] * scale))
+        with torch.autocast(features.device.type, enabled=False):
+            grads, loss, nll = _project(features, weight, bias, targets, weights, smoothing, scale)
         ctx.save_for_backward(*grads)
         ctx.mark_non_differentiable(nll)
         return loss, nll
@@ -86,6 +76,27 @@ class ProjectedNLL(torch.autograd.Function):
         return *(grads[0] * saved for saved in ctx.saved_tensors), None, None, None, None
 
 
+def _project(
+    features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, smoothing: float, scale: float
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Gradients by features, weight and bias; the loss; −log p of each target. Products have the features' type."""
+    grads = [torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)]
+    loss, nll = bias.new_zeros(()), bias.new_empty(len(features))
+    cast_weight, cast_bias = weight.to(features.dtype), bias.to(features.dtype)
+    for start in range(0, len(features), CHUNK):
+        part = slice(start, start + CHUNK)
+        logits = _widened(F.linear(features[part], cast_weight, cast_bias)).mul_(scale)
+        extra = smoothing * label_smoothing(logits, targets[part]) if smoothing else 0.0
+        law = logits.softmax(-1)
+        # log Z − max x is −log of the largest probability: no pass over the exponentials, and no underflow.
+        below = logits.amax(-1) - logits.gather(1, targets[part, None])[:, 0]
+        nll[part] = below - law.amax(-1).log()
+        loss += ((nll[part] + extra) * weights[part]).sum()
+        by_logits = _by_logits(law, targets[part], smoothing, weights[part] * scale)
+        _accumulate(grads, part, features, cast_weight, by_logits)
+    return grads, loss, nll
+
+
 def _by_logits(law: Tensor, targets: Tensor, smoothing: float, weights: Tensor) -> Tensor:
     """The loss's gradient by the logits (N, C), made of ``law`` in place."""
     law.scatter_add_(1, targets[:, None], law.new_full((len(law), 1), smoothing - 1.0))
@@ -95,9 +106,39 @@ def _by_logits(law: Tensor, targets: Tensor, smoothing: float, weights: Tensor) 
 
 
 def _accumulate(grads: list[Tensor], part: slice, features: Tensor, weight: Tensor, by_logits: Tensor) -> None:
-    torch.mm(by_logits, weight, out=grads[0][part])
-    grads[1].addmm_(by_logits.t(), features[part])
     grads[2].add_(by_logits.sum(0))
+    by_logits = by_logits.to(features.dtype)
+    torch.mm(by_logits, weight, out=grads[0][part])
+    if features.dtype == grads[1].dtype:
+        grads[1].addmm_(by_logits.t(), features[part])
+    else:
+        grads[1].add_(by_logits.t() @ features[part])
+
+
+def _widened(values: Tensor) -> Tensor:
+    """The values in fp32, if they are in less."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+@torch.no_grad()
+def importance_weights(logits: Tensor, targets: Tensor, lengths: Tensor, log_probs: Tensor, cap: float) -> Tensor:
+    """p(sequence) / q(sequence), cut at ``cap``: truncated importance sampling (Ionides 2008).
+
+    Args:
+        logits: (N, C) of p.
+        targets: (N,).
+        lengths: (rows,) tokens of each sequence, N in all.
+        log_probs: (rows,) under q, the law of the sampler.
+        cap: The largest weight.
+
+    Returns:
+        (rows,).
+    """
+    row = torch.repeat_interleave(lengths)
+    ours = torch.zeros_like(log_probs).index_add_(
+        0, row, -negative_log_likelihood(_widened(logits), targets).to(log_probs)
+    )
+    return (ours - log_probs).exp().clamp(max=cap).float()
 
 
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:

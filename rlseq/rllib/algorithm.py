@@ -99,7 +99,8 @@ class SequenceAlgorithm(Algorithm):
     def _do_rl(self, request: UpdateRequest) -> dict[str, float]:
         """Rollout → reward → advantage → loss → step."""
         started, config = time.perf_counter(), self.experiment.rl
-        decoding = Decoding(config.samples, config.baseline == "greedy", request.update)
+        greedy, precision = config.baseline == "greedy", config.sampling_precision
+        decoding = Decoding(config.samples, greedy, request.update, precision=precision)
         drawn, score_seconds = self._roll_out(request.ids, decoding, averaged=False)
         batch, rollout_stats = rl_batch(self.task, drawn, config)
         _check_finite(rollout_stats, request.update)

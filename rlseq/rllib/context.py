@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from rlseq.config.schema import Config
+from rlseq.config.schema import Config, Precision
 from rlseq.data.tasks import make_task
 from rlseq.models.shape import TaskShape
 from rlseq.training.engine import TrainingError, UpdateRequest
@@ -70,6 +70,7 @@ class Decoding:
     greedy: bool
     update: int
     with_attention: bool = False
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,9 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
         """
         policy = self.module.policy if policy is None else policy
         self._score_seconds = 0.0
-        rollouts = [(number, self._roll_out(policy, ids, decoding)) for number, ids in shards]
-        return Sampled(self.worker_index, rollouts, self._score_seconds)
+        rollouts = self._roll_out(policy, [ids for _, ids in shards], decoding)
+        numbers = [number for number, _ in shards]
+        return Sampled(self.worker_index, list(zip(numbers, rollouts, strict=True)), self._score_seconds)
 
     @guarded
     def sample_with(self, *, weights_seq_no: int, shards: list[tuple[int, Ints]], decoding: Decoding) -> Sampled:
@@ -116,20 +117,20 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             return Sampled(self.worker_index, None)
         return self.sample(shards=shards, decoding=decoding)
 
-    def _roll_out(self, policy: SequencePolicy, ids: Ints, decoding: Decoding) -> Rollout:
+    def _roll_out(self, policy: SequencePolicy, shards: list[Ints], decoding: Decoding) -> list[Rollout]:
         config = self.context.config
         return rollout(
             policy,
             self.env.task,
             self._score,
-            ids,
+            shards,
             num_samples=decoding.num_samples,
             greedy=decoding.greedy,
             seed=config.seed,
             update=decoding.update,
             temperature=config.rl.temperature,
             with_attention=decoding.with_attention,
-            shard_size=config.compute.shard_size,
+            precision=decoding.precision,
             device=self.device,
         )
 

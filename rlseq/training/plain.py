@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlseq.config.schema import Config, PhaseConfig, RLConfig
+from rlseq.config.schema import Config, PhaseConfig, Precision, RLConfig
 from rlseq.models.build import build_policy
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
-from rlseq.training.rollout import Rollout, Score, rollout
+from rlseq.training.rollout import Rollout, Score, rollout, shards
 from rlseq.training.update import batch_loss, mle_batch, rl_batch
 from rlseq_envs.task import Ints, SequenceTask
 
@@ -57,7 +57,8 @@ class PlainEngine:
     def _step(self, request: UpdateRequest, phase: PhaseConfig) -> dict[str, float]:
         started = time.perf_counter()
         if isinstance(phase, RLConfig):
-            drawn = self._roll_out(self.policy, request.ids, phase.samples, phase.baseline == "greedy", request.update)
+            greedy, precision = phase.baseline == "greedy", phase.sampling_precision
+            drawn = self._roll_out(self.policy, request.ids, phase.samples, greedy, request.update, precision=precision)
             batch, stats = rl_batch(self.task, drawn, phase)
         else:
             batch, stats = mle_batch(self.task, request.ids, self.config.mle), {}
@@ -107,22 +108,30 @@ class PlainEngine:
         return self._roll_out(policy, ids, num_samples, greedy, update, with_attention)
 
     def _roll_out(
-        self, policy: SequencePolicy, ids: Ints, samples: int, greedy: bool, update: int, attention: bool = False
+        self,
+        policy: SequencePolicy,
+        ids: Ints,
+        samples: int,
+        greedy: bool,
+        update: int,
+        attention: bool = False,
+        precision: Precision = "fp32",
     ) -> Rollout:
-        return rollout(
+        parts = rollout(
             policy,
             self.task,
             self.score,
-            ids,
+            shards(ids, self.config.compute.shard_size),
             num_samples=samples,
             greedy=greedy,
             seed=self.config.seed,
             update=update,
             temperature=self.config.rl.temperature,
-            shard_size=self.config.compute.shard_size,
             device=self.device,
             with_attention=attention,
+            precision=precision,
         )
+        return Rollout.concatenate(parts)
 
     # ---------------------------------------------------------------------------------------------- state
     def start_phase(self, phase: Phase) -> None:

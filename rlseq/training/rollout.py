@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rlseq.config.schema import Precision
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.models.linear import Linear, PackedLinear, fast_matmul
@@ -85,44 +87,50 @@ def rollout(
     policy: SequencePolicy,
     task: SequenceTask,
     score: Score,
-    ids: Ints,
+    parts: Sequence[Ints],
     *,
     num_samples: int,
     greedy: bool,
     seed: int,
     update: int,
     temperature: float = 1.0,
-    shard_size: int = 32,
     device: torch.device | str = "cpu",
     with_attention: bool = False,
-) -> Rollout:
-    """Decode and score ``ids``, shard by shard.
+    precision: Precision = "fp32",
+) -> list[Rollout]:
+    """Decode and score instances, shard by shard; a shard is scored in the background while the next one is decoded.
 
     Tokens depend on (seed, update, instance id, sample index, position) and the shard they are in, on nothing else.
 
     Args:
         policy: Its mode is left as it was; dropout is off meanwhile.
         task: Gives sources and limits.
-        score: The vector environment's ``rollout``.
-        ids: (batch_size,) instances.
+        score: The vector environment's ``rollout``; never called twice at once.
+        parts: (shard_size,) instances of each shard.
         num_samples: Samples an instance.
         greedy: Decode the greedy sequence, too.
         seed: Of the run.
         update: Number of the update the samples are for.
         temperature: Of the samples.
-        shard_size: Instances decoded together.
         device: Where the policy is.
         with_attention: Return the attention, too.
+        precision: Of the matrix products of decoding; ``log_probs`` are those of the law that is drawn from.
+
+    Returns:
+        The rollout of each shard.
     """
     mode = policy.training
     policy.eval()
+    rows = max((len(part) for part in parts), default=0) * (num_samples + int(greedy))
+    linear = PackedLinear(rows, torch.bfloat16 if precision == "bf16" else torch.float32)
     try:
-        parts, linear = [], PackedLinear(shard_size * (num_samples + int(greedy)))
-        for part in shards(ids, shard_size):
-            draw = partial(counter_uniforms, seed, update, part, num_samples) if num_samples else None
-            decoded = _decode(policy, task, part, draw, greedy, temperature, device, with_attention, linear)
-            parts.append(_score(score, part, decoded, greedy))
-        return Rollout.concatenate(parts)
+        with ThreadPoolExecutor(1, "score") as scorer:
+            scored = []
+            for part in parts:
+                draw = partial(counter_uniforms, seed, update, part, num_samples) if num_samples else None
+                decoded = _decode(policy, task, part, draw, greedy, temperature, device, with_attention, linear)
+                scored.append(scorer.submit(_score, score, part, decoded, greedy))
+            return [future.result() for future in scored]
     finally:
         policy.train(mode)
 

@@ -55,8 +55,9 @@ def rl_batch(task: SequenceTask, rollout: Rollout, config: RLConfig) -> tuple[Ba
     """Samples as targets, advantages as weights; statistics of the rollout beside it.
 
     Columns: those of ``mle_batch`` with K targets an instance; ``state_weights`` (batch_size, K) for terms of the
-    visited states; ``references``, ``reference_lengths``, ``reference_weights`` where a share of cross-entropy is asked
-    for. Of samples drawn more than once, the first stands for all, with the sum of their weights; the others have 0.
+    visited states; ``log_probs`` (batch_size, K) where the sampler's law is not the scorer's; ``references``,
+    ``reference_lengths``, ``reference_weights`` where a share of cross-entropy is asked for. Of samples drawn more than
+    once, the first stands for all, with the sum of their weights; the others have 0.
     """
     samples = rollout.num_samples
     sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
@@ -70,6 +71,8 @@ def rl_batch(task: SequenceTask, rollout: Rollout, config: RLConfig) -> tuple[Ba
         "weights": (merged / scale).astype(np.float32),
         "state_weights": (times / scale).astype(np.float32),
     }
+    if config.reweighted:
+        batch["log_probs"] = rollout.log_probs[:, :samples]
     if config.cross_entropy:
         references, reference_lengths = task.references(rollout.ids)
         share = config.cross_entropy / normalizer(config, len(references), int(reference_lengths.sum()))
@@ -141,12 +144,13 @@ def batch_loss(
     Returns:
         The scalar loss, and statistics by tag.
     """
-    memory = policy.encode(batch["source"], batch["source_lengths"])
-    if isinstance(config, RLConfig):
-        return _rl_loss(policy, reference, memory, batch, config)
-    smoothing = config.label_smoothing if isinstance(config, MLEConfig) else 0.0
-    loss, nll = _weighted_nll(policy, memory, batch, ("targets", "target_lengths", "weights"), smoothing)
-    return loss, {"train/loss": loss.detach(), "train/nll": nll}
+    with torch.autocast(batch["source"].device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        memory = policy.encode(batch["source"], batch["source_lengths"])
+        if isinstance(config, RLConfig):
+            return _rl_loss(policy, reference, memory, batch, config)
+        smoothing = config.label_smoothing if isinstance(config, MLEConfig) else 0.0
+        loss, nll = _weighted_nll(policy, memory, batch, ("targets", "target_lengths", "weights"), smoothing)
+        return loss, {"train/loss": loss.detach(), "train/nll": nll}
 
 
 def _rl_loss(
@@ -163,11 +167,16 @@ def _rl_loss(
     rows = rows[batch["target_lengths"].flatten()[rows].argsort(stable=True)]
     targets, lengths = batch["targets"].flatten(0, 1)[rows], batch["target_lengths"].flatten()[rows]
     instance = rows // batch["targets"].shape[1]
-    values = _read(policy.token_logits if of_states else policy.token_features, memory, instance, targets, lengths)
-    real, scale = length_mask(lengths, targets.shape[1]), 1.0 / config.temperature
-    head = None if of_states else policy.head
-    loss, _ = losses.weighted_nll(values, head, targets[real], weights[rows][real], scale=scale)
-    stats = {"train/policy_loss": loss.detach()}
+    head = None if of_states or config.reweighted else policy.head
+    values = _read(policy.token_features if head else policy.token_logits, memory, instance, targets, lengths)
+    real, scale, weights, stats = length_mask(lengths, targets.shape[1]), 1.0 / config.temperature, weights[rows], {}
+    if config.reweighted:
+        drawn_under = batch["log_probs"].flatten()[rows]
+        ratio = losses.importance_weights(values * scale, targets[real], lengths, drawn_under, config.importance_cap)
+        weights = weights * ratio[:, None]
+        stats["train/importance_mean"] = ratio.sum() / max(1, len(ratio))
+    loss, _ = losses.weighted_nll(values, head, targets[real], weights[real], scale=scale)
+    stats["train/policy_loss"] = loss.detach()
     state_weights = torch.repeat_interleave(times[rows], lengths)
     if config.kl:
         assert reference is not None

@@ -185,6 +185,21 @@ def test_dropping_finished_rows_changes_nothing(kind: str, below: float, monkeyp
 
 
 @every_kind
+@pytest.mark.parametrize("below", [0.0, 0.8, 1.0])
+@pytest.mark.parametrize("every", [2, 3, 8])
+def test_looking_seldom_at_the_device_changes_nothing(
+    kind: str, every: int, below: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is done on a GPU, where every sequence has a row of its own."""
+    policy = KINDS[kind]()
+    out = [decoded(policy, samples=4, temperature=0.7, with_attention=True)]
+    monkeypatch.setattr(sampling, "COMPACT_BELOW", below)
+    monkeypatch.setitem(sampling.CHECK_EVERY, "cpu", every)
+    out.append(decoded(policy, samples=4, temperature=0.7, with_attention=True))
+    assert_same(*out)
+
+
+@every_kind
 def test_samples_and_greedy_in_one_batch_equal_separate_calls(kind: str) -> None:
     policy = KINDS[kind]()
     both = decoded(policy, samples=3, temperature=0.7, with_attention=True)

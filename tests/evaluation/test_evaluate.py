@@ -18,7 +18,7 @@ from rlseq.evaluation.decoding import DecodingOptions, generate_outputs
 from rlseq.evaluation.evaluate import evaluate, evaluate_checkpoint
 from rlseq.evaluation.loading import EvaluationError, LoadedPolicy, load_policy
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from rlseq.training.rollout import rollout
+from rlseq.training.rollout import Rollout, rollout, shards
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,8 @@ def test_metrics_are_those_of_a_rollout(hull: LoadedPolicy) -> None:
     found = evaluate(hull)
     env = make_vector_env(hull.config.task)
     ids = env.task.instances("test").ids()
-    expected = rollout(
-        hull.policy, env.task, env.rollout, ids, num_samples=0, greedy=True, seed=0, update=0, shard_size=64
-    )
+    parts = rollout(hull.policy, env.task, env.rollout, shards(ids, 64), num_samples=0, greedy=True, seed=0, update=0)
+    expected = Rollout.concatenate(parts)
     np.testing.assert_array_equal(found.outputs.lengths, expected.lengths[:, 0])
     assert found.metrics["reward"] == pytest.approx(expected.rewards.mean())
     assert found.metrics["accuracy"] == pytest.approx(100 * expected.components["valid"].mean())

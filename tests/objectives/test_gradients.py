@@ -58,6 +58,10 @@ class Enumeration:
         """The gradient of −expected reward."""
         return self.gradient(-(self.law() * torch.from_numpy(self.rewards)).sum())
 
+    def sampler(self) -> Tensor:
+        """Probability of each sequence under the law that is sampled from."""
+        return self.law().detach()
+
     def rollout(self, chosen: tuple[int, ...], greedy: bool) -> Rollout:
         """As if these sequences had been sampled for one instance."""
         index = [*chosen, 0] if greedy else list(chosen)
@@ -69,7 +73,7 @@ class Enumeration:
             np.array([0]),
             self.rows[index][None].numpy(),
             self.lengths[index][None].numpy(),
-            np.zeros(shape),
+            self.sampler().log()[index][None].numpy(),
             rewards[None],
             {},
             np.zeros(shape, np.bool_),
@@ -84,7 +88,7 @@ class Enumeration:
 
     def expected_estimate(self, config: RLConfig) -> Tensor:
         """The mean of ``estimate`` over all tuples of ``config.samples`` independent samples."""
-        law = self.law().detach()
+        law = self.sampler()
         assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)
         mean = torch.zeros(sum(p.numel() for p in self.policy.parameters()), dtype=torch.float64)
         for chosen in itertools.product(range(len(law)), repeat=config.samples):
@@ -126,6 +130,24 @@ def test_the_mean_baseline_is_leave_one_out_scaled_by_the_share_of_other_samples
     enumeration = Enumeration(attention_policy(vocabulary=3, feed_context=False), 3)
     ours = enumeration.expected_estimate(config(baseline="mean", samples=2))
     assert_same(ours, enumeration.exact() / 2)
+
+
+class Mismatched(Enumeration):
+    """Samples come from a flatter law than the one they are scored under."""
+
+    def sampler(self) -> Tensor:
+        """A tempered law of sequences."""
+        return self.law().detach().pow(0.7) / self.law().detach().pow(0.7).sum()
+
+
+@pytest.mark.parametrize(("baseline", "samples"), [("greedy", 1), ("leave_one_out", 2)])
+def test_importance_weights_undo_the_samplers_law(baseline: str, samples: int) -> None:
+    enumeration = Mismatched(attention_policy(vocabulary=3), 3)
+    keys: dict[str, Any] = {"baseline": baseline, "samples": samples}
+    exact, plain = enumeration.exact(), enumeration.expected_estimate(config(**keys))
+    assert float((plain - exact).abs().max()) > 1e-2  # the control
+    ours = enumeration.expected_estimate(config(**keys, sampling_precision="bf16", importance_cap=1e9))
+    assert_same(ours, exact)
 
 
 def test_a_law_other_than_the_sampling_law_is_biased() -> None:

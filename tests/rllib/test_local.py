@@ -37,6 +37,7 @@ RECIPES = {
     "everything": EVERYTHING,
     "self_critical": {"baseline": "greedy"},
     "leave_one_out": {"baseline": "leave_one_out", "samples": 3, "entropy": 0.01, "normalize_advantage": True},
+    "bf16": {"baseline": "greedy", "precision": "bf16", "sampling_precision": "bf16"},
 }
 
 

@@ -37,8 +37,9 @@ Make = Callable[[], tuple[SequenceVectorEnv, SequencePolicy]]
 
 
 def rolled(env: SequenceVectorEnv, policy: SequencePolicy, ids: Any, **keys: Any) -> Rollout:
-    defaults = {"num_samples": 3, "greedy": True, "seed": 0, "update": 7, "shard_size": 4}
-    return rollout(policy, env.task, env.rollout, np.asarray(ids), **(defaults | keys))
+    defaults = {"num_samples": 3, "greedy": True, "seed": 0, "update": 7}
+    parts = shards(np.asarray(ids), keys.pop("shard_size", 4))
+    return Rollout.concatenate(rollout(policy, env.task, env.rollout, parts, **(defaults | keys)))
 
 
 def assert_same(ours: Rollout, theirs: Rollout) -> None:
@@ -129,8 +130,19 @@ def test_dropout_is_off_and_the_policys_mode_is_kept(make: Make) -> None:
         raise RuntimeError("no reward")
 
     with pytest.raises(RuntimeError, match="no reward"):
-        rollout(policy, env.task, fails, np.arange(2), num_samples=1, greedy=False, seed=0, update=0)
+        rollout(policy, env.task, fails, [np.arange(2)] * 3, num_samples=1, greedy=False, seed=0, update=0)
     assert policy.training
+
+
+@both_tasks
+def test_bf16_decodes_a_law_beside_and_says_which(make: Make) -> None:
+    env, policy = make()
+    exact, half = (rolled(env, policy, np.arange(24), precision=kind) for kind in ("fp32", "bf16"))
+    time = min(exact.sequences.shape[2], half.sequences.shape[2])
+    same = (exact.sequences[:, :, :time] == half.sequences[:, :, :time]).all(-1) & (exact.lengths == half.lengths)
+    assert same.mean() > 0.5
+    difference = np.abs(exact.log_probs - half.log_probs)[same]
+    assert 0 < difference.max() < 0.2
 
 
 def test_shards_of_different_lengths_are_padded_with_end_when_joined() -> None:

@@ -215,6 +215,48 @@ def test_a_share_of_cross_entropy_is_that_of_the_references() -> None:
         torch.testing.assert_close(stats["train/nll"], total.detach() / 10)
 
 
+# --------------------------------------------------------------------------------------------------------- precision
+def test_samples_of_another_law_are_weighted_by_its_ratio_and_no_more_than_the_cap() -> None:
+    model, config = policy(), rl(sampling_precision="bf16", importance_cap=1.5)
+    values, drawn = (
+        nll(model, [0, 0, 1, 1, 2, 2], [row for instance in SAMPLES for row in instance]),
+        drawn_under(model),
+    )
+    log_ratio = np.array([0.2, 0.0, -0.3, -1.0, 2.0, 0.1])  # the fifth is cut
+    drawn.log_probs[:, :2] -= log_ratio.reshape(3, 2)
+    batch = tensors(rl_batch(task(), drawn, config)[0])
+    loss, stats = batch_loss(model, None, batch, config)
+    ratio = torch.tensor(np.minimum(np.exp(log_ratio), 1.5), dtype=torch.float32)
+    expected = (values * ratio * torch.tensor([0.5, -0.5, 0, 0, -0.75, 0])).sum() / 6
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient(model, loss), gradient(model, expected), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(stats["train/importance_mean"], ratio[[0, 1, 4]].mean())
+
+
+def drawn_under(model: SequencePolicy) -> Rollout:
+    """The samples, with the log-probabilities that the model gives them."""
+    flat = -nll(model, [0, 0, 1, 1, 2, 2], [row for instance in SAMPLES for row in instance]).detach().numpy()
+    drawn = rollout()
+    drawn.log_probs[:, :2] = flat.reshape(3, 2)
+    return drawn
+
+
+@pytest.mark.parametrize("phase", ["mle", "rl"])
+@pytest.mark.parametrize("feed", [False, True])
+@pytest.mark.parametrize("match", ["additive", "bilinear", "cosine"])
+def test_bf16_updates_are_fp32_ones_but_for_rounding(match: str, feed: bool, phase: str) -> None:
+    model, found = policy(match=match, feed_context=feed), []
+    for precision in ("fp32", "bf16"):
+        mle = MLEConfig(updates=1, label_smoothing=0.1, precision=precision)  # type: ignore[arg-type]
+        config: Any = mle if phase == "mle" else rl(kl=0.1, precision=precision)
+        batch = (
+            mle_batch(task(), np.arange(3), mle) if phase == "mle" else rl_batch(task(), drawn_under(model), config)[0]
+        )
+        found.append(gradient(model, batch_loss(model, policy(seed=5), tensors(batch), config)[0]))
+    error = float((found[1] - found[0]).norm() / found[0].norm())
+    assert found[1].dtype == torch.float32 and 1e-5 < error < 0.05
+
+
 # -------------------------------------------------------------------------------------------------- several learners
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("phase", ["mle", "rl"])
