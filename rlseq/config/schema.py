@@ -114,9 +114,9 @@ class AttentionPolicyConfig(Section):
     match: MatchFunction = "bilinear"
     feed_context: bool = True  # the attentional vector joins the next step's input (input feeding)
     dropout: Fraction = 0.3
-    tie_embeddings: bool = (
-        True  # input and output embeddings of the target share weights; the source's too where shared
-    )
+    word_dropout: Fraction = 0.0  # of whole tokens, on either side
+    # Input and output embeddings of the target share weights; the source's, too, where the vocabulary is shared.
+    tie_embeddings: bool = True
     forget_bias: float = 1.0
     first_state: Literal["encoder", "learned"] = "encoder"
 

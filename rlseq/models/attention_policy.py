@@ -34,9 +34,9 @@ class AttentionPolicy(RecurrentPolicy):
             raise ValueError("policy.type 'attention' needs a task of tokens on both sides; for points use 'pointer'")
         size = config.embedding_size
         super().__init__(config, size, feed_size=size)
-        self.scale = math.sqrt(
-            size
-        )  # unit variance at the input, small logits at the output (Vaswani et al. 2017, 3.4)
+        # Unit variance at the input, small logits at the output (Vaswani et al. 2017, 3.4).
+        self.scale = math.sqrt(size)
+        self.word_dropout = nn.Dropout(config.word_dropout)
         self.target_embedding = self._embedding(shape.vocabulary_size, size)
         shared = config.tie_embeddings and shape.shared_vocabulary
         self.source_embedding = self.target_embedding if shared else self._embedding(shape.source_vocabulary_size, size)
@@ -56,11 +56,16 @@ class AttentionPolicy(RecurrentPolicy):
 
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
         """``source``: (batch_size, source_length) token ids, padded with anything."""
-        states, summary = self.encoder(self.dropout(self.source_embedding(source) * self.scale), source_lengths)
+        states, summary = self.encoder(self._inputs(self.source_embedding, source), source_lengths)
         return Memory(states, self.attention.keys(states), length_mask(source_lengths, source.shape[1]), summary)
 
     def _embed(self, tokens: Tensor, memory: Memory) -> Tensor:
-        return self.dropout(self.target_embedding(tokens) * self.scale)
+        return self._inputs(self.target_embedding, tokens)
+
+    def _inputs(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:
+        """Embedded tokens (batch_size, time, size); word dropout leaves out all of a token (Gal & Ghahramani 2016)."""
+        kept = self.word_dropout(self.output_bias.new_ones(*tokens.shape, 1))
+        return self.dropout(embedding(tokens) * (self.scale * kept))
 
     def _attend(
         self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear = F.linear

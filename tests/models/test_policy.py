@@ -162,6 +162,16 @@ def test_dropout_is_off_in_evaluation_and_on_in_training(make: Callable[..., Seq
 
 
 # ----------------------------------------------------------------------------------------------------------- pointer
+def test_word_dropout_leaves_out_whole_tokens_in_training_alone() -> None:
+    policy, tokens = attention_policy(word_dropout=0.25), torch.randint(7, (50, 20))
+    whole = policy._embed(tokens, None)
+    assert torch.equal(whole, attention_policy()._embed(tokens, None))
+    dropped = policy.train()._embed(tokens, None)
+    left = dropped.ne(0).any(-1)
+    assert 0.2 < float((~left).float().mean()) < 0.3
+    torch.testing.assert_close(dropped[left], whole[left] / 0.75)
+
+
 @pytest.mark.parametrize("count", [1, 2, 11, 60])
 def test_a_pointer_takes_any_number_of_points(count: int) -> None:
     policy = pointer_policy()
