@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bias: as F.linear
@@ -48,6 +49,73 @@ class PackedLinear:
             self._packed[key] = weight, pack(cast, self.rows) if packs else cast
         product, cast_bias = _multiply_padded if packs else F.linear, None if bias is None else bias.to(self.dtype)
         return product(values.to(self.dtype), self._packed[key][1], cast_bias).to(values.dtype)
+
+
+class UnrolledLinear:
+    """``F.linear`` for the steps of one unrolled recurrence: a weight's gradient is one product over all steps.
+
+    Summed up step by step, it would be read and written as often as there are steps. Weights are packed for the steps,
+    forward and backward.
+
+    Args:
+        rows: How many rows an input will have, about.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._multiply = PackedLinear(rows)
+        self._weights: dict[tuple[Any, ...], tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]] = {}
+
+    def __call__(self, values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See ``F.linear``."""
+        key = weight.data_ptr(), weight.shape, weight.stride()
+        if key not in self._weights:
+            uses: list[tuple[Tensor, Tensor]] = []
+            self._weights[key] = weight, _GradientOfUses.apply(_autocast(weight), uses), uses
+        _, shared, uses = self._weights[key]
+        product: Tensor = _Use.apply(_autocast(values), shared, uses, self._multiply)
+        return product if bias is None else product + bias
+
+
+class _GradientOfUses(torch.autograd.Function):
+    """A weight as it is; its gradient is made when all ``uses``, (input, gradient of the output) of each, are known."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, uses: list[tuple[Tensor, Tensor]]) -> Tensor:
+        ctx.uses = uses
+        ctx.set_materialize_grads(False)
+        return weight.view_as(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None]:
+        inputs, outputs = (torch.cat([part.flatten(0, -2) for part in parts]) for parts in zip(*ctx.uses, strict=True))
+        ctx.uses.clear()
+        return outputs.t() @ inputs, None
+
+
+class _Use(torch.autograd.Function):
+    """A product with a weight whose gradient is left to ``_GradientOfUses``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, weight: Tensor, uses: list[tuple[Tensor, Tensor]], multiply: PackedLinear
+    ) -> Tensor:
+        ctx.save_for_backward(values, weight)
+        ctx.uses, ctx.multiply = uses, multiply
+        return multiply(values, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        values, weight = ctx.saved_tensors
+        ctx.uses.append((values, grads[0]))
+        return ctx.multiply(grads[0], weight.t()), None, None, None
+
+
+def _autocast(values: Tensor) -> Tensor:
+    """As autocast would have it: a function of our own is on its own."""
+    kind = values.device.type
+    return values.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else values
 
 
 def pack(weight: Tensor, rows: int) -> Tensor:

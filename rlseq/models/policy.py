@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.models.attention import MASKED, Attention
-from rlseq.models.linear import Linear
+from rlseq.models.linear import Linear, UnrolledLinear
 from rlseq.models.recurrent import BidirectionalEncoder, LSTMLayer, lstm_step
 
 State = tuple[Tensor, ...]  # every tensor has the batch first
@@ -211,9 +211,9 @@ class RecurrentPolicy(SequencePolicy):
 
     def _unroll(self, inputs: Tensor, memory: Memory) -> Tensor:
         gates = self.decoder.input_gates(self._embed(inputs, memory), self.embedding_size)
-        state, steps = self.initial_state(memory), []
-        for time, tokens in enumerate(inputs.unbind(1)):
-            features, state, _ = self._advance(gates[:, time], tokens, state, memory)
+        state, steps, linear = self.initial_state(memory), [], UnrolledLinear(len(inputs))
+        for fed, tokens in zip(gates.unbind(1), inputs.unbind(1), strict=True):
+            features, state, _ = self._advance(fed, tokens, state, memory, linear)
             steps.append(features)
         return torch.stack(steps, 1)
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from rlseq.models import linear
-from rlseq.models.linear import PackedLinear, fast_matmul, packing_is_exact
+from rlseq.models.linear import PackedLinear, UnrolledLinear, fast_matmul, packing_is_exact
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 both_types = pytest.mark.parametrize("dtype", TOLERANCE)
@@ -19,7 +19,7 @@ def tensors(*shape: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def error(ours: torch.Tensor, exact: torch.Tensor) -> float:
-    return float((ours.double() - exact).norm() / exact.norm())
+    return float((ours.detach().double() - exact.detach()).norm() / exact.detach().norm())
 
 
 @both_types
@@ -44,6 +44,26 @@ def test_weights_and_slices_of_them_are_told_apart() -> None:
     ours = PackedLinear(4)
     for part in (weight, weight[:, :5], weight[12:], weight + 1.0, weight):
         torch.testing.assert_close(ours(values[:, : part.shape[1]], part), F.linear(values[:, : part.shape[1]], part))
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_gradients_of_unrolled_steps_are_those_of_plain_ones(autocast: bool) -> None:
+    values, weight, bias = (part.requires_grad_() for part in tensors(5, 24))
+    found = []
+    for make in (lambda: UnrolledLinear(5), lambda: F.linear):
+        step, state, total = make(), values, torch.zeros(())
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            for _ in range(3):
+                state = torch.tanh(step(state, weight, bias)) + step(state[:, :8], weight[:, 8:16], None)
+                total = total + state.sum()
+        found.append([total, *torch.autograd.grad(total, [values, weight, bias])])
+    for ours, plain in zip(*found, strict=True):
+        assert error(ours, plain.double()) < (0.1 if autocast else 1e-5)
+
+
+def test_unrolled_steps_without_a_gradient_are_linear_maps() -> None:
+    values, weight, bias = tensors(5, 24)
+    torch.testing.assert_close(UnrolledLinear(5)(values, weight, bias), F.linear(values, weight, bias))
 
 
 def test_double_precision_stays_double() -> None:
