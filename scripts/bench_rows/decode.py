@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench_rows import peers
+from bench_rows import machine, peers
 from bench_rows.measure import Figures, SkipRow, at_least, interleaved, speedup
 from bench_rows.policies import attention_policy, decode_batch
 from bench_rows.task import id_config
@@ -50,34 +50,31 @@ def _against(peer: peers.Decode, quick: bool, *, samples: int, greedy: bool) -> 
     return speedup(ours, lambda turn: peer(source, lengths), 4 if quick else 12)
 
 
-@at_least(2.1)
+@at_least(2.1, beside_default=True)
 def greedy_vs_opennmt(quick: bool) -> Figures:
     """Greedy decoding: OpenNMT-py's attention LSTM over ours."""
     return _against(peers.opennmt(VOCABULARY, SIZE, TOKENS, sampling=False), quick, samples=0, greedy=True)
 
 
-@at_least(3.0)
+@at_least(3.0, beside_default=True)
 def greedy_vs_joeynmt(quick: bool) -> Figures:
     """Greedy decoding: Joey NMT's attention LSTM over ours."""
     return _against(peers.joeynmt(VOCABULARY, SIZE, TOKENS), quick, samples=0, greedy=True)
 
 
-@at_least(3.5)
+@at_least(3.5, beside_default=True)
 def sampling_vs_opennmt(quick: bool) -> Figures:
     """Sampling: OpenNMT-py's attention LSTM over ours."""
     return _against(peers.opennmt(VOCABULARY, SIZE, TOKENS, sampling=True), quick, samples=1, greedy=False)
 
 
-@at_least(4.5)
+@at_least(4.5, beside_default=True)
 def sampling_vs_hf_generate(quick: bool) -> Figures:
     """Sampling: ``generate`` of transformers over ours."""
     return _against(peers.hugging_face(VOCABULARY, SIZE, TOKENS), quick, samples=1, greedy=False)
 
 
 # ---------------------------------------------------------------------------------------------- what the core can do
-SQUARE = 2048
-
-
 def decode_flops(size: int, vocabulary_size: int, source: int, tokens: int) -> int:
     """Floating-point operations of the matrix products that decode one sequence; two a multiply–add."""
     encoder = source * 2 * (size + size // 2) * 4 * (size // 2)  # both directions' gates, from input and state
@@ -87,29 +84,14 @@ def decode_flops(size: int, vocabulary_size: int, source: int, tokens: int) -> i
     return 2 * (encoder + keys + bridge + tokens * (gates + attention + combine + output))
 
 
-def _products() -> dict[str, Callable[[int], object]]:
-    """fp32 products of two large square matrices, by the libraries within reach."""
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(SQUARE, SQUARE, generator=generator) for _ in range(2))
-    out = torch.empty(SQUARE, SQUARE)
-    products: dict[str, Callable[[int], object]] = {"torch's default": lambda turn: torch.mm(a, b, out=out)}
-    if torch.backends.mkldnn.is_available():
-        packed = torch.ops.mkldnn._reorder_linear_weight(b, SQUARE)
-        products["oneDNN, prepacked"] = lambda turn: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], "")
-    return products
-
-
 @at_least(0.70)
 def decode_fraction_of_gemm_peak(quick: bool) -> Figures:
     """Our greedy decoding's flop/s over those of the fastest large fp32 product measured in the same turns."""
-    products = _products()
-    ours = _ours(samples=0, greedy=True)
-    competitors = [ours, *products.values()]
-    for competitor in competitors:
+    competitors, ours = machine.products(), _ours(samples=0, greedy=True)
+    for competitor in (ours, *competitors.values()):
         competitor(0)
-    seconds, *best = interleaved(competitors, 4 if quick else 12)
-    rate = BATCH * decode_flops(SIZE, VOCABULARY, SOURCE, TOKENS) / seconds * 1e-9
-    peaks = {name: 2 * SQUARE**3 / taken * 1e-9 for name, taken in zip(products, best, strict=True)}
+    seconds, *best = interleaved([ours, *competitors.values()], 4 if quick else 12)
+    reached = BATCH * decode_flops(SIZE, VOCABULARY, SOURCE, TOKENS) / seconds * 1e-9
+    peaks = {name: machine.rate(taken) for name, taken in zip(competitors, best, strict=True)}
     fastest = max(peaks, key=lambda name: peaks[name])
-    rates = ", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items())
-    return Figures(rate, peaks[fastest], rate / peaks[fastest], f"GFLOP/s; {SQUARE}³: {rates}; peak: {fastest}")
+    return Figures(reached, peaks[fastest], reached / peaks[fastest], str(machine.Machine(peaks)))

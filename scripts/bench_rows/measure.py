@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,20 @@ from typing import Any
 
 class SkipRow(Exception):
     """The row cannot be measured here; the message says why and what would help."""
+
+
+def import_peer(name: str, install: str = "install the extra 'bench'") -> Any:
+    """A module that only a comparison needs.
+
+    Raises:
+        SkipRow: It cannot be imported, for whatever reason: not there, or not made for these versions.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
+    except Exception as problem:
+        raise SkipRow(f"{name.split('.')[0]}: {type(problem).__name__}: {problem}; {install}") from problem
 
 
 @dataclass(frozen=True)
@@ -31,10 +47,18 @@ class Figures:
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on the ratio."""
+    """A bound on the ratio.
+
+    Attributes:
+        bound: The goal is met there, too.
+        smaller_is_better: The bound is an upper one.
+        beside_default: What ours is compared with multiplies matrices by torch's default: where that is fast, there is
+            less to gain, and the goal does not count.
+    """
 
     bound: float
     smaller_is_better: bool = False
+    beside_default: bool = False
 
     def met(self, ratio: float) -> bool:
         """Whether this ratio reaches the bound."""
@@ -101,9 +125,9 @@ def register(name: str, measurement: Measurement, goal: Goal) -> None:
     BENCHMARKS[name] = Benchmark(name, goal, measurement)
 
 
-def at_least(bound: float) -> Callable[[Measurement], Measurement]:
+def at_least(bound: float, *, beside_default: bool = False) -> Callable[[Measurement], Measurement]:
     """Register a measurement under its function's name; the ratio is to be ``bound`` or more."""
-    return _registering(Goal(bound))
+    return _registering(Goal(bound, beside_default=beside_default))
 
 
 def at_most(bound: float) -> Callable[[Measurement], Measurement]:

@@ -5,33 +5,16 @@ All are kept from ending early by their own means, so that every competitor deco
 
 from __future__ import annotations
 
-import importlib
 import logging
-import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench_rows.measure import SkipRow
+from bench_rows.measure import import_peer
 
 Decode = Callable[[Tensor, Tensor], Tensor]  # source (batch_size, time), lengths → tokens (batch_size, tokens)
-
-
-def _import(name: str, install: str) -> Any:
-    """A peer's module.
-
-    Raises:
-        SkipRow: It cannot be imported, for whatever reason: not there, or not made for these versions.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module(name)
-    except Exception as problem:
-        raise SkipRow(f"{name.split('.')[0]}: {type(problem).__name__}: {problem}; {install}") from problem
 
 
 # ------------------------------------------------------------------------------------------------------ OpenNMT-py
@@ -41,12 +24,11 @@ def opennmt(vocabulary_size: int, size: int, tokens: int, *, sampling: bool) -> 
     Raises:
         SkipRow: OpenNMT-py cannot be imported.
     """
-    install = "install the extra 'bench'"
-    translator = _import("onmt.translate.translator", install)
-    network = _opennmt_network(vocabulary_size, size, install)
+    translator = import_peer("onmt.translate.translator")
+    network = _opennmt_network(vocabulary_size, size)
     # topk 1 takes the greedy path of its search class, topk −1 draws from the whole law.
     search = {"beam_size": 1, "random_sampling_topk": -1 if sampling else 1, "random_sampling_temp": 1.0}
-    scorer = _import("onmt.translate", install).GNMTGlobalScorer(0.0, 0.0, None, None)
+    scorer = import_peer("onmt.translate").GNMTGlobalScorer(0.0, 0.0, None, None)
     limits = {"min_length": tokens, "max_length": tokens}
     vocabularies = {"src": _OpennmtVocabulary(vocabulary_size), "tgt": _OpennmtVocabulary(vocabulary_size)}
     run = translator.Translator(network, vocabularies, global_scorer=scorer, report_score=False, **search, **limits)
@@ -73,12 +55,12 @@ class _OpennmtVocabulary:
         return self.size
 
 
-def _opennmt_network(vocabulary_size: int, size: int, install: str) -> nn.Module:
-    encoder = _import("onmt.encoders.rnn_encoder", install)
-    decoder = _import("onmt.decoders.decoder", install)
-    embeddings = _import("onmt.modules", install).Embeddings
+def _opennmt_network(vocabulary_size: int, size: int) -> nn.Module:
+    encoder = import_peer("onmt.encoders.rnn_encoder")
+    decoder = import_peer("onmt.decoders.decoder")
+    embeddings = import_peer("onmt.modules").Embeddings
     source, target = (embeddings(size, vocabulary_size, word_padding_idx=1) for _ in range(2))
-    network: nn.Module = _import("onmt.models", install).NMTModel(
+    network: nn.Module = import_peer("onmt.models").NMTModel(
         encoder.RNNEncoder("LSTM", True, 1, size, embeddings=source),
         decoder.StdRNNDecoder("LSTM", True, 1, size, attn_type="general", embeddings=target),
     )
@@ -93,8 +75,8 @@ def joeynmt(vocabulary_size: int, size: int, tokens: int) -> Decode:
     Raises:
         SkipRow: Joey NMT cannot be imported.
     """
-    install = "install the extra 'bench', then: pip install --no-deps joeynmt"
-    search = _import("joeynmt.search", install)
+    install = "install the extra 'bench' and, with --no-deps, joeynmt"
+    search = import_peer("joeynmt.search", install)
     network = _joeynmt_network(vocabulary_size, size, install)
 
     @torch.no_grad()
@@ -108,13 +90,13 @@ def joeynmt(vocabulary_size: int, size: int, tokens: int) -> Decode:
 
 
 def _joeynmt_network(vocabulary_size: int, size: int, install: str) -> nn.Module:
-    models = _import("joeynmt.model", install)
+    models = import_peer("joeynmt.model", install)
     logging.getLogger("joeynmt.model").setLevel(logging.ERROR)
     marks = ("unk", "pad", "bos", "eos")
     special = {f"{mark}_token": f"<{mark}>" for mark in marks} | {f"{mark}_id": i for i, mark in enumerate(marks)}
     settings = SimpleNamespace(**special, sep_token=None, sep_id=None, lang_tags=[])
     words = [f"w{i}" for i in range(vocabulary_size - len(marks))]
-    vocabulary = _import("joeynmt.vocabulary", install).Vocabulary(words, settings)
+    vocabulary = import_peer("joeynmt.vocabulary", install).Vocabulary(words, settings)
     embeddings = {"embedding_dim": size}
     recurrent = {"type": "recurrent", "rnn_type": "lstm", "num_layers": 1, "embeddings": embeddings}
     encoder = recurrent | {"hidden_size": size // 2, "bidirectional": True}
@@ -130,7 +112,7 @@ def hugging_face(vocabulary_size: int, size: int, tokens: int) -> Decode:
     Raises:
         SkipRow: transformers cannot be imported.
     """
-    transformers = _import("transformers", "install the extra 'bench'")
+    transformers = import_peer("transformers")
     sides = {"layers": (2, 1), "attention_heads": (8, 8), "ffn_dim": (4 * size, 4 * size)}
     shape = {f"{side}_{key}": pair[i] for key, pair in sides.items() for i, side in enumerate(("encoder", "decoder"))}
     marks = {"pad_token_id": 0, "decoder_start_token_id": 0, "eos_token_id": None, "forced_eos_token_id": None}

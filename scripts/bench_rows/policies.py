@@ -12,6 +12,7 @@ from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.models.attention_policy import AttentionPolicy
 from rlseq.models.build import build_policy
+from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 
@@ -43,4 +44,6 @@ def decode_batch(
     if samples:
         draws = counter_uniforms(0, turn, np.arange(len(source)), samples, int(limits.max()))
         uniforms = torch.from_numpy(draws)
-    return decode(policy, policy.encode(source, lengths), limits, uniforms=uniforms, greedy=greedy)
+    with fast_matmul():
+        memory = policy.encode(source, lengths)
+    return decode(policy, memory, limits, uniforms=uniforms, greedy=greedy)

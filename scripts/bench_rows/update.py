@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -17,6 +18,7 @@ from bench_rows.task import IdTask, id_config
 from rlseq.models.attention_policy import AttentionPolicy
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
+from rlseq.training.update import Batch, batch_loss, mle_batch, rl_batch
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.task import Ints
 
@@ -59,12 +61,12 @@ class Tutorial:
 
     def mle(self, turn: int) -> None:
         """One update by cross-entropy."""
-        source, lengths, targets, target_lengths = self._batch(turn)
+        source, lengths, targets, target_lengths = self.batch(turn)
         self._step(cross_entropy(self.model, source, lengths, targets, _real(targets, target_lengths)))
 
     def rl(self, turn: int) -> None:
         """One self-critical update (Rennie et al. 2017): sample, greedy baseline, rewards, scoring anew."""
-        source, lengths, targets, target_lengths = self._batch(turn)
+        source, lengths, targets, target_lengths = self.batch(turn)
         limits = torch.from_numpy(self.task.length_limits(lengths.numpy()))
         sampled, sampled_lengths = self.model.decode(source, lengths, limits, categorical)
         best, best_lengths = self.model.decode(source, lengths, limits, greedy)
@@ -74,7 +76,8 @@ class Tutorial:
         real = _real(sampled, sampled_lengths)
         self._step(policy_gradient_loss(self.model, source, lengths, sampled, real, advantage))
 
-    def _batch(self, turn: int) -> list[Tensor]:
+    def batch(self, turn: int) -> list[Tensor]:
+        """Sources, their lengths, references, theirs: padded tensors."""
         ids = self.ours.ids(turn)
         return [torch.from_numpy(array) for array in (*self.task.source(ids), *self.task.references(ids))]
 
@@ -113,6 +116,34 @@ def check_greedy(ours: Ours, tutorial: Tutorial) -> None:
         raise RuntimeError("the tutorial's greedy output is another one")
 
 
+def check_loss(ours: Ours, tutorial: Tutorial) -> None:
+    """Hold both sides to the same loss: of the references, or of one draw of ours with its advantages.
+
+    Raises:
+        RuntimeError: They differ.
+    """
+    batch, expected = _mle_loss(ours, tutorial) if ours.phase == "mle" else _rl_loss(ours, tutorial)
+    tensors = {name: torch.from_numpy(column) for name, column in batch.items()}
+    found, _ = batch_loss(ours.policy, None, tensors, getattr(ours.engine.config, ours.phase))
+    if not math.isclose(found.item(), expected, rel_tol=1e-4):
+        raise RuntimeError(f"the tutorial's loss is {expected}, ours {found.item()}")
+
+
+def _mle_loss(ours: Ours, tutorial: Tutorial) -> tuple[Batch, float]:
+    source, lengths, targets, target_lengths = tutorial.batch(0)
+    loss = cross_entropy(tutorial.model, source, lengths, targets, _real(targets, target_lengths))
+    return mle_batch(ours.task, ours.ids(0), ours.engine.config.mle), loss.item()
+
+
+def _rl_loss(ours: Ours, tutorial: Tutorial) -> tuple[Batch, float]:
+    drawn = ours.engine.rollout(ours.ids(0), num_samples=1, greedy=True, update=0, averaged=False)
+    source, lengths, *_ = tutorial.batch(0)
+    sampled, ends = torch.from_numpy(drawn.sequences[:, 0]), torch.from_numpy(drawn.lengths[:, 0])
+    advantage = torch.from_numpy(drawn.rewards[:, 0] - drawn.rewards[:, 1]).float()
+    loss = policy_gradient_loss(tutorial.model, source, lengths, sampled, _real(sampled, ends), advantage)
+    return rl_batch(ours.task, drawn, ours.engine.config.rl)[0], loss.item()
+
+
 def _note(ours: Ours) -> str:
     """How many sampled tokens have no advantage, from an update made for this.
 
@@ -126,6 +157,14 @@ def _note(ours: Ours) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- rows
+def checked_tutorial(ours: Ours) -> Tutorial:
+    """The other side, once it is known to do the same."""
+    tutorial = Tutorial(ours)
+    check_greedy(ours, tutorial)
+    check_loss(ours, tutorial)
+    return tutorial
+
+
 def _rl_over_mle(size: int) -> Callable[[bool], Figures]:
     def measure(quick: bool) -> Figures:
         rl, mle = Ours(size, "rl"), Ours(size, "mle")
@@ -134,23 +173,21 @@ def _rl_over_mle(size: int) -> Callable[[bool], Figures]:
     return measure
 
 
-register("rl_over_mle_512", _rl_over_mle(512), Goal(1.5, smaller_is_better=True))
+register("rl_over_mle", _rl_over_mle(512), Goal(1.5, smaller_is_better=True))
 register("rl_over_mle_256", _rl_over_mle(256), Goal(1.65, smaller_is_better=True))
 
 
-@at_least(3.5)
+@at_least(3.5, beside_default=True)
 def rl_vs_naive_rl(quick: bool) -> Figures:
     """One self-critical update: the tutorial's over ours."""
     ours = Ours(SIZE, "rl")
-    tutorial = Tutorial(ours)
-    check_greedy(ours, tutorial)
+    tutorial = checked_tutorial(ours)
     return speedup(ours.update, tutorial.rl, 3 if quick else 8, _note(ours))
 
 
-@at_least(2.0)
+@at_least(2.0, beside_default=True)
 def mle_vs_naive_mle(quick: bool) -> Figures:
     """One update by cross-entropy: the tutorial's over ours."""
     ours = Ours(SIZE, "mle")
-    tutorial = Tutorial(ours)
-    check_greedy(ours, tutorial)
+    tutorial = checked_tutorial(ours)
     return speedup(ours.update, tutorial.mle, 4 if quick else 12)

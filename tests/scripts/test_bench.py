@@ -6,21 +6,20 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 
 import bench
-from bench_rows import decode, framework, measure, peers, update
+from bench_rows import decode, framework, machine, measure, peers, update
+from bench_rows.machine import DEFAULT, PACKED, Machine
 from bench_rows.measure import BENCHMARKS, Benchmark, Figures, Goal, SkipRow
-from bench_rows.naive import NaivePointer, NaiveTranslator, greedy, policy_gradient_loss
+from bench_rows.naive import NaivePointer, NaiveTranslator, greedy
 from bench_rows.policies import decode_batch, zipf_biases
 from bench_rows.task import IdTask
 from rlseq.objectives.losses import negative_log_likelihood
-from rlseq.training.rollout import Rollout
-from rlseq.training.update import batch_loss, rl_batch
 from tests.support import attention_policy, pointer_policy, sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,13 +36,17 @@ def fixed(ratio: float, note: str = "") -> Callable[[bool], Figures]:
     return lambda quick: Figures(1.0, ratio, ratio, note)
 
 
+TWICE = Goal(2.0)
+SLOW_DEFAULT, FAST_DEFAULT = Machine({DEFAULT: 10.0, PACKED: 20.0}), Machine({DEFAULT: 10.0, PACKED: 11.0})
+
+
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Puts other rows in place of the real ones."""
+    """Puts other rows in place of the real ones, and another machine."""
 
-    def replace(**measurements: Callable[[bool], Figures]) -> None:
-        kept = {name: Benchmark(name, Goal(2.0), measurement) for name, measurement in measurements.items()}
-        monkeypatch.setattr(bench, "BENCHMARKS", kept)
+    def replace(here: Machine = SLOW_DEFAULT, goal: Goal = TWICE, **fakes: Callable[[bool], Figures]) -> None:
+        monkeypatch.setattr(bench, "BENCHMARKS", {name: Benchmark(name, goal, fake) for name, fake in fakes.items()})
+        monkeypatch.setattr(machine, "look", lambda turns: here)
 
     return replace
 
@@ -79,7 +82,25 @@ def test_skipped_rows_are_named_with_their_reason(
     rows(good=fixed(3.0), absent=skipping)
     assert bench.main([]) == 0
     out = capsys.readouterr().out
-    assert "skipped: not here" in out and out.splitlines()[-1] == "1 met, 0 missed, 1 skipped"
+    assert "skipped: not here" in out and out.splitlines()[-1] == "1 met, 0 missed, 0 uncounted, 1 skipped"
+
+
+def test_rows_beside_a_fast_default_do_not_count(rows: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    goal = Goal(2.0, beside_default=True)
+    rows(goal=goal, bad=fixed(1.0))
+    assert bench.main([]) == 1 and "the default is slow here" in capsys.readouterr().out
+    rows(FAST_DEFAULT, goal, bad=fixed(1.0))
+    assert bench.main([]) == 0
+    out = capsys.readouterr().out
+    assert "the default is fast here" in out and "no, does not count here" in out
+    rows(FAST_DEFAULT, bad=fixed(1.0))
+    assert bench.main([]) == 1
+
+
+def test_the_products_of_the_two_libraries_are_one() -> None:
+    results = [product(0) for product in machine.products().values()]
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=1e-4, atol=1e-4)
 
 
 def test_an_unknown_row_ends_in_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,6 +117,7 @@ def test_the_file_holds_the_rows_and_the_machine(rows: Callable[..., None], tmp_
     environment = written["environment"]
     assert environment["host"]["processor"] and environment["versions"]["torch"] == torch.__version__
     assert environment["threads"] == 1 and "commit" in environment
+    assert written["machine"] == {"gflops": SLOW_DEFAULT.rates, "default_is_fast": False}
 
 
 def test_a_name_is_given_once() -> None:
@@ -216,32 +238,21 @@ def test_both_sides_of_an_update_start_from_the_same_greedy_tokens(ours: update.
 
 def test_both_sides_compute_the_same_rewards(ours: update.Ours) -> None:
     drawn = ours.engine.rollout(ours.ids(0), num_samples=1, greedy=False, update=0, averaged=False)
-    _, _, references, reference_lengths = update.Tutorial(ours)._batch(0)
+    _, _, references, reference_lengths = update.Tutorial(ours).batch(0)
     texts = update._texts(torch.from_numpy(drawn.sequences[:, 0]), torch.from_numpy(drawn.lengths[:, 0]))
     scores = update.Tutorial(ours)._score(texts, update._texts(references, reference_lengths))
     np.testing.assert_allclose(drawn.rewards[:, 0], scores.numpy(), rtol=1e-6)
     assert drawn.rewards.any()
 
 
-def test_both_sides_compute_the_same_cross_entropy() -> None:
-    ours = update.Ours(8, "mle", vocabulary_size=20, batch=6)
-    source, lengths, targets, target_lengths = update.Tutorial(ours)._batch(0)
-    real = update._real(targets, target_lengths)
-    loss = update.cross_entropy(update.Tutorial(ours).model, source, lengths, targets, real)
-    assert ours.update(0)["train/loss"] == pytest.approx(loss.item(), rel=1e-5)
-
-
-def test_both_sides_compute_the_same_policy_gradient_loss(ours: update.Ours) -> None:
-    drawn: Rollout = ours.engine.rollout(ours.ids(0), num_samples=1, greedy=True, update=0, averaged=False)
-    batch, _ = rl_batch(ours.task, drawn, ours.engine.config.rl)
-    tensors = {name: torch.from_numpy(column) for name, column in batch.items()}
-    expected, _ = batch_loss(ours.policy, None, tensors, ours.engine.config.rl)
-    source, lengths, *_ = update.Tutorial(ours)._batch(0)
-    sampled, ends = torch.from_numpy(drawn.sequences[:, 0]), torch.from_numpy(drawn.lengths[:, 0])
-    advantage = torch.from_numpy(drawn.rewards[:, 0] - drawn.rewards[:, 1]).float()
-    real = update._real(sampled, ends)
-    loss = policy_gradient_loss(update.Tutorial(ours).model, source, lengths, sampled, real, advantage)
-    assert advantage.any() and loss.item() == pytest.approx(expected.item(), rel=1e-4)
+@pytest.mark.parametrize("phase", ["mle", "rl"])
+def test_both_sides_are_held_to_the_same_loss(phase: Literal["mle", "rl"]) -> None:
+    ours = update.Ours(8, phase, vocabulary_size=20, batch=6)
+    tutorial = update.checked_tutorial(ours)
+    with torch.no_grad():
+        tutorial.model.output.bias[5] += 1.0
+    with pytest.raises(RuntimeError, match="the tutorial's loss is"):
+        update.check_loss(ours, tutorial)
 
 
 def test_every_sequence_of_the_task_ends_where_its_reference_does(ours: update.Ours) -> None:
