@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from bench_rows import machine, peers
 from bench_rows.measure import Figures, SkipRow, at_least, interleaved, speedup
 from bench_rows.policies import attention_policy, decode_batch
 from bench_rows.task import id_config
+from rlseq.models.linear import PackedLinear
 
 VOCABULARY, SIZE, BATCH, TOKENS, SOURCE = 8000, 512, 64, 20, 20
 MARKS = 4  # ids that mean something to a peer; sources hold none of them
@@ -22,12 +24,14 @@ def _sources() -> tuple[Tensor, Tensor]:
 
 
 def _ours(*, samples: int, greedy: bool) -> Callable[[int], Tensor]:
+    """Decode the batch, with weights packed once, at the first call: they stay the same, as in a long translation."""
     policy = attention_policy(id_config(VOCABULARY, SIZE, BATCH), VOCABULARY)
     source, lengths = _sources()
-    limits = torch.full((BATCH,), TOKENS)
+    limits, linear = torch.full((BATCH,), TOKENS), PackedLinear(BATCH * (samples + int(greedy)))
+    chosen: dict[str, Any] = {"samples": samples, "greedy": greedy, "linear": linear}
 
     def decode(turn: int) -> Tensor:
-        return decode_batch(policy, source, lengths, limits, turn=turn, samples=samples, greedy=greedy).sequences
+        return decode_batch(policy, source, lengths, limits, turn=turn, **chosen).sequences
 
     return decode
 

@@ -12,7 +12,7 @@ from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.models.attention_policy import AttentionPolicy
 from rlseq.models.build import build_policy
-from rlseq.models.linear import fast_matmul
+from rlseq.models.linear import Linear, fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 
@@ -37,13 +37,24 @@ def attention_policy(config: Config, vocabulary_size: int) -> AttentionPolicy:
 
 @torch.no_grad()
 def decode_batch(
-    policy: SequencePolicy, source: Tensor, lengths: Tensor, limits: Tensor, *, turn: int, samples: int, greedy: bool
+    policy: SequencePolicy,
+    source: Tensor,
+    lengths: Tensor,
+    limits: Tensor,
+    *,
+    turn: int,
+    samples: int,
+    greedy: bool,
+    linear: Linear | None = None,
 ) -> Decoded:
-    """Encode and decode a batch as a rollout does, the drawing of its random numbers included."""
+    """Encode and decode a batch as a rollout does, the drawing of its random numbers included.
+
+    ``linear`` is shared by calls under the same weights; by default the weights are packed for this call.
+    """
     uniforms = None
     if samples:
         draws = counter_uniforms(0, turn, np.arange(len(source)), samples, int(limits.max()))
         uniforms = torch.from_numpy(draws)
     with fast_matmul():
         memory = policy.encode(source, lengths)
-    return decode(policy, memory, limits, uniforms=uniforms, greedy=greedy)
+    return decode(policy, memory, limits, uniforms=uniforms, greedy=greedy, linear=linear)

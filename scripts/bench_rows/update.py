@@ -20,7 +20,6 @@ from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq.training.update import Batch, batch_loss, mle_batch, rl_batch
 from rlseq_envs.env import SequenceVectorEnv
-from rlseq_envs.task import Ints
 
 VOCABULARY, SIZE, BATCH = 8000, 512, 64
 RATE = 1e-6  # both sides stay where they start, so that every turn does the same work
@@ -28,10 +27,14 @@ MOST_IDLE = 0.1  # share of sampled tokens without advantage, whose rows our upd
 
 
 class Ours:
-    """Our plain loop on ``IdTask``; its untrained policy emits tokens by Zipf's law, so that rewards differ."""
+    """Our plain loop on ``IdTask``; its untrained policy emits tokens by Zipf's law, so that rewards differ.
+
+    Every turn has the same batch: the fastest one is not the one with least to do.
+    """
 
     def __init__(self, size: int, phase: Literal["mle", "rl"], vocabulary_size: int = VOCABULARY, batch: int = BATCH):
-        self.task, self.phase, self.batch = IdTask(vocabulary_size), phase, batch
+        self.task, self.phase = IdTask(vocabulary_size), phase
+        self.ids = self.task.instances("train").ids(0, batch)
         config = id_config(vocabulary_size, size, batch, shard_size=batch)
         self.engine = PlainEngine(config, self.task, SequenceVectorEnv(self.task).rollout)
         policy = self.engine.policy
@@ -41,13 +44,9 @@ class Ours:
         self.engine.set_weights(weights | {"output_bias": zipf_biases(self.task.token_law())})
         self.engine.start_phase(phase)
 
-    def ids(self, turn: int) -> Ints:
-        """The instances of a turn's batch."""
-        return self.task.instances("train").ids(turn * self.batch, (turn + 1) * self.batch)
-
     def update(self, turn: int) -> dict[str, float]:
         """One optimiser step; its statistics."""
-        return self.engine.update([UpdateRequest(self.phase, turn, turn, self.ids(turn), RATE)])[0]
+        return self.engine.update([UpdateRequest(self.phase, turn, turn, self.ids, RATE)])[0]
 
 
 class Tutorial:
@@ -61,12 +60,12 @@ class Tutorial:
 
     def mle(self, turn: int) -> None:
         """One update by cross-entropy."""
-        source, lengths, targets, target_lengths = self.batch(turn)
+        source, lengths, targets, target_lengths = self.batch()
         self._step(cross_entropy(self.model, source, lengths, targets, _real(targets, target_lengths)))
 
     def rl(self, turn: int) -> None:
         """One self-critical update (Rennie et al. 2017): sample, greedy baseline, rewards, scoring anew."""
-        source, lengths, targets, target_lengths = self.batch(turn)
+        source, lengths, targets, target_lengths = self.batch()
         limits = torch.from_numpy(self.task.length_limits(lengths.numpy()))
         sampled, sampled_lengths = self.model.decode(source, lengths, limits, categorical)
         best, best_lengths = self.model.decode(source, lengths, limits, greedy)
@@ -76,9 +75,9 @@ class Tutorial:
         real = _real(sampled, sampled_lengths)
         self._step(policy_gradient_loss(self.model, source, lengths, sampled, real, advantage))
 
-    def batch(self, turn: int) -> list[Tensor]:
+    def batch(self) -> list[Tensor]:
         """Sources, their lengths, references, theirs: padded tensors."""
-        ids = self.ours.ids(turn)
+        ids = self.ours.ids
         return [torch.from_numpy(array) for array in (*self.task.source(ids), *self.task.references(ids))]
 
     def _score(self, texts: list[str], references: list[str]) -> Tensor:
@@ -107,7 +106,7 @@ def check_greedy(ours: Ours, tutorial: Tutorial) -> None:
     Raises:
         RuntimeError: They differ.
     """
-    ids = ours.ids(0)
+    ids = ours.ids
     found = ours.engine.rollout(ids, num_samples=0, greedy=True, update=0, averaged=False).sequences[:, -1]
     source, lengths = (torch.from_numpy(array) for array in ours.task.source(ids))
     limits = torch.from_numpy(ours.task.length_limits(lengths.numpy()))
@@ -130,14 +129,14 @@ def check_loss(ours: Ours, tutorial: Tutorial) -> None:
 
 
 def _mle_loss(ours: Ours, tutorial: Tutorial) -> tuple[Batch, float]:
-    source, lengths, targets, target_lengths = tutorial.batch(0)
+    source, lengths, targets, target_lengths = tutorial.batch()
     loss = cross_entropy(tutorial.model, source, lengths, targets, _real(targets, target_lengths))
-    return mle_batch(ours.task, ours.ids(0), ours.engine.config.mle), loss.item()
+    return mle_batch(ours.task, ours.ids, ours.engine.config.mle), loss.item()
 
 
 def _rl_loss(ours: Ours, tutorial: Tutorial) -> tuple[Batch, float]:
-    drawn = ours.engine.rollout(ours.ids(0), num_samples=1, greedy=True, update=0, averaged=False)
-    source, lengths, *_ = tutorial.batch(0)
+    drawn = ours.engine.rollout(ours.ids, num_samples=1, greedy=True, update=0, averaged=False)
+    source, lengths, *_ = tutorial.batch()
     sampled, ends = torch.from_numpy(drawn.sequences[:, 0]), torch.from_numpy(drawn.lengths[:, 0])
     advantage = torch.from_numpy(drawn.rewards[:, 0] - drawn.rewards[:, 1]).float()
     loss = policy_gradient_loss(tutorial.model, source, lengths, sampled, _real(sampled, ends), advantage)

@@ -237,8 +237,8 @@ def test_both_sides_of_an_update_start_from_the_same_greedy_tokens(ours: update.
 
 
 def test_both_sides_compute_the_same_rewards(ours: update.Ours) -> None:
-    drawn = ours.engine.rollout(ours.ids(0), num_samples=1, greedy=False, update=0, averaged=False)
-    _, _, references, reference_lengths = update.Tutorial(ours).batch(0)
+    drawn = ours.engine.rollout(ours.ids, num_samples=1, greedy=False, update=0, averaged=False)
+    _, _, references, reference_lengths = update.Tutorial(ours).batch()
     texts = update._texts(torch.from_numpy(drawn.sequences[:, 0]), torch.from_numpy(drawn.lengths[:, 0]))
     scores = update.Tutorial(ours)._score(texts, update._texts(references, reference_lengths))
     np.testing.assert_allclose(drawn.rewards[:, 0], scores.numpy(), rtol=1e-6)
@@ -256,8 +256,8 @@ def test_both_sides_are_held_to_the_same_loss(phase: Literal["mle", "rl"]) -> No
 
 
 def test_every_sequence_of_the_task_ends_where_its_reference_does(ours: update.Ours) -> None:
-    drawn = ours.engine.rollout(ours.ids(0), num_samples=2, greedy=True, update=0, averaged=False)
-    lengths = ours.task.references(ours.ids(0))[1]
+    drawn = ours.engine.rollout(ours.ids, num_samples=2, greedy=True, update=0, averaged=False)
+    lengths = ours.task.references(ours.ids)[1]
     assert (drawn.lengths == lengths[:, None]).all() and drawn.truncated.all()
 
 
