@@ -163,6 +163,7 @@ def test_flops_of_a_small_decoding_counted_by_hand() -> None:
         ("sampling_vs_opennmt", "onmt"),
         ("greedy_vs_joeynmt", "joeynmt"),
         ("sampling_vs_hf_generate", "transformers"),
+        ("hull_valid_vs_scipy", "scipy"),
     ],
 )
 def test_a_peer_that_is_not_installed_is_skipped(monkeypatch: pytest.MonkeyPatch, row: str, package: str) -> None:
