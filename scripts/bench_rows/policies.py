@@ -1,0 +1,60 @@
+"""Our policies in the state that a comparison needs: random weights, END as good as impossible."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rlseq.config.schema import Config
+from rlseq.decoding.random import counter_uniforms
+from rlseq.decoding.sampling import Decoded, decode
+from rlseq.models.attention_policy import AttentionPolicy
+from rlseq.models.build import build_policy
+from rlseq.models.linear import Linear, fast_matmul
+from rlseq.models.policy import SequencePolicy
+from rlseq.models.shape import TaskShape
+
+NO_END = -1e4  # END's output bias: its probability is 0 in fp32
+
+
+def zipf_biases(law: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Output biases under which an untrained policy emits tokens by about this law, and END never."""
+    biases = np.full(len(law), NO_END, np.float32)
+    biases[1:] = np.log(law[1:])
+    return biases
+
+
+def attention_policy(config: Config, vocabulary_size: int) -> AttentionPolicy:
+    """An untrained policy in evaluation mode that never emits END."""
+    policy = build_policy(config.policy, TaskShape(vocabulary_size, vocabulary_size, None), config.seed)
+    assert isinstance(policy, AttentionPolicy)
+    with torch.no_grad():
+        policy.output_bias[0] = NO_END
+    return policy.eval()
+
+
+@torch.no_grad()
+def decode_batch(
+    policy: SequencePolicy,
+    source: Tensor,
+    lengths: Tensor,
+    limits: Tensor,
+    *,
+    turn: int,
+    samples: int,
+    greedy: bool,
+    linear: Linear | None = None,
+) -> Decoded:
+    """Encode and decode a batch as a rollout does, the drawing of its random numbers included.
+
+    ``linear`` is shared by calls under the same weights; by default the weights are packed for this call.
+    """
+    uniforms = None
+    if samples:
+        draws = counter_uniforms(0, turn, np.arange(len(source)), samples, int(limits.max()))
+        uniforms = torch.from_numpy(draws)
+    with fast_matmul():
+        memory = policy.encode(source, lengths)
+    return decode(policy, memory, limits, uniforms=uniforms, greedy=greedy, linear=linear)
