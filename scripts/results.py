@@ -53,7 +53,9 @@ def record(run: Path, title: str, evaluation: Path | None, command: str | None) 
         "title": title,
         "command": command or environment["command"],
         "commit": environment["commit"],
-        "hardware": ", ".join([f"{host['cores']} cores of {host['processor']}", *host["gpus"]]),
+        "hardware": ", ".join(
+            [f"{host['cores']} core{'s' * (host['cores'] > 1)} of {host['processor']}", *host["gpus"]]
+        ),
         "wall_time": wall_time((run / "train.log").read_text(encoding="utf-8").splitlines()),
         "seed": meta["config"]["seed"],
         "signatures": _read(evaluation)["signatures"] if evaluation else {"task": meta["signature"]},
