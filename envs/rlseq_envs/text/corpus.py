@@ -106,8 +106,6 @@ class ParallelText:
 
     def select(self, keep: Bools) -> ParallelText:
         """Only the instances where ``keep`` (instances,) is true."""
-        if keep.all():
-            return self
         return ParallelText(self.sources.select(keep), tuple(target.select(keep) for target in self.targets))
 
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from rlseq_envs.task import Bools, Ints
 
+_TWO_BYTES = 1 << 16  # as many ids
+
 
 def _lengths_to_offsets(lengths: npt.NDArray[np.integer]) -> Ints:
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
@@ -19,22 +21,22 @@ class TokenRows:
     """Rows of token ids.
 
     Attributes:
-        values: (total,) int32, all rows one after another.
+        values: (total,) uint16 or int32, all rows one after another.
         offsets: (rows + 1,) int64, row i is ``values[offsets[i]:offsets[i + 1]]``.
     """
 
-    def __init__(self, values: npt.NDArray[np.int32], offsets: Ints) -> None:
+    def __init__(self, values: npt.NDArray[np.uint16 | np.int32], offsets: Ints) -> None:
         self.values = values
         self.offsets = offsets
 
     @classmethod
-    def gather(cls, rows: Iterable[list[int]]) -> TokenRows:
-        """Rows taken one by one from any iterable."""
-        values, lengths = array("i"), array("q")
+    def gather(cls, rows: Iterable[list[int]], num_tokens: int) -> TokenRows:
+        """Rows taken one by one from any iterable, of ids below ``num_tokens``: two bytes a token where they do."""
+        values, lengths = array("H" if num_tokens <= _TWO_BYTES else "i"), array("q")
         for row in rows:
             values.extend(row)
             lengths.append(len(row))
-        return cls(np.array(values, dtype=np.int32), _lengths_to_offsets(np.array(lengths, dtype=np.int64)))
+        return cls(np.asarray(values), _lengths_to_offsets(np.asarray(lengths)))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -55,6 +57,8 @@ class TokenRows:
 
     def select(self, keep: Bools) -> TokenRows:
         """Only the rows where ``keep`` (rows,) is true."""
+        if keep.all():
+            return self
         return TokenRows(self.values[np.repeat(keep, self.lengths)], _lengths_to_offsets(self.lengths[keep]))
 
     def truncated(self, length: int, last: int) -> TokenRows:
@@ -101,4 +105,6 @@ class TextRows:
 
     def select(self, keep: Bools) -> TextRows:
         """Only the rows where ``keep`` (rows,) is true."""
+        if keep.all():
+            return self
         return TextRows.gather(self[row] for row in np.flatnonzero(keep).tolist())
