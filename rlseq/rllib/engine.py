@@ -99,7 +99,8 @@ def _quieten() -> None:
 
 def _check(config: Config) -> None:
     compute = config.compute
-    smallest = min(config.mle.batch_size, config.rl.batch_size)
+    by_instance = (section.batch_size for section in (config.mle, config.rl) if section.batch_type == "instance")
+    smallest = min(by_instance, default=compute.learners)
     if compute.learners > smallest:
         raise ValueError(f"compute.learners {compute.learners} is more than batch_size {smallest} has rows: lower it")
     gpus = compute.learners * compute.learner_gpus + compute.runners * compute.runner_gpus
