@@ -104,6 +104,14 @@ class TranslationTask(SequenceTask):
         """The counts of each split that was read."""
         return [f"{name} data: {counts}" for name, counts in self.report.splits.items()]
 
+    def shared_data(self) -> dict[SplitName, _Encoded] | None:
+        """The splits that were read."""
+        return self._splits or None
+
+    def use_shared_data(self, data: dict[SplitName, _Encoded]) -> None:
+        """Take these splits as read; the vocabulary has to come from artifacts."""
+        self._splits = data
+
     def source(self, ids: Ints) -> tuple[Ints, Ints]:
         """Token ids with END, (batch_size, source_length) int64, and lengths (batch_size,)."""
         encoded, rows = self._locate(ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import compress, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -71,33 +72,35 @@ class TokenRows:
 
 
 class TextRows:
-    """Rows of text, kept as UTF-8."""
+    """Rows of text, kept as UTF-8.
 
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-        self._ends = array("q", [0])
+    Attributes:
+        values: (total,) uint8, all rows one after another.
+        offsets: (rows + 1,) int64, row i is ``values[offsets[i]:offsets[i + 1]]``.
+    """
+
+    def __init__(self, values: npt.NDArray[np.uint8], offsets: Ints) -> None:
+        self.values = values
+        self.offsets = offsets
 
     @classmethod
     def gather(cls, texts: Iterable[str]) -> TextRows:
         """Rows taken one by one from any iterable."""
-        rows = cls()
+        values, offsets = bytearray(), array("q", [0])
         for text in texts:
-            rows.append(text)
-        return rows
-
-    def append(self, text: str) -> None:
-        """Add one row at the end."""
-        self._bytes += text.encode()
-        self._ends.append(len(self._bytes))
+            values += text.encode()
+            offsets.append(len(values))
+        return cls(np.asarray(values), np.asarray(offsets))
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> str:
-        return self._bytes[self._ends[row] : self._ends[row + 1]].decode()
+        return str(self.values[self.offsets[row] : self.offsets[row + 1]].data, "utf-8")
 
     def __iter__(self) -> Iterator[str]:
-        return (self[row] for row in range(len(self)))
+        values = self.values.data
+        return (str(values[start:stop], "utf-8") for start, stop in pairwise(self.offsets.data))
 
     def take(self, rows: Ints) -> list[str]:
         """These rows, in this order."""
@@ -107,4 +110,4 @@ class TextRows:
         """Only the rows where ``keep`` (rows,) is true."""
         if keep.all():
             return self
-        return TextRows.gather(self[row] for row in np.flatnonzero(keep).tolist())
+        return TextRows.gather(compress(self, keep))
