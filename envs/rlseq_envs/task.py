@@ -164,6 +164,17 @@ class SequenceTask(ABC):
         """What was read, skipped and changed in the data by then, a line each; nothing by default."""
         return []
 
+    def shared_data(self) -> Any:
+        """What was read by then and other processes may be handed instead of reading it themselves; None by default.
+
+        Of any type that can be pickled. Its arrays are handed on without a copy and are read-only there.
+        """
+        return None
+
+    def use_shared_data(self, data: Any) -> None:
+        """Use what ``shared_data`` of a task of the same settings gave."""
+        raise NotImplementedError(f"{type(self).__name__} shares no data")
+
     def length_limits(self, source_lengths: Ints) -> Ints:
         """Most tokens that may be emitted for sources of these lengths, END included."""
         return np.full(len(source_lengths), self.max_length, dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +104,14 @@ class TranslationTask(SequenceTask):
         """The counts of each split that was read."""
         return [f"{name} data: {counts}" for name, counts in self.report.splits.items()]
 
+    def shared_data(self) -> dict[SplitName, _Encoded] | None:
+        """The splits that were read."""
+        return self._splits or None
+
+    def use_shared_data(self, data: dict[SplitName, _Encoded]) -> None:
+        """Take these splits as read; the vocabulary has to come from artifacts."""
+        self._splits = data
+
     def source(self, ids: Ints) -> tuple[Ints, Ints]:
         """Token ids with END, (batch_size, source_length) int64, and lengths (batch_size,)."""
         encoded, rows = self._locate(ids)
@@ -133,8 +141,7 @@ class TranslationTask(SequenceTask):
     def _encoded(self, split: SplitName) -> _Encoded:
         if split not in self._splits:
             self._read([split])
-            self._splits[split] = self._encode(split, self._texts[split])
-            del self._texts[split]
+            self._splits[split] = self._encode(split)
         return self._splits[split]
 
     # Reading
@@ -179,14 +186,17 @@ class TranslationTask(SequenceTask):
         settings = self.settings
         return make_corpus(settings.cldr_source_locale, settings.cldr_target_locale, settings.cldr_sizes, settings.seed)
 
-    def _encode(self, split: SplitName, text: ParallelText) -> _Encoded:
+    def _encode(self, split: SplitName) -> _Encoded:
+        source_vocabulary, target_vocabulary = self._vocabularies
         report, limits = self.report.splits[split], (self.max_source_length, self.max_length)
-        sources = self._source_vocabulary.encode(self._cased(text.sources))
-        targets = self._target_vocabulary.encode(self._cased(text.targets[0]))
+        text = self._texts.pop(split)
+        sources, references = source_vocabulary.encode(self._cased(text.sources)), text.targets
+        del text  # a large corpus' sources are not to lie in memory as text while its references are encoded
+        targets = target_vocabulary.encode(self._cased(references[0]))
         if split != "train":
             report.truncated_sources = int((sources.lengths > limits[0]).sum())
             report.truncated_targets = int((targets.lengths > limits[1]).sum())
-            return _Encoded(sources.truncated(limits[0], END), targets.truncated(limits[1], END), text.targets)
+            return _Encoded(sources.truncated(limits[0], END), targets.truncated(limits[1], END), references)
         long_source, long_target = sources.lengths > limits[0], targets.lengths > limits[1]
         report.skipped_long_source = int(long_source.sum())
         report.skipped_long_target = int((long_target & ~long_source).sum())
@@ -194,10 +204,10 @@ class TranslationTask(SequenceTask):
         report.pairs = int(keep.sum())
         if not report.pairs:
             raise ValueError(f"no training pair is within max_source_length {limits[0]} and max_length {limits[1]}")
-        return _Encoded(sources.select(keep), targets.select(keep), text.select(keep).targets)
+        return _Encoded(sources.select(keep), targets.select(keep), tuple(side.select(keep) for side in references))
 
-    def _cased(self, texts: TextRows) -> TextRows:
-        return TextRows.gather(text.lower() for text in texts) if self.settings.lowercase else texts
+    def _cased(self, texts: Iterable[str]) -> Iterable[str]:
+        return map(str.lower, texts) if self.settings.lowercase else texts
 
     # Vocabulary
 
@@ -210,8 +220,8 @@ class TranslationTask(SequenceTask):
             return source, source if names[0] == names[1] else load_vocabulary(directory / names[1])
         self._read(["train"])
         text, settings = self._texts["train"], self.settings
-        sides = [self._cased(text.sources), self._cased(text.targets[0])]
-        arguments = (settings.vocabulary_size, settings.units, settings.subword_model)
+        sides = [text.sources, text.targets[0]]
+        arguments = (settings.vocabulary_size, settings.units, settings.subword_model, settings.lowercase)
         if settings.shared_vocabulary:
             shared_vocabulary = train_vocabulary(sides, *arguments)
             return shared_vocabulary, shared_vocabulary
@@ -321,7 +331,7 @@ class TranslationTask(SequenceTask):
 
     def parse_sources(self, lines: Sequence[str]) -> tuple[Ints, Ints]:
         """Lines of text in the layout of ``source``. Raises ValueError naming the lines that are too long."""
-        encoded = self._source_vocabulary.encode(self._cased(TextRows.gather(lines)))
+        encoded = self._source_vocabulary.encode(self._cased(lines))
         long_lines = np.flatnonzero(encoded.lengths > self.max_source_length) + 1
         if len(long_lines):
             named = ", ".join(map(str, long_lines[:10].tolist()))

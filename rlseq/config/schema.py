@@ -163,13 +163,16 @@ class PhaseConfig(Section):
     """What both phases share."""
 
     updates: NonNegativeInt  # most updates of this phase
-    batch_size: PositiveInt = 64  # instances an update
+    batch_size: PositiveInt = 64  # instances an update, or the most tokens where batch_type is 'token'
+    # 'token' fills a batch with instances of like length while instances × the longest source or reference among them,
+    # END counted, is within batch_size; only where training data are finite. In rl, samples are not counted.
+    batch_type: Literal["instance", "token"] = "instance"
     optimizer: OptimizerConfig = OptimizerConfig()
     validate_every: PositiveInt = 200
     patience: PositiveInt | None = None  # validations without a new best before the phase stops
     average: Fraction = 0.0  # decay of the moving average of the weights that is validated and kept; 0: the weights
     # How the loss is normalised: 'sequence' sums over tokens and divides by the number of sequences (unbiased in
-    # length), 'token' divides by the number of tokens, 'constant' by batch_size × normalizer.
+    # length), 'token' divides by the number of tokens, 'constant' by the number of sequences × normalizer.
     normalization: Literal["sequence", "token", "constant"] = "sequence"
     normalizer: PositiveFloat = 1.0
     precision: Precision = "fp32"  # of the matrix products of an update; weights, sums and steps are fp32 in any case

@@ -1,40 +1,64 @@
-"""Which instances an update sees: a pure function of its number, so a run resumes exactly where it stopped."""
+"""Which instances an update sees: a pure function of its number, so a run resumes exactly where it stopped.
+
+A finite split is shuffled anew each epoch and cut into batches of a number of instances, or of a budget of tokens. The
+remainder that fills no batch is left out, another one each epoch. An endless split is read in order.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from rlseq_envs.task import Ints, Split
+from rlseq.config.errors import UserError
+from rlseq.config.schema import Config, PhaseConfig
+from rlseq_envs.task import Ints, SequenceTask, Split
 
 POOL = 50  # batches sorted by length together: little padding, little loss of randomness
+_READ_TOGETHER = 4096  # instances whose lengths are asked for at once
 
 
-class Batches:
+class Batches(ABC):
     """The batches of a split, numbered from 0 without end.
 
-    A finite split is shuffled anew each epoch; the remainder that fills no batch is left out, another one each epoch.
-    An endless split is read in order.
+    Attributes:
+        least: Instances that every batch has at least.
+    """
+
+    least: int
+
+    @abstractmethod
+    def ids(self, number: int) -> Ints:
+        """Instance ids of batch ``number``: (batch_size,)."""
+
+
+class InstanceBatches(Batches):
+    """Batches of equally many instances.
 
     Args:
         split: Where to draw from.
         batch_size: Instances a batch.
         seed: Of the shuffles, together with the epoch.
-        lengths: From ids to lengths; batches then hold instances of like length. None: no bucketing.
+        lengths: (instances,) of each instance of the split; batches then hold instances of like length. None: no
+            bucketing.
 
     Raises:
         ValueError: The split is smaller than one batch.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, lengths: Callable[[Ints], Ints] | None = None) -> None:
+    def __init__(self, split: Split, batch_size: int, seed: int, lengths: Ints | None = None) -> None:
         if split.size is not None and split.size < batch_size:
             raise ValueError(
-                f"split {split.name!r} has {split.size} instances, fewer than batch_size {batch_size}: lower batch_size"
+                f"batch_size: split {split.name!r} has {split.size} instances, fewer than {batch_size}: lower it"
             )
         self.split, self.batch_size, self.seed = split, batch_size, seed
-        self._lengths = None if lengths is None or split.size is None else lengths(split.ids())
+        self.least = batch_size
+        self._lengths = lengths
         self._order = lru_cache(maxsize=2)(self._shuffle)
 
     @property
@@ -43,7 +67,7 @@ class Batches:
         return None if self.split.size is None else self.split.size // self.batch_size
 
     def ids(self, number: int) -> Ints:
-        """Instance ids of batch ``number``: (batch_size,)."""
+        """See ``Batches``."""
         per_epoch = self.batches_per_epoch
         if per_epoch is None:
             return self.split.ids(number * self.batch_size, (number + 1) * self.batch_size)
@@ -60,3 +84,129 @@ class Batches:
             pools = np.arange(len(order)) // (POOL * self.batch_size)
             order = order[np.lexsort((self._lengths[order], pools))]
         return generator.permutation(order.reshape(per_epoch, self.batch_size))
+
+
+class TokenBatches(Batches):
+    """Batches of as many instances as a budget of tokens holds, of like size each.
+
+    A batch takes instances × the size of its largest one, padding counted: what ``max_tokens`` counts in fairseq (Ott
+    et al. 2019). Instances of an epoch are left out where fewer remain than the budget holds of the largest size.
+
+    Args:
+        split: Where to draw from, a finite one.
+        budget: Tokens that no batch exceeds.
+        seed: Of the shuffles, together with the epoch.
+        sizes: (instances,) tokens of each instance of the split.
+
+    Raises:
+        ValueError: The split fills no batch, or an instance of it is larger than the budget.
+    """
+
+    def __init__(self, split: Split, budget: int, seed: int, sizes: Ints) -> None:
+        largest = int(sizes.max())
+        if largest > budget:
+            raise ValueError(
+                f"batch_size: an instance of split {split.name!r} takes {largest} tokens, more than {budget}: "
+                f"raise it to {largest} or more"
+            )
+        self.split, self.budget, self.seed, self.sizes = split, budget, seed, sizes
+        self.least = budget // largest
+        if len(sizes) < self.least:
+            raise ValueError(
+                f"batch_size: the {len(sizes)} instances of split {split.name!r} do not fill {budget} tokens: "
+                f"lower it to {len(sizes) * largest} or less"
+            )
+        self._pool = POOL * max(1, budget // int(np.ceil(sizes.mean())))
+        self._firsts = [0]  # number of the first batch of each epoch known so far
+        self._plan = lru_cache(maxsize=2)(self._make_plan)
+
+    def ids(self, number: int) -> Ints:
+        """See ``Batches``. Epochs differ in their number of batches, so those before are counted once."""
+        while number >= self._firsts[-1]:
+            self._firsts.append(self._firsts[-1] + len(self._plan(len(self._firsts) - 1)[1]))
+        epoch = bisect_right(self._firsts, number) - 1
+        order, bounds = self._plan(epoch)
+        start, stop = bounds[number - self._firsts[epoch]]
+        return self.split.first + order[start:stop]
+
+    def _make_plan(self, epoch: int) -> tuple[Ints, Ints]:
+        """Positions in the epoch's order, (instances,), and where each batch begins and ends in it, (batches, 2)."""
+        generator = np.random.default_rng((self.seed, epoch))
+        order = generator.permutation(len(self.sizes))
+        pools = np.arange(len(order)) // self._pool
+        # Every other pool falls in size, so that no batch between two pools holds the longest beside the shortest.
+        order = order[np.lexsort((np.where(pools % 2, -1, 1) * self.sizes[order], pools))]
+        return order, generator.permutation(self._cut(self.sizes[order]))
+
+    def _cut(self, sizes: Ints) -> Ints:
+        """Bounds of the batches of instances in this order: each takes what the budget holds."""
+        bounds, start = [], 0
+        while len(sizes) - start >= self.least:
+            window = sizes[start : start + self.budget // int(sizes[start])]
+            taken = np.maximum.accumulate(window) * np.arange(1, len(window) + 1)
+            stop = start + int(np.searchsorted(taken, self.budget, side="right"))
+            bounds.append((start, stop))
+            start = stop
+        return np.array(bounds, dtype=np.int64)
+
+
+def make_batches(config: Config, task: SequenceTask) -> dict[str, Batches]:
+    """The training batches of each phase that has updates, by the phase's name.
+
+    Raises:
+        UserError: The task's instances cannot be divided as a phase asks for; all such problems.
+    """
+    measure = _Measure(task)
+    made: dict[str, Batches] = {}
+    problems = []
+    for phase in ("mle", "rl"):
+        section: PhaseConfig = getattr(config, phase)
+        try:
+            if section.updates:
+                made[phase] = _make(section, measure, config)
+        except ValueError as error:
+            problems.append(f"{phase}.{error}")
+    if problems:
+        raise UserError("\n       ".join(problems))
+    return made
+
+
+def _make(section: PhaseConfig, measure: _Measure, config: Config) -> Batches:
+    split, size, learners = measure.split, section.batch_size, config.compute.learners
+    if section.batch_type == "instance":
+        return InstanceBatches(split, size, config.seed, measure.targets if split.size is not None else None)
+    if split.size is None:
+        raise ValueError(
+            f"batch_type: split {split.name!r} is endless, so it cannot be divided by 'token': "
+            "set it to 'instance', or train on a file"
+        )
+    sizes = np.maximum(measure.sources, measure.targets)
+    batches = TokenBatches(split, size, config.seed, sizes)
+    if learners > batches.least:
+        raise ValueError(
+            f"batch_size: {size} tokens may be {batches.least} instances, fewer than compute.learners {learners}: "
+            f"raise it to {learners * int(sizes.max())} or more"
+        )
+    return batches
+
+
+class _Measure:
+    """Lengths of all training instances of a task, (instances,) each, asked for when they are needed."""
+
+    def __init__(self, task: SequenceTask) -> None:
+        self.split = task.instances("train")
+        self._task = task
+
+    @cached_property
+    def targets(self) -> Ints:
+        """Of the references."""
+        return self._all(self._task.references)
+
+    @cached_property
+    def sources(self) -> Ints:
+        """Of the sources."""
+        return self._all(self._task.source)
+
+    def _all(self, read: Callable[[Ints], tuple[npt.NDArray[Any], Ints]]) -> Ints:
+        ids = self.split.ids()
+        return np.concatenate([read(part)[1] for part in np.array_split(ids, len(ids) // _READ_TOGETHER + 1)])

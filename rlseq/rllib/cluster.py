@@ -9,8 +9,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray import cloudpickle
 from ray._private import ray_constants
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
@@ -40,6 +42,22 @@ def start(compute: ComputeConfig) -> bool:
         else:
             _start_local(max(os.cpu_count() or 1, compute.runners + compute.learners + 1))
     return True
+
+
+def publish(data: Any) -> bytes:
+    """Put data where every worker finds them, for as long as this process lives.
+
+    Returns:
+        The reference, pickled: that keeps the object alive, and Ray need not warn that a runner which is given a bare
+        reference could not start again without it.
+    """
+    reference: bytes = cloudpickle.dumps(ray.put(data))
+    return reference
+
+
+def published(reference: bytes) -> Any:
+    """What was published; processes of one machine share its arrays, which are read-only."""
+    return ray.get(cloudpickle.loads(reference))
 
 
 def stop() -> None:

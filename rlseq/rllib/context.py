@@ -14,10 +14,12 @@ from weakref import WeakValueDictionary
 import torch
 
 from rlseq.config.schema import Config, Precision
-from rlseq.data.tasks import make_task
+from rlseq.data.tasks import make_vector_env
 from rlseq.models.shape import TaskShape
+from rlseq.rllib import cluster
 from rlseq.training.engine import TrainingError, UpdateRequest
 from rlseq.training.update import Batch
+from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.task import SequenceTask
 
 # Tasks of this process. The driver's own is lent to workers that live in the driver; other processes make theirs.
@@ -33,6 +35,7 @@ class WorkerContext:
         shape: Sizes of its task.
         artifacts: Directory of the task's artifacts (a vocabulary); None builds them from the data.
         threads: Torch threads of a worker process.
+        data: What the task shares, as ``cluster.publish`` names it; None has workers read by themselves.
         key: Names the task among those of a process.
     """
 
@@ -40,6 +43,7 @@ class WorkerContext:
     shape: TaskShape
     artifacts: str | None = None
     threads: int = 1
+    data: bytes | None = None
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def lend(self, task: SequenceTask) -> None:
@@ -50,9 +54,15 @@ class WorkerContext:
         """The task, made now unless this process has it; keep the reference."""
         task = _TASKS.get(self.key)
         if task is None:
-            task = make_task(self.config.task, Path(self.artifacts) if self.artifacts else None)
-            _TASKS[self.key] = task
+            task = _TASKS[self.key] = self.vector_env().task
         return task
+
+    def vector_env(self) -> SequenceVectorEnv:
+        """The task's registered vector environment, made anew."""
+        env = make_vector_env(self.config.task, Path(self.artifacts) if self.artifacts else None)
+        if self.data is not None:
+            env.task.use_shared_data(cluster.published(self.data))
+        return env
 
 
 def driver_device(device: str) -> torch.device:

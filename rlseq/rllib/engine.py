@@ -41,7 +41,9 @@ class RllibEngine:
         self._owns_cluster = cluster.needs_cluster(compute) and cluster.start(compute)
         self._task = task  # held here: workers in this process borrow it
         artifacts = str(artifacts_dir) if artifacts_dir and any(artifacts_dir.iterdir()) else None
-        context = WorkerContext(config, TaskShape.of(task), artifacts, worker_threads(compute))
+        context = WorkerContext(
+            config, TaskShape.of(task), artifacts, worker_threads(compute), _published(task, compute)
+        )
         context.lend(task)
         settings = SequenceAlgorithm.get_default_config().for_experiment(context, SequenceVectorEnv(task))
         self.algorithm = SequenceAlgorithm(config=settings)
@@ -91,6 +93,12 @@ def worker_threads(compute: ComputeConfig) -> int:
     return compute.threads or max(1, torch.get_num_threads() // max(1, compute.runners + compute.learners))
 
 
+def _published(task: SequenceTask, compute: ComputeConfig) -> bytes | None:
+    """What the task shares with worker processes, if there are any and it does."""
+    data = task.shared_data() if compute.runners or compute.learners else None
+    return None if data is None else cluster.publish(data)
+
+
 def _quieten() -> None:
     """Ray's warnings are about settings that are meant here; lost workers are reported by ourselves."""
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -99,7 +107,8 @@ def _quieten() -> None:
 
 def _check(config: Config) -> None:
     compute = config.compute
-    smallest = min(config.mle.batch_size, config.rl.batch_size)
+    by_instance = (section.batch_size for section in (config.mle, config.rl) if section.batch_type == "instance")
+    smallest = min(by_instance, default=compute.learners)
     if compute.learners > smallest:
         raise ValueError(f"compute.learners {compute.learners} is more than batch_size {smallest} has rows: lower it")
     gpus = compute.learners * compute.learner_gpus + compute.runners * compute.runner_gpus

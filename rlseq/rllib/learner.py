@@ -23,6 +23,7 @@ from rlseq.rllib.module import Objective, SequenceModule
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.plain import dropout_seed, load_optimizer_state, optimizer_state, with_prefix
+from rlseq.training.prefetch import prefetched
 from rlseq.training.update import Batch, mle_batch, split_batch
 
 Statistics = dict[str, float]
@@ -47,6 +48,7 @@ class SequenceLearner(TorchLearner):
         self.phase, self.average = "mle", None
         self._request: UpdateRequest | None = None
         self._statistics: list[Statistics] = []
+        self._references: Iterator[Batch] = iter(())
         if self.config.num_learners:
             torch.set_num_threads(self.context.threads)
         super().build()
@@ -91,7 +93,8 @@ class SequenceLearner(TorchLearner):
             TrainingError: A loss or gradient is not finite; the step was not taken on any learner.
         """
         self._statistics = []
-        with fast_matmul():
+        to_read = share.requests if share.batches is None else []
+        with fast_matmul(), prefetched(lambda request: self._own_rows(request, share), to_read) as self._references:
             self.update(training_data=TrainingData(data_iterators=[share]), _no_metrics_reduce=True)
         return self._statistics
 
@@ -99,7 +102,7 @@ class SequenceLearner(TorchLearner):
         share: Share = training_data.data_iterators[0]
         for index, request in enumerate(share.requests):
             self._request, self._started = request, time.perf_counter()
-            columns = self._own_rows(request, share) if share.batches is None else share.batches[index]
+            columns = next(self._references) if share.batches is None else share.batches[index]
             self._tokens = int(columns["target_lengths"].sum())
             self._reference_tokens = int(columns.get("reference_lengths", columns["target_lengths"]).sum())
             torch.manual_seed(dropout_seed(self.context.config.seed, share.rank, request.update))

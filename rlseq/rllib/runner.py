@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from rlseq.data.tasks import make_vector_env
 from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import Decoding, WorkerContext, guarded
 from rlseq.rllib.module import SequenceModule
@@ -64,11 +62,7 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
     # ----------------------------------------------------------------------------------------- construction
     def make_env(self) -> None:
         """The registered vector environment; around the driver's own task, in the driver."""
-        if self.worker_index:
-            artifacts = self.context.artifacts
-            self.env = make_vector_env(self.context.config.task, Path(artifacts) if artifacts else None)
-        else:
-            self.env = SequenceVectorEnv(self.context.task())
+        self.env = self.context.vector_env() if self.worker_index else SequenceVectorEnv(self.context.task())
 
     def make_module(self) -> None:
         """The policy, with weights that the first synchronisation replaces."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
+from rlseq.training.prefetch import prefetched
 from rlseq.training.rollout import Rollout, Score, rollout, shards
-from rlseq.training.update import batch_loss, mle_batch, rl_batch
+from rlseq.training.update import Batch, batch_loss, mle_batch, rl_batch
 from rlseq_envs.task import Ints, SequenceTask
 
 
@@ -51,17 +53,21 @@ class PlainEngine:
     # ---------------------------------------------------------------------------------------- one update
     def update(self, requests: list[UpdateRequest]) -> list[dict[str, float]]:
         """See ``Engine.update``."""
-        with fast_matmul():
-            return [self._step(request, getattr(self.config, request.phase)) for request in requests]
+        mle = (request for request in requests if request.phase == "mle")
+        with fast_matmul(), prefetched(self._read, mle) as references:
+            return [self._step(request, getattr(self.config, request.phase), references) for request in requests]
 
-    def _step(self, request: UpdateRequest, phase: PhaseConfig) -> dict[str, float]:
+    def _read(self, request: UpdateRequest) -> Batch:
+        return mle_batch(self.task, request.ids, self.config.mle)
+
+    def _step(self, request: UpdateRequest, phase: PhaseConfig, references: Iterator[Batch]) -> dict[str, float]:
         started = time.perf_counter()
         if isinstance(phase, RLConfig):
             greedy, precision = phase.baseline == "greedy", phase.sampling_precision
             drawn = self._roll_out(self.policy, request.ids, phase.samples, greedy, request.update, precision=precision)
             batch, stats = rl_batch(self.task, drawn, phase)
         else:
-            batch, stats = mle_batch(self.task, request.ids, self.config.mle), {}
+            batch, stats = next(references), {}
         sampled = time.perf_counter()
         torch.manual_seed(dropout_seed(self.config.seed, 0, request.update))
         self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)

@@ -14,10 +14,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
 from rlseq.config.schema import Config, PhaseConfig, RLConfig
-from rlseq.data.batches import Batches
+from rlseq.data.batches import make_batches
 from rlseq.models.shape import TaskShape
 from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
@@ -47,6 +45,9 @@ class Trainer:
         engine: Does the updates.
         run: Where everything is kept.
         reporter: Told of everything.
+
+    Raises:
+        UserError: The training data cannot be divided into batches as configured.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Trainer:
         self.config, self.task, self.engine, self.run, self.reporter = config, task, engine, run, reporter
         self.progress = Progress()
         self.monitor = CollapseMonitor()
-        self._batches: dict[Phase, Batches] = {}
+        self._batches = make_batches(config, task)
         self._stop = False
 
     # ------------------------------------------------------------------------------------------- entry points
@@ -133,7 +134,8 @@ class Trainer:
         except TrainingError as error:
             self._recover(section, str(error))
             return
-        progress, seconds = self.progress, (time.perf_counter() - started) / (len(requests) * section.batch_size)
+        instances = sum(len(request.ids) for request in requests)
+        progress, seconds = self.progress, (time.perf_counter() - started) / instances
         for stats in statistics:
             progress.count(stats | progress.timed(seconds))
         self.monitor.add([stats["rollout/reward_mean"] for stats in statistics if "rollout/reward_mean" in stats])
@@ -169,19 +171,13 @@ class Trainer:
         progress = self.progress
         number = progress.phase_update + offset
         rate = learning_rate(section.optimizer, number, section.updates) * progress.rate_scale
-        return UpdateRequest(progress.phase, progress.update + offset, number, self._ids(section, number), rate)
+        return UpdateRequest(progress.phase, progress.update + offset, number, self._ids(number), rate)
 
-    def _ids(self, section: PhaseConfig, number: int) -> Ints:
+    def _ids(self, number: int) -> Ints:
         phase = self.progress.phase
-        split = self.task.instances("train")
-        if phase not in self._batches:
-            lengths = None if split.size is None else self._reference_lengths
-            self._batches[phase] = Batches(split, section.batch_size, self.config.seed, lengths)
-        stretch = 2 * (self.config.seed % SEEDS) + PHASES.index(phase) if split.size is None else 0
+        endless = self.task.instances("train").size is None
+        stretch = 2 * (self.config.seed % SEEDS) + PHASES.index(phase) if endless else 0
         return self._batches[phase].ids(number) + stretch * PHASE_INSTANCES
-
-    def _reference_lengths(self, ids: Ints) -> Ints:
-        return np.concatenate([self.task.references(part)[1] for part in np.array_split(ids, len(ids) // 4096 + 1)])
 
     # --------------------------------------------------------------------------------------------- validation
     def _validate(self, section: PhaseConfig) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlseq.data.batches import POOL, Batches
-from rlseq_envs.task import Split
+from rlseq.config.errors import UserError
+from rlseq.config.schema import Config
+from rlseq.data.batches import POOL, InstanceBatches, TokenBatches, make_batches
+from rlseq.data.tasks import make_task
+from rlseq_envs.task import SequenceTask, Split
+from tests.support import SMALL_ATTENTION, tiny_config
 
 sizes = st.tuples(st.integers(1, 8), st.integers(8, 60))
 
 
-def epoch(batches: Batches, number: int) -> np.ndarray:
+def epoch(batches: InstanceBatches, number: int) -> np.ndarray:
     per_epoch = batches.batches_per_epoch
     assert per_epoch is not None
     return np.stack([batches.ids(number * per_epoch + index) for index in range(per_epoch)])
@@ -24,7 +31,7 @@ def epoch(batches: Batches, number: int) -> np.ndarray:
 def test_an_epoch_has_each_instance_at_most_once(sizes: tuple[int, int], first: int, seed: int, bucketed: bool) -> None:
     batch_size, size = sizes
     split = Split("train", first, size)
-    batches = Batches(split, batch_size, seed, (lambda ids: ids % 7) if bucketed else None)
+    batches = InstanceBatches(split, batch_size, seed, split.ids() % 7 if bucketed else None)
     for number in (0, 1, 5):
         ids = epoch(batches, number)
         assert ids.shape == (size // batch_size, batch_size) and len(np.unique(ids)) == ids.size
@@ -33,42 +40,149 @@ def test_an_epoch_has_each_instance_at_most_once(sizes: tuple[int, int], first: 
 
 def test_batches_do_not_depend_on_which_were_asked_for_before() -> None:
     split = Split("train", 100, 37)
-    ahead = [Batches(split, 5, 1).ids(number) for number in range(30)]
-    back = Batches(split, 5, 1)
+    ahead = [InstanceBatches(split, 5, 1).ids(number) for number in range(30)]
+    back = InstanceBatches(split, 5, 1)
     assert all(np.array_equal(back.ids(number), ahead[number]) for number in reversed(range(30)))
 
 
 def test_epochs_and_seeds_are_shuffled_differently_and_all_instances_get_their_turn() -> None:
     split = Split("train", 0, 23)
-    batches = Batches(split, 5, 0)
+    batches = InstanceBatches(split, 5, 0)
     assert not np.array_equal(epoch(batches, 0), epoch(batches, 1))
-    assert not np.array_equal(epoch(batches, 0), epoch(Batches(split, 5, 1), 0))
+    assert not np.array_equal(epoch(batches, 0), epoch(InstanceBatches(split, 5, 1), 0))
     assert set(np.concatenate([epoch(batches, number).ravel() for number in range(6)])) == set(range(23))
 
 
 def test_an_endless_split_is_read_in_order() -> None:
-    batches = Batches(Split("train", 10, None), 4, 3)
+    batches = InstanceBatches(Split("train", 10, None), 4, 3)
     assert batches.batches_per_epoch is None
     assert batches.ids(0).tolist() == [10, 11, 12, 13] and batches.ids(1 << 20)[0] == 10 + (4 << 20)
 
 
 def test_buckets_hold_instances_of_like_length_and_leave_nothing_out() -> None:
-    split, asked = Split("train", 1000, 1000), []
+    split, all_lengths = Split("train", 1000, 1000), np.random.default_rng(0).integers(1, 40, 1000)
 
     def lengths(ids: np.ndarray) -> np.ndarray:
-        asked.append(ids)
-        return np.random.default_rng(0).integers(1, 40, 2000)[ids]
+        return all_lengths[ids - 1000]
 
-    batches = Batches(split, 10, 0, lengths)
+    batches = InstanceBatches(split, 10, 0, all_lengths)
     spread = np.ptp(lengths(epoch(batches, 0)), axis=1)
-    plain = np.ptp(lengths(epoch(Batches(split, 10, 0), 0)), axis=1)
+    plain = np.ptp(lengths(epoch(InstanceBatches(split, 10, 0), 0)), axis=1)
     assert spread.mean() < 2.5 < 20 < plain.mean()
-    assert np.array_equal(np.sort(epoch(batches, 0).ravel()), split.ids()) and np.array_equal(asked[0], split.ids())
+    assert np.array_equal(np.sort(epoch(batches, 0).ravel()), split.ids())
     # Long and short batches come in any order.
     means = lengths(epoch(batches, 0)).mean(1)
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3 and POOL * 10 < split.ids().size
 
 
 def test_a_split_smaller_than_a_batch_is_refused_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match="'train' has 3 instances, fewer than batch_size 4: lower batch_size"):
-        Batches(Split("train", 0, 3), 4, 0)
+    with pytest.raises(ValueError, match="batch_size: split 'train' has 3 instances, fewer than 4: lower it"):
+        InstanceBatches(Split("train", 0, 3), 4, 0)
+
+
+# ------------------------------------------------------------------------------------------------ budgets of tokens
+def token_epochs(batches: TokenBatches, epochs: int) -> list[list[np.ndarray]]:
+    """The batches of the first epochs; an epoch ends where an instance comes again or too few are left."""
+    found: list[list[np.ndarray]] = []
+    number = 0
+    for _ in range(epochs):
+        found.append([])
+        while sum(map(len, found[-1])) + batches.least <= len(batches.sizes):
+            found[-1].append(batches.ids(number))
+            number += 1
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=300),
+    spare=st.integers(0, 300),
+    first=st.integers(0, 1 << 41),
+    seed=st.integers(0, 3),
+)
+def test_no_batch_exceeds_its_tokens_and_an_epoch_has_every_instance_but_the_remainder(
+    sizes: list[int], spare: int, first: int, seed: int
+) -> None:
+    budget = min(max(sizes) + spare, max(sizes) * len(sizes))
+    batches = TokenBatches(Split("train", first, len(sizes)), budget, seed, np.array(sizes))
+    assert batches.least == budget // max(sizes)
+    for found in token_epochs(batches, 3):
+        ids = np.concatenate(found)
+        assert len(np.unique(ids)) == len(ids) and 0 <= ids.min() - first <= ids.max() - first < len(sizes)
+        assert len(sizes) - len(ids) < batches.least
+        for batch in found:
+            assert len(batch) >= batches.least
+            assert len(batch) * max(sizes[i] for i in batch - first) <= budget
+
+
+def test_token_batches_are_full_of_instances_of_like_size_in_any_order() -> None:
+    sizes = np.random.default_rng(0).integers(1, 40, 5000)
+    batches = TokenBatches(Split("train", 0, 5000), 400, 0, sizes)
+    first, second = token_epochs(batches, 2)
+    padded = np.array([len(ids) * sizes[ids].max() for ids in first])
+    assert padded.mean() > 0.95 * 400 and sum(sizes[ids].sum() for ids in first) / padded.sum() > 0.95
+    assert len(np.concatenate(first)) > 4990
+    longest = [sizes[ids].max() for ids in first]
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.2
+    assert {tuple(sorted(ids)) for ids in first}.isdisjoint(tuple(sorted(ids)) for ids in second if len(ids) > 20)
+
+
+def test_token_batches_do_not_depend_on_which_were_asked_for_before() -> None:
+    sizes = np.random.default_rng(1).integers(1, 40, 200)
+
+    def batches(seed: int = 1) -> TokenBatches:
+        return TokenBatches(Split("train", 100, 200), 100, seed, sizes)
+
+    ahead = [batches().ids(number) for number in range(200)]
+    back = batches()
+    assert all(np.array_equal(back.ids(number), ahead[number]) for number in reversed(range(200)))
+    assert not all(np.array_equal(batches(2).ids(number), ahead[number]) for number in range(5))
+
+
+LINES = ("source", "target")
+
+
+def translation_config(tmp_path: Path, mle: dict[str, Any], **sections: Any) -> tuple[Config, SequenceTask]:
+    """Thirty pairs of one to six words, the source twice as long where the target is short."""
+    for side in LINES:
+        lines = [" ".join("abcdef"[: 1 + (i if side == "target" else 5 - i) % 6]) for i in range(30)]
+        (tmp_path / side).write_text("\n".join(lines) + "\n")
+    files = {f"{split}_{side}": str(tmp_path / side) for split in ("train", "validation") for side in LINES}
+    task = {"type": "translation", "corpus": "files", "units": "word", **files}
+    made = tiny_config(task, SMALL_ATTENTION, mle=mle, rl={"updates": 0}, **sections)
+    return made, make_task(made.task)
+
+
+def test_a_phase_counts_sources_and_references_padded_with_end(tmp_path: Path) -> None:
+    config, task = translation_config(tmp_path, {"batch_type": "token", "batch_size": 21})
+    batches = make_batches(config, task)
+    assert set(batches) == {"mle"}
+    for number in range(20):
+        ids = batches["mle"].ids(number)
+        sources, references = task.source(ids)[0], task.references(ids)[0]
+        assert len(ids) * max(sources.shape[1], references.shape[1]) <= 21 and len(ids) >= 3
+
+
+@pytest.mark.parametrize(
+    ("mle", "learners", "message"),
+    [
+        ({"batch_size": 31}, 0, r"mle.batch_size: split 'train' has 30 instances, fewer than 31: lower it"),
+        ({"batch_type": "token", "batch_size": 6}, 0, r"mle.batch_size: .* takes 7 tokens, more than 6: raise it to 7"),
+        ({"batch_type": "token", "batch_size": 217}, 0, r"mle.batch_size: the 30 instances .* lower it to 210 or less"),
+        ({"batch_type": "token", "batch_size": 20}, 3, r"mle.batch_size: 20 tokens may be 2 instances, .* to 21 or"),
+    ],
+)
+def test_sizes_that_do_not_fit_the_data_are_refused_with_the_remedy(
+    tmp_path: Path, mle: dict[str, Any], learners: int, message: str
+) -> None:
+    config, task = translation_config(tmp_path, mle, compute={"learners": learners})
+    with pytest.raises(UserError, match=message):
+        make_batches(config, task)
+
+
+def test_an_endless_split_has_no_token_batches_and_all_problems_are_told_at_once() -> None:
+    config = tiny_config(mle={"batch_type": "token"}, rl={"batch_type": "token"})
+    with pytest.raises(UserError) as caught:
+        make_batches(config, make_task(config.task))
+    for line, phase in zip(str(caught.value).splitlines(), ("mle", "rl"), strict=True):
+        assert f"{phase}.batch_type: split 'train' is endless" in line and "set it to 'instance'" in line

@@ -301,6 +301,26 @@ def test_a_task_survives_pickling(task):
     assert copy.signature == task.signature
 
 
+def test_shared_data_stand_for_the_files_and_are_not_copied(task, files, tmp_path):
+    assert task.shared_data() is None, "nothing was read"
+    task.prepare()
+    task.save_artifacts(tmp_path)
+    buffers = []
+    pickled = pickle.dumps(task.shared_data(), protocol=5, buffer_callback=buffers.append)
+    assert len(buffers) == 3 * 4 + 2 * (1 + 2 + 2), "tokens and offsets of both sides; text and offsets of references"
+    moved = dict.fromkeys(("train_source", "train_target", "validation_source", "test_source"), "nowhere")
+    other = TranslationTask(**files | moved, artifacts=str(tmp_path))
+    other.use_shared_data(pickle.loads(pickled, buffers=[memoryview(buffer.raw().tobytes()) for buffer in buffers]))
+    for split in ("train", "validation", "test"):
+        sequences, lengths, ids = drafts(task, split)
+        for ours, theirs in zip(other.source(ids), task.source(ids), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(
+            other.reward(sequences, lengths, ids).total, task.reward(sequences, lengths, ids).total
+        )
+        assert other.text_pairs(sequences, lengths, ids) == task.text_pairs(sequences, lengths, ids)
+
+
 def test_rendering_shows_texts_and_labels(task):
     ids = task.instances("validation").ids()
     rows, lengths = task.references(ids[:1])

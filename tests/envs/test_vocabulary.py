@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlseq_envs.task import END
+from rlseq_envs.text import vocabulary
 from rlseq_envs.text.storage import TextRows, TokenRows
 from rlseq_envs.text.vocabulary import UNITS, UNKNOWN, load_vocabulary, train_vocabulary
 
@@ -63,11 +64,24 @@ def test_decoding_any_ids_equals_sentencepiece(subwords, tmp_path_factory, data)
     assert subwords.decode(row, np.array([len(ids)])) == [processor.decode(ids)]
 
 
-@settings(max_examples=60, deadline=None)
-@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\0▁"), max_size=30))
-def test_encoding_any_text_equals_sentencepiece(subwords, text):
+any_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\0"), max_size=30)
+words = st.text("aäeinrtub ▁\t\u3000\u00a0Ж", max_size=40)
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(st.one_of(any_text, words), max_size=4))
+def test_encoding_any_text_equals_sentencepiece(subwords, texts):
+    """Although each distinct word is encoded once."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=subwords._stored)
-    assert subwords.encode([text]).values.tolist() == [*processor.encode(text), END]
+    assert as_lists(subwords.encode(texts)) == [[*processor.encode(text), END] for text in texts]
+
+
+def test_words_are_forgotten_when_there_are_too_many(subwords, monkeypatch):
+    expected = as_lists(subwords.encode(LINES))
+    monkeypatch.setattr(vocabulary, "_MAX_CACHED_WORDS", 2)
+    monkeypatch.setattr(vocabulary, "_ENCODE_CHUNK", 2)
+    assert as_lists(subwords.encode(LINES)) == expected
+    assert len(subwords._words) <= 2 + len({word for line in LINES for word in line.split(" ")})
 
 
 def test_learning_twice_gives_the_same_vocabulary(subwords):
@@ -147,7 +161,7 @@ rows_of_tokens = st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, m
 @settings(max_examples=60, deadline=None)
 @given(rows=rows_of_tokens, data=st.data())
 def test_token_rows_behave_like_lists(rows, data):
-    stored = TokenRows.gather(iter(rows))
+    stored = TokenRows.gather(iter(rows), data.draw(st.sampled_from([10, 1 << 16, (1 << 16) + 1])))
     picked = np.array(data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1)))
     padded, lengths = stored.padded(picked)
     assert [padded[i, :n].tolist() for i, n in enumerate(lengths)] == [rows[i] for i in picked]

@@ -61,6 +61,20 @@ def test_two_learners_equal_one_with_even_and_uneven_shares(two: RllibEngine, lo
     assert_equal(two.get_state(), local.get_state(), TOLERANCE)
 
 
+def test_two_learners_equal_one_where_batches_differ_in_size(two: RllibEngine, local: RllibEngine) -> None:
+    """As they do by a budget of tokens."""
+    restart(two, local)
+    for phase in ("mle", "rl"):
+        mixed = [request for i, rows in enumerate((5, 12, 2, 9)) for request in requests(phase, i, 1, rows)]
+        statistics = []
+        for engine in (two, local):
+            engine.start_phase(phase)
+            statistics.append(without_times(engine.update(mixed)))
+        for ours, theirs in zip(*statistics, strict=True):
+            assert ours == pytest.approx(theirs, abs=TOLERANCE, rel=1e-4)
+    assert_equal(two.get_state(), local.get_state(), TOLERANCE)
+
+
 def test_learners_stay_equal_to_the_bit_after_a_restore(two: RllibEngine, local: RllibEngine) -> None:
     """Learners of one node are handed the same memory; sharing Adam's moments they would update them twice."""
     local.update(requests("mle", 0, 3))

@@ -35,12 +35,25 @@ EVALUATION = {"max_instances": 8, "samples_shown": 1}
 CHECKPOINT = {"every": 3, "keep": 100}
 
 
-def config(task: str) -> Config:
-    easy = REVERSE | {"arguments": {"letters": 2, "longest": 2}}
-    kind = (HULL, SMALL_POINTER) if task == "hull" else (easy, SMALL_ATTENTION)
-    steps = {"optimizer": {"learning_rate": 0.03}}
+TEXT = {
+    "type": "translation",
+    "units": "character",
+    "cldr_sizes": [50, 8, 8],
+    "max_length": 40,
+    "max_source_length": 40,
+}
+KINDS: dict[str, tuple[Record, Record, Record]] = {
+    "hull": (HULL, SMALL_POINTER, {}),
+    "reverse": (REVERSE | {"arguments": {"letters": 2, "longest": 2}}, SMALL_ATTENTION, {}),
+    "text": (TEXT, SMALL_ATTENTION, {"batch_type": "token", "batch_size": 160}),  # several epochs
+}
+
+
+def config(kind: str) -> Config:
+    task, policy, batches = KINDS[kind]
+    steps = {"optimizer": {"learning_rate": 0.03}} | batches
     sections = {"mle": MLE | steps, "rl": RL | steps, "evaluation": EVALUATION, "checkpoint": CHECKPOINT}
-    return tiny_config(*kind, log_every=2, **sections)
+    return tiny_config(task, policy, log_every=2, **sections)
 
 
 def trainer_in(run: RunDirectory, engine: PlainEngine, *sinks: Sink) -> Trainer:
@@ -115,14 +128,14 @@ def assert_same(ours: Any, theirs: Any) -> None:
     assert ours[1:] == theirs[1:]
 
 
-@pytest.mark.parametrize(("task", "stride"), [("reverse", 1), ("hull", 5)])
+@pytest.mark.parametrize(("task", "stride"), [("reverse", 1), ("hull", 5), ("text", 5)])
 def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(task: str, stride: int, tmp_path: Path) -> None:
     settings = config(task)
     run = RunDirectory.create(settings, path=tmp_path / "whole")
     copies = Copies(run, tmp_path / "killed")
     trainer_in(run, engine_of(settings), copies).train()
     expected = final(run)
-    assert expected[1]["update"] == 21 and expected[1]["phase"] == "rl" and copies.taken >= 30
+    assert expected[1]["update"] == 21 and expected[1]["phase"] == "rl" and copies.taken >= 25
     resumed = 0
     for index in range(0, copies.taken, stride):
         killed = RunDirectory.open(tmp_path / "killed" / f"{index:03d}")

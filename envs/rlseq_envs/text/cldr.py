@@ -232,15 +232,15 @@ def _write_pair(write: Clause, locales: tuple[Locale, Locale]) -> tuple[str, str
 def _make_split(
     locales: tuple[Locale, Locale], inventory: _Inventory, size: int, rng: random.Random, seen: set[str]
 ) -> ParallelText:
-    sources, targets = TextRows(), TextRows()
+    pairs: list[tuple[str, str]] = []
     for _ in range(size * _MAX_DRAWS_PER_PAIR):
-        if len(sources) == size:
+        if len(pairs) == size:
             break
         written = _write_pair(_draw_sentence(rng, inventory), locales)
         if written is not None and written[0] not in seen:
             seen.add(written[0])
-            sources.append(written[0])
-            targets.append(written[1])
-    if len(sources) < size:
-        raise ValueError(f"CLDR gave only {len(sources)} of {size} distinct sentences; ask for fewer")
+            pairs.append(written)
+    if len(pairs) < size:
+        raise ValueError(f"CLDR gave only {len(pairs)} of {size} distinct sentences; ask for fewer")
+    sources, targets = (TextRows.gather(pair[side] for pair in pairs) for side in (0, 1))
     return ParallelText(sources, (targets,))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -106,8 +106,6 @@ class ParallelText:
 
     def select(self, keep: Bools) -> ParallelText:
         """Only the instances where ``keep`` (instances,) is true."""
-        if keep.all():
-            return self
         return ParallelText(self.sources.select(keep), tuple(target.select(keep) for target in self.targets))
 
 
@@ -134,10 +132,10 @@ class _FileReader:
         self.line = 0
 
     def read(self) -> TextRows:
-        rows = TextRows()
+        rows = TextRows.gather([])
         try:
             with Path(self.path).open("rb") as raw:
-                self._read_stream(raw, rows)
+                rows = TextRows.gather(self._read_stream(raw))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             self._note(self.line + 1, f"broken gzip data ({error}); copy or compress the file again")
         except OSError as error:
@@ -146,17 +144,16 @@ class _FileReader:
             self.problems.append(Problem(self.path, None, f"and {self.num_unlisted} more lines at fault"))
         return rows
 
-    def _read_stream(self, raw: BinaryIO, rows: TextRows) -> None:
+    def _read_stream(self, raw: BinaryIO) -> Iterable[str]:
         compressed = raw.read(2) == _GZIP_MAGIC
         raw.seek(0)
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if compressed else raw
         problem = _problem_of_head(stream.read(4096))
         if problem is not None:
             self._note(None, problem)
-            return
+            return ()
         stream.seek(0)
-        for text in self._texts(stream):
-            rows.append(text)
+        return self._texts(stream)
 
     def _texts(self, stream: BinaryIO) -> Iterator[str]:
         for self.line, raw_line in enumerate(stream, start=1):  # a binary stream breaks at line feeds only

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import compress, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from rlseq_envs.task import Bools, Ints
+
+_TWO_BYTES = 1 << 16  # as many ids
 
 
 def _lengths_to_offsets(lengths: npt.NDArray[np.integer]) -> Ints:
@@ -19,22 +22,22 @@ class TokenRows:
     """Rows of token ids.
 
     Attributes:
-        values: (total,) int32, all rows one after another.
+        values: (total,) uint16 or int32, all rows one after another.
         offsets: (rows + 1,) int64, row i is ``values[offsets[i]:offsets[i + 1]]``.
     """
 
-    def __init__(self, values: npt.NDArray[np.int32], offsets: Ints) -> None:
+    def __init__(self, values: npt.NDArray[np.uint16 | np.int32], offsets: Ints) -> None:
         self.values = values
         self.offsets = offsets
 
     @classmethod
-    def gather(cls, rows: Iterable[list[int]]) -> TokenRows:
-        """Rows taken one by one from any iterable."""
-        values, lengths = array("i"), array("q")
+    def gather(cls, rows: Iterable[list[int]], num_tokens: int) -> TokenRows:
+        """Rows taken one by one from any iterable, of ids below ``num_tokens``: two bytes a token where they do."""
+        values, lengths = array("H" if num_tokens <= _TWO_BYTES else "i"), array("q")
         for row in rows:
             values.extend(row)
             lengths.append(len(row))
-        return cls(np.array(values, dtype=np.int32), _lengths_to_offsets(np.array(lengths, dtype=np.int64)))
+        return cls(np.asarray(values), _lengths_to_offsets(np.asarray(lengths)))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -55,6 +58,8 @@ class TokenRows:
 
     def select(self, keep: Bools) -> TokenRows:
         """Only the rows where ``keep`` (rows,) is true."""
+        if keep.all():
+            return self
         return TokenRows(self.values[np.repeat(keep, self.lengths)], _lengths_to_offsets(self.lengths[keep]))
 
     def truncated(self, length: int, last: int) -> TokenRows:
@@ -67,33 +72,35 @@ class TokenRows:
 
 
 class TextRows:
-    """Rows of text, kept as UTF-8."""
+    """Rows of text, kept as UTF-8.
 
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-        self._ends = array("q", [0])
+    Attributes:
+        values: (total,) uint8, all rows one after another.
+        offsets: (rows + 1,) int64, row i is ``values[offsets[i]:offsets[i + 1]]``.
+    """
+
+    def __init__(self, values: npt.NDArray[np.uint8], offsets: Ints) -> None:
+        self.values = values
+        self.offsets = offsets
 
     @classmethod
     def gather(cls, texts: Iterable[str]) -> TextRows:
         """Rows taken one by one from any iterable."""
-        rows = cls()
+        values, offsets = bytearray(), array("q", [0])
         for text in texts:
-            rows.append(text)
-        return rows
-
-    def append(self, text: str) -> None:
-        """Add one row at the end."""
-        self._bytes += text.encode()
-        self._ends.append(len(self._bytes))
+            values += text.encode()
+            offsets.append(len(values))
+        return cls(np.asarray(values), np.asarray(offsets))
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> str:
-        return self._bytes[self._ends[row] : self._ends[row + 1]].decode()
+        return str(self.values[self.offsets[row] : self.offsets[row + 1]].data, "utf-8")
 
     def __iter__(self) -> Iterator[str]:
-        return (self[row] for row in range(len(self)))
+        values = self.values.data
+        return (str(values[start:stop], "utf-8") for start, stop in pairwise(self.offsets.data))
 
     def take(self, rows: Ints) -> list[str]:
         """These rows, in this order."""
@@ -101,4 +108,6 @@ class TextRows:
 
     def select(self, keep: Bools) -> TextRows:
         """Only the rows where ``keep`` (rows,) is true."""
-        return TextRows.gather(self[row] for row in np.flatnonzero(keep).tolist())
+        if keep.all():
+            return self
+        return TextRows.gather(compress(self, keep))
