@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rlseq.decoding.sampling import Decoded
+from rlseq.models.linear import PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy, State
 
 NEVER = -1e30  # the score of a hypothesis that does not exist
@@ -52,6 +53,7 @@ class _Beam:
     ) -> None:
         batch, longest, device = len(limits), int(limits.max()) if len(limits) else 0, limits.device
         self.policy, self.size, self.penalty, self.n_best = policy, size, penalty, n_best
+        self.linear = PackedLinear(batch * size)
         self.sources = torch.arange(batch, device=device)  # the sources still searched
         self.limits = limits
         self.memory = memory.select(self.sources.repeat_interleave(size))
@@ -68,7 +70,7 @@ class _Beam:
 
     def advance(self, time: int) -> None:
         """One token more: extend, move what ended to the finished, keep the rest."""
-        logits, state, _ = self.policy.step(self.tokens, self.state, self.memory)
+        logits, state, _ = self.policy.step(self.tokens, self.state, self.memory, self.linear)
         law = logits.log_softmax(-1).view(*self.scores.shape, -1)
         scores, parents, tokens = self._best(law)
         self._follow(parents, state)
