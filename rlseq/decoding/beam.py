@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rlseq.decoding.sampling import Decoded
-from rlseq.models.linear import PackedLinear
+from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy, State
 
 NEVER = -1e30  # the score of a hypothesis that does not exist
@@ -14,7 +14,14 @@ NEVER = -1e30  # the score of a hypothesis that does not exist
 
 @torch.no_grad()
 def beam_search(
-    policy: SequencePolicy, memory: Memory, limits: Tensor, *, size: int, length_penalty: float = 1.0, n_best: int = 1
+    policy: SequencePolicy,
+    memory: Memory,
+    limits: Tensor,
+    *,
+    size: int,
+    length_penalty: float = 1.0,
+    n_best: int = 1,
+    linear: Linear | None = None,
 ) -> Decoded:
     """The best ``n_best`` hypotheses of each source under a beam of ``size``.
 
@@ -31,10 +38,12 @@ def beam_search(
         length_penalty: 0 compares plain log-probabilities, 1 their mean a token; any number ≥ 0.
         n_best: Hypotheses returned a source, best first, at most ``size``; where there are fewer, the rest have
             length 0 and log-probability −1e30.
+        linear: As of ``decode``.
     """
+    linear = linear or PackedLinear(len(limits) * size)
     beam = _Beam(policy, memory, limits, size, length_penalty, n_best)
     for time in range(int(limits.max()) if len(limits) else 0):
-        beam.advance(time)
+        beam.advance(time, linear)
         if not beam.drop_done(time):
             break
     lengths = beam.lengths[:, :n_best]
@@ -53,7 +62,6 @@ class _Beam:
     ) -> None:
         batch, longest, device = len(limits), int(limits.max()) if len(limits) else 0, limits.device
         self.policy, self.size, self.penalty, self.n_best = policy, size, penalty, n_best
-        self.linear = PackedLinear(batch * size)
         self.sources = torch.arange(batch, device=device)  # the sources still searched
         self.limits = limits
         self.memory = memory.select(self.sources.repeat_interleave(size))
@@ -68,9 +76,9 @@ class _Beam:
         self.finished_scores = torch.full((batch, size), NEVER, device=device)
         self.lengths = torch.zeros(batch, size, dtype=torch.int64, device=device)
 
-    def advance(self, time: int) -> None:
+    def advance(self, time: int, linear: Linear) -> None:
         """One token more: extend, move what ended to the finished, keep the rest."""
-        logits, state, _ = self.policy.step(self.tokens, self.state, self.memory, self.linear)
+        logits, state, _ = self.policy.step(self.tokens, self.state, self.memory, linear)
         law = logits.log_softmax(-1).view(*self.scores.shape, -1)
         scores, parents, tokens = self._best(law)
         self._follow(parents, state)

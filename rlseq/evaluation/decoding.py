@@ -14,6 +14,7 @@ from rlseq.decoding.beam import beam_search
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.evaluation.loading import EvaluationError, LoadedPolicy
+from rlseq.models.linear import Linear, PackedLinear
 from rlseq_envs.task import Floats, Ints
 
 
@@ -95,7 +96,8 @@ def decode_sources(
     most = {"greedy": 1, "beam": options.beam_size, "sample": n_best}[options.method]
     if not 1 <= n_best <= most:
         raise EvaluationError(f"n_best is {n_best}, but {options.method} decoding gives 1 … {most} sequences")
-    parts = [_decode_shard(loaded, *shard, options, n_best) for shard in shards]
+    linear = PackedLinear(loaded.config.evaluation.batch_size * most)
+    parts = [_decode_shard(loaded, *shard, options, n_best, linear) for shard in shards]
     if not parts:
         return Sequences(np.zeros((0, n_best, 0), np.int64), np.zeros((0, n_best), np.int64), np.zeros((0, n_best)))
     time = max(part.sequences.shape[2] for part in parts)
@@ -113,6 +115,7 @@ def _decode_shard(
     source_lengths: Ints,
     options: DecodingOptions,
     n_best: int,
+    linear: Linear,
 ) -> Decoded:
     limits = loaded.task.length_limits(source_lengths)
     place = loaded.device
@@ -120,13 +123,19 @@ def _decode_shard(
     limit = torch.from_numpy(limits).to(place)
     if options.method == "beam":
         return beam_search(
-            loaded.policy, memory, limit, size=options.beam_size, length_penalty=options.length_penalty, n_best=n_best
+            loaded.policy,
+            memory,
+            limit,
+            size=options.beam_size,
+            length_penalty=options.length_penalty,
+            n_best=n_best,
+            linear=linear,
         )
     if options.method == "greedy":
-        return decode(loaded.policy, memory, limit)
-    uniforms = torch.from_numpy(counter_uniforms(options.seed, 0, ids, n_best, int(limits.max(initial=0))))
+        return decode(loaded.policy, memory, limit, linear=linear)
+    uniforms = torch.from_numpy(counter_uniforms(options.seed, 0, ids, n_best, int(limits.max(initial=0)))).to(place)
     return decode(
-        loaded.policy, memory, limit, uniforms=uniforms.to(place), greedy=False, temperature=options.temperature
+        loaded.policy, memory, limit, uniforms=uniforms, greedy=False, temperature=options.temperature, linear=linear
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+_View = tuple[int, torch.Size, tuple[int, ...]]
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bias: as F.linear
 
 # Of a product's error relative to its norm: fp32 has about 1e-6, bf16 and TF32 1e-3 and more.
@@ -35,15 +36,14 @@ class PackedLinear:
 
     def __init__(self, rows: int, dtype: torch.dtype = torch.float32) -> None:
         self.rows, self.dtype = rows, dtype
-        # By what tells a view from others; the weight is kept, so that no other takes its place in memory.
-        self._packed: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
+        self._packed: dict[_View, tuple[Tensor, Tensor]] = {}  # the weight is kept, so that no other takes its place
 
     def __call__(self, values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """See ``F.linear``; no gradient passes."""
         packs = not values.is_cuda and packing_is_exact(self.dtype)
         if values.dtype != torch.float32 or (self.dtype == torch.float32 and not packs):
             return F.linear(values, weight, bias)
-        key = weight.data_ptr(), weight.shape, weight.stride()
+        key = _view(weight)
         if key not in self._packed:
             cast = weight.detach().to(self.dtype).contiguous()
             self._packed[key] = weight, pack(cast, self.rows) if packs else cast
@@ -63,11 +63,11 @@ class UnrolledLinear:
 
     def __init__(self, rows: int) -> None:
         self._multiply = PackedLinear(rows)
-        self._weights: dict[tuple[Any, ...], tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]] = {}
+        self._weights: dict[_View, tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]] = {}
 
     def __call__(self, values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """See ``F.linear``."""
-        key = weight.data_ptr(), weight.shape, weight.stride()
+        key = _view(weight)
         if key not in self._weights:
             uses: list[tuple[Tensor, Tensor]] = []
             self._weights[key] = weight, _GradientOfUses.apply(_autocast(weight), uses), uses
@@ -116,6 +116,11 @@ def _autocast(values: Tensor) -> Tensor:
     """As autocast would have it: a function of our own is on its own."""
     kind = values.device.type
     return values.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else values
+
+
+def _view(weight: Tensor) -> _View:
+    """What tells a weight, or a part of one, from others that are alive."""
+    return weight.data_ptr(), weight.shape, weight.stride()
 
 
 def pack(weight: Tensor, rows: int) -> Tensor:

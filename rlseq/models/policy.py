@@ -174,7 +174,7 @@ class RecurrentPolicy(SequencePolicy):
         return features if self.head is None else linear(features, *self.head), state, attention
 
     def _advance(
-        self, gates: Tensor, tokens: Tensor, state: State, memory: Memory, linear: Linear = F.linear
+        self, gates: Tensor, tokens: Tensor, state: State, memory: Memory, linear: Linear
     ) -> tuple[Tensor, State, Tensor]:
         """One step from the gates' share of the embedded tokens; features (batch_size, feature_size)."""
         hidden, cell, *rest = state

@@ -166,11 +166,11 @@ def label_smoothing(logits: Tensor, targets: Tensor) -> Tensor:
 
 def kl_divergence(logits: Tensor, reference_logits: Tensor) -> Tensor:
     """KL(p ‖ q) of each token's law (N,) from logits (N, C); exact over all choices."""
-    log_p, log_q = logits.log_softmax(-1), reference_logits.log_softmax(-1)
+    log_p, log_q = _widened(logits).log_softmax(-1), _widened(reference_logits).log_softmax(-1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def entropy(logits: Tensor) -> Tensor:
     """Entropy in nats of each token's law (N,) from logits (N, C)."""
-    log_p = logits.log_softmax(-1)
+    log_p = _widened(logits).log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)
