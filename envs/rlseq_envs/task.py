@@ -145,6 +145,13 @@ class SequenceTask(ABC):
     def references(self, ids: Ints) -> tuple[Ints, Ints]:
         """The (first) reference of each instance, END included, and its length."""
 
+    def training_pairs(self, ids: Ints, seed: int) -> tuple[npt.NDArray[Any], Ints, Ints, Ints]:
+        """Sources, their lengths, references, their lengths, as cross-entropy trains on them under this seed.
+
+        What ``source`` and ``references`` give, unless a task draws variants of its training instances.
+        """
+        return *self.source(ids), *self.references(ids)
+
     @abstractmethod
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
         """What each sequence is worth. A sequence cut off without END is worth what is there."""

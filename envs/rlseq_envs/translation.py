@@ -36,11 +36,15 @@ _MANIFEST_KEYS = ("corpus", "units", "lowercase", "source", "target")
 
 @dataclass(frozen=True)
 class _Encoded:
-    """One split, ready for use: sources and first references as tokens, all references as text."""
+    """One split, ready for use: sources and first references as tokens, all references as text.
+
+    Sources are kept as text only where they are cut into subwords again.
+    """
 
     sources: TokenRows
     targets: TokenRows
     references: tuple[TextRows, ...]
+    texts: TextRows | None = None
 
 
 class TranslationTask(SequenceTask):
@@ -125,6 +129,26 @@ class TranslationTask(SequenceTask):
         encoded, rows = self._locate(ids)
         return encoded.targets.padded(rows)
 
+    def training_pairs(self, ids: Ints, seed: int) -> tuple[Ints, Ints, Ints, Ints]:
+        """See ``SequenceTask``; under ``subword_dropout`` each seed cuts the training pairs into other subwords.
+
+        A side that would be longer than its limit then is cut as always.
+        """
+        encoded, rows = self._locate(ids)
+        if encoded.texts is None:
+            return super().training_pairs(ids, seed)
+        seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
+        source = (self._source_vocabulary, encoded.texts, encoded.sources, self.max_source_length)
+        target = (self._target_vocabulary, encoded.references[0], encoded.targets, self.max_length)
+        return *self._sample(*source, rows, seeds[0]), *self._sample(*target, rows, seeds[1])
+
+    def _sample(
+        self, vocabulary: Vocabulary, texts: TextRows, tokens: TokenRows, limit: int, rows: Ints, seed: int
+    ) -> tuple[Ints, Ints]:
+        sampled = vocabulary.sample(list(self._cased(texts.take(rows))), self.settings.subword_dropout, seed)
+        within = (new if len(new) <= limit else tokens[row] for new, row in zip(sampled, rows.tolist(), strict=True))
+        return TokenRows.gather(within, len(vocabulary)).padded(np.arange(len(rows)))
+
     def length_limits(self, source_lengths: Ints) -> Ints:
         """Twice the source and ten more, at most ``max_length``."""
         return np.minimum(self.max_length, 2 * source_lengths + 10)
@@ -191,6 +215,7 @@ class TranslationTask(SequenceTask):
         report, limits = self.report.splits[split], (self.max_source_length, self.max_length)
         text = self._texts.pop(split)
         sources, references = source_vocabulary.encode(self._cased(text.sources)), text.targets
+        again = text.sources if split == "train" and self.settings.subword_dropout else None
         del text  # a large corpus' sources are not to lie in memory as text while its references are encoded
         targets = target_vocabulary.encode(self._cased(references[0]))
         if split != "train":
@@ -204,7 +229,12 @@ class TranslationTask(SequenceTask):
         report.pairs = int(keep.sum())
         if not report.pairs:
             raise ValueError(f"no training pair is within max_source_length {limits[0]} and max_length {limits[1]}")
-        return _Encoded(sources.select(keep), targets.select(keep), tuple(side.select(keep) for side in references))
+        return _Encoded(
+            sources.select(keep),
+            targets.select(keep),
+            tuple(side.select(keep) for side in references),
+            again and again.select(keep),
+        )
 
     def _cased(self, texts: Iterable[str]) -> Iterable[str]:
         return map(str.lower, texts) if self.settings.lowercase else texts

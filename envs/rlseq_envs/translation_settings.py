@@ -32,6 +32,8 @@ class TranslationSettings:
         cldr_sizes: How many pairs are made for training, validation and test.
         units: What a token is.
         subword_model: Which sentencepiece model is learnt.
+        subword_dropout: Probability that a merge is left out when a training pair is cut into subwords, on both sides,
+            anew each time it is trained on (BPE-dropout, Provilkov et al. 2020); for subwords of the model "bpe".
         vocabulary_size: Most tokens of a vocabulary, END and the unknown token included.
         shared_vocabulary: One vocabulary for both sides.
         max_length: Longest output in tokens, END included.
@@ -57,6 +59,7 @@ class TranslationSettings:
     cldr_sizes: tuple[int, int, int] = (20000, 1000, 1000)
     units: Units = "subword"
     subword_model: SubwordModel = "bpe"
+    subword_dropout: float = 0.0
     vocabulary_size: int = 6000
     shared_vocabulary: bool = True
     max_length: int = 80
@@ -93,6 +96,10 @@ class TranslationSettings:
         for key, value, least in minima:
             if value < least:
                 yield f"{key} must be at least {least}, got {value}"
+        if not 0 <= self.subword_dropout < 1:
+            yield f"subword_dropout must be in [0, 1), got {self.subword_dropout}"
+        if self.subword_dropout and (self.units, self.subword_model) != ("subword", "bpe"):
+            yield "subword_dropout leaves out merges: it needs units 'subword' and subword_model 'bpe'"
         if SELECTION_METRIC not in self.metrics:
             yield f"metrics must hold {SELECTION_METRIC}, which picks the best checkpoint"
         yield from self._corpus_faults()

@@ -67,6 +67,7 @@ class TranslationConfig(Section):
     cldr_sizes: tuple[PositiveInt, PositiveInt, PositiveInt] = (20000, 1000, 1000)  # train, validation, test
     units: Literal["subword", "word", "character"] = "subword"
     subword_model: Literal["bpe", "unigram"] = "bpe"
+    subword_dropout: Fraction = 0.0  # of merges, anew each time a pair is trained on (BPE-dropout); for bpe, in mle
     vocabulary_size: PositiveInt = 6000
     shared_vocabulary: bool = True  # one vocabulary for both languages
     max_length: PositiveInt = 80  # tokens of a target, END included
@@ -83,6 +84,8 @@ class TranslationConfig(Section):
         given = [name for name in names if getattr(self, name)]
         if self.corpus == "files" and (missing := [n for n in names[:4] if n not in given]):
             raise ValueError(f"corpus is 'files' and {', '.join(missing)} is not given")
+        if self.subword_dropout and (self.units, self.subword_model) != ("subword", "bpe"):
+            raise ValueError("subword_dropout leaves out merges: it needs units 'subword' and subword_model 'bpe'")
         if self.corpus == "cldr" and given:
             raise ValueError(f"{', '.join(given)} given, but corpus is 'cldr': set corpus to 'files'")
         return self

@@ -22,7 +22,7 @@ from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
 from rlseq.rllib.module import Objective, SequenceModule
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
-from rlseq.training.plain import dropout_seed, load_optimizer_state, optimizer_state, with_prefix
+from rlseq.training.plain import load_optimizer_state, optimizer_state, update_seed, with_prefix
 from rlseq.training.prefetch import prefetched
 from rlseq.training.update import Batch, mle_batch, split_batch
 
@@ -105,11 +105,12 @@ class SequenceLearner(TorchLearner):
             columns = next(self._references) if share.batches is None else share.batches[index]
             self._tokens = int(columns["target_lengths"].sum())
             self._reference_tokens = int(columns.get("reference_lengths", columns["target_lengths"]).sum())
-            torch.manual_seed(dropout_seed(self.context.config.seed, share.rank, request.update))
+            torch.manual_seed(update_seed(self.context.config.seed, share.rank, request.update))
             yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(self._to_tensors(columns))}, max(1, self._tokens))
 
     def _own_rows(self, request: UpdateRequest, share: Share) -> Batch:
-        batch = mle_batch(self.task, request.ids, self.context.config.mle)
+        config = self.context.config  # one seed for all ranks: they take their shares of one batch
+        batch = mle_batch(self.task, request.ids, config.mle, update_seed(config.seed, 0, request.update))
         return split_batch(batch, share.world)[share.rank] if share.world > 1 else batch
 
     def _to_tensors(self, batch: Batch) -> dict[str, torch.Tensor]:

@@ -28,8 +28,8 @@ from rlseq.training.update import Batch, batch_loss, mle_batch, rl_batch
 from rlseq_envs.task import Ints, SequenceTask
 
 
-def dropout_seed(seed: int, rank: int, update: int) -> int:
-    """The seed of an update's dropout masks: no state to save, and no two learners share masks."""
+def update_seed(seed: int, rank: int, update: int) -> int:
+    """The seed of what an update draws beside samples: no state to save, and no two learners share dropout masks."""
     return int(np.random.SeedSequence((seed, rank, update)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -58,7 +58,7 @@ class PlainEngine:
             return [self._step(request, getattr(self.config, request.phase), references) for request in requests]
 
     def _read(self, request: UpdateRequest) -> Batch:
-        return mle_batch(self.task, request.ids, self.config.mle)
+        return mle_batch(self.task, request.ids, self.config.mle, update_seed(self.config.seed, 0, request.update))
 
     def _step(self, request: UpdateRequest, phase: PhaseConfig, references: Iterator[Batch]) -> dict[str, float]:
         started = time.perf_counter()
@@ -69,7 +69,7 @@ class PlainEngine:
         else:
             batch, stats = next(references), {}
         sampled = time.perf_counter()
-        torch.manual_seed(dropout_seed(self.config.seed, 0, request.update))
+        torch.manual_seed(update_seed(self.config.seed, 0, request.update))
         self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
         tensors = {name: torch.from_numpy(column).to(self.device) for name, column in batch.items()}
         loss, parts = batch_loss(self.policy, self.reference, tensors, phase)

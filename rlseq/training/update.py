@@ -35,16 +35,13 @@ def normalizer(config: PhaseConfig, rows: int, tokens: int) -> float:
     return rows * config.normalizer
 
 
-def _source_columns(task: SequenceTask, ids: Ints) -> Batch:
-    source, lengths = task.source(ids)
-    return {"source": source, "source_lengths": lengths}
-
-
-def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig) -> Batch:
+def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig, seed: int) -> Batch:
     """References as targets: ``targets`` and ``weights`` (batch_size, 1, time), ``target_lengths`` (batch_size, 1)."""
-    targets, lengths = task.references(ids)
+    source, source_lengths, targets, lengths = task.training_pairs(ids, seed)
     weight = 1.0 / normalizer(config, len(ids), int(lengths.sum()))
-    return _source_columns(task, ids) | {
+    return {
+        "source": source,
+        "source_lengths": source_lengths,
         "targets": targets[:, None],
         "target_lengths": lengths[:, None],
         "weights": np.full((len(ids), 1, targets.shape[1]), weight, np.float32),
@@ -65,7 +62,10 @@ def rl_batch(task: SequenceTask, rollout: Rollout, config: RLConfig) -> tuple[Ba
     advantage, baseline = advantages(config, lengths, sequences.shape[2], rewards, greedy)
     scale = normalizer(config, lengths.size, int(lengths.sum()))
     merged, times = _merge_duplicates(sequences, advantage)
-    batch = _source_columns(task, rollout.ids) | {
+    source, source_lengths = task.source(rollout.ids)
+    batch = {
+        "source": source,
+        "source_lengths": source_lengths,
         "targets": sequences,
         "target_lengths": lengths,
         "weights": (merged / scale).astype(np.float32),

@@ -131,7 +131,7 @@ def check_loss(ours: Ours, tutorial: Tutorial) -> None:
 def _mle_loss(ours: Ours, tutorial: Tutorial) -> tuple[Batch, float]:
     source, lengths, targets, target_lengths = tutorial.batch()
     loss = cross_entropy(tutorial.model, source, lengths, targets, _real(targets, target_lengths))
-    return mle_batch(ours.task, ours.ids, ours.engine.config.mle), loss.item()
+    return mle_batch(ours.task, ours.ids, ours.engine.config.mle, 0), loss.item()
 
 
 def _rl_loss(ours: Ours, tutorial: Tutorial) -> tuple[Batch, float]:

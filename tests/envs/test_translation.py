@@ -341,6 +341,39 @@ def test_lines_too_long_to_parse_are_numbered(files):
         task.parse_sources(["a", "a b c d", "b", "a b c d e"])
 
 
+def test_training_pairs_are_cut_into_other_subwords_under_each_seed(files):
+    task = TranslationTask(**files, subword_dropout=0.4)
+    ids = task.instances("train").ids()
+    (one, lengths, *first), (other, _, *second) = (task.training_pairs(ids, seed) for seed in (1, 2))
+    assert one.shape != other.shape or (one != other).any()
+    assert task.format_outputs(*first) == task.format_outputs(*second) == TARGETS
+    assert [task.render(ids[0], row).output for row in one[:1, : lengths[0]]] == SOURCES[:1]  # shared vocabulary
+    assert_same(task.training_pairs(ids, 1), (one, lengths, *first))
+    assert_same(task.source(ids), TranslationTask(**files).source(ids))  # what is decoded from stays as it is
+    held_out = task.instances("validation").ids()
+    assert_same(task.training_pairs(held_out, 1), (*task.source(held_out), *task.references(held_out)))
+
+
+def test_a_pair_that_would_be_too_long_is_cut_as_always(files):
+    longest = int(TranslationTask(**files).references(np.arange(6))[1].max())
+    task = TranslationTask(**files, max_length=longest, subword_dropout=0.9)
+    plain, (_, _, drawn, lengths) = task.references(np.arange(6)), task.training_pairs(np.arange(6), 3)
+    assert lengths.max() <= longest
+    kept = [row for row in range(6) if (drawn[row, : plain[1][row]] == plain[0][row, : plain[1][row]]).all()]
+    assert kept
+    assert task.format_outputs(drawn, lengths) == TARGETS
+
+
+def assert_same(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_subword_dropout_training_pairs_are_the_pairs(task):
+    ids = task.instances("train").ids()
+    assert_same(task.training_pairs(ids, 1), (*task.source(ids), *task.references(ids)))
+
+
 def test_lower_casing_reads_and_compares_without_case(files):
     task = TranslationTask(**files, units="word", lowercase=True)
     ids = task.instances("train").ids()
@@ -360,6 +393,7 @@ def test_lower_casing_reads_and_compares_without_case(files):
         ({"test_source": "a", "test_target": "b"}, ["train_source is needed"]),
         ({"cldr_sizes": (5, 0, 5)}, ["cldr_sizes must be at least 1"]),
         ({"vocabulary_size": 2, "subword_model": "wordpiece"}, ["vocabulary_size", "subword_model"]),
+        ({"subword_dropout": 1.0, "subword_model": "unigram"}, ["in [0, 1), got 1.0", "needs units 'subword'"]),
         ({"reward_tokenizer": "14a"}, ["tokenizer '14a'"]),
         ({"smoothing": "jelinek"}, ["smoothing 'jelinek'"]),
     ],

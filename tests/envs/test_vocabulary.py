@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import sentencepiece
@@ -82,6 +84,30 @@ def test_words_are_forgotten_when_there_are_too_many(subwords, monkeypatch):
     monkeypatch.setattr(vocabulary, "_ENCODE_CHUNK", 2)
     assert as_lists(subwords.encode(LINES)) == expected
     assert len(subwords._words) <= 2 + len({word for line in LINES for word in line.split(" ")})
+
+
+def test_sampled_subwords_are_other_ways_to_write_the_same_text():
+    subwords, lines = learn(size=250), LINES[:3] * 20
+    plain = as_lists(subwords.encode(lines))
+    drawn = subwords.sample(lines, 0.3, seed=1)
+    assert decoded(subwords, TokenRows.gather(drawn, len(subwords))) == [spaced(line) for line in lines]
+    assert all(row[-1] == END for row in drawn)
+    assert sum(map(len, drawn)) > 1.1 * sum(map(len, plain))
+    assert len(set(map(tuple, drawn))) > 10  # three lines only, cut anew each time
+
+
+def test_what_is_sampled_is_a_function_of_the_seed_alone():
+    subwords, lines = learn(size=250), LINES * 20
+    first, second = (subwords.sample(lines, 0.3, seed) for seed in (1, 2))
+    assert first != second
+    with ThreadPoolExecutor(4) as pool:  # whatever threads do beside it
+        both = list(pool.map(lambda seed: subwords.sample(lines, 0.3, seed), [1, 2] * 8))
+    assert both == [first, second] * 8
+
+
+def test_only_subwords_are_sampled():
+    with pytest.raises(NotImplementedError, match="word units are not merged"):
+        learn("word").sample(LINES, 0.3, seed=1)
 
 
 def test_learning_twice_gives_the_same_vocabulary(subwords):

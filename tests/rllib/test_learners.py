@@ -105,7 +105,7 @@ def test_a_learner_whose_rows_have_no_advantage_keeps_step(two: RllibEngine, loc
     for engine in (two, local):
         engine.start_phase("rl")
         engine.algorithm.learner_group.foreach_learner(objective_without_other_terms)
-        batch = mle_batch(engine.algorithm.task, request.ids, engine.algorithm.experiment.mle)
+        batch = mle_batch(engine.algorithm.task, request.ids, engine.algorithm.experiment.mle, 0)
         batch["state_weights"] = np.full_like(batch["target_lengths"], 1 / BATCH, np.float32)
         batch["weights"][BATCH - without :] = 0
         for _ in range(3):
@@ -133,6 +133,19 @@ def test_nan_at_one_learner_stops_all_of_them_before_the_step(two: RllibEngine, 
     two.update(requests("rl", 5, 1))
 
 
+def test_learners_share_what_a_task_draws(local: RllibEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each builds the whole batch, so what a task draws for it must not depend on who asks."""
+    learner, seeds = local.algorithm.learner_group.local, []
+    assert learner is not None
+    plain = learner.task.training_pairs
+    monkeypatch.setattr(learner.task, "training_pairs", lambda ids, seed: seeds.append(seed) or plain(ids, seed))
+    for request in requests("mle", 0, 2):
+        shares = [learner._own_rows(request, Share([request], rank, 2, None)) for rank in (0, 1)]
+        whole = mle_batch(learner.task, request.ids, learner.context.config.mle, seeds[-1])
+        np.testing.assert_array_equal(np.concatenate([share["source"] for share in shares]), whole["source"])
+    assert seeds[0] == seeds[1] != seeds[3] == seeds[4]
+
+
 def test_dropout_masks_differ_between_learners_and_updates_and_repeat(ray_cluster: None) -> None:
     """RLlib seeds all learners alike, and restarted ones replay their stream."""
     engine = make_engine(config(policy_dropout=0.5))
@@ -143,7 +156,7 @@ def test_dropout_masks_differ_between_learners_and_updates_and_repeat(ray_cluste
     def loss(rank: int, update: int) -> float:
         engine.set_state(start, "mle")
         request = requests("mle", update, 1)[0]
-        batch = mle_batch(engine.algorithm.task, ids(0), engine.algorithm.experiment.mle)
+        batch = mle_batch(engine.algorithm.task, ids(0), engine.algorithm.experiment.mle, 0)
         return learner.work(Share([request], rank, 2, [batch]))[0]["train/loss"]
 
     losses = [loss(rank, update) for rank in (0, 1) for update in (0, 1)]

@@ -37,7 +37,8 @@ CHECKPOINT = {"every": 3, "keep": 100}
 
 TEXT = {
     "type": "translation",
-    "units": "character",
+    "vocabulary_size": 150,
+    "subword_dropout": 0.3,
     "cldr_sizes": [50, 8, 8],
     "max_length": 40,
     "max_source_length": 40,

@@ -33,10 +33,12 @@ def policy(**keys: Any) -> SequencePolicy:
 
 def task() -> Any:
     source, lengths = sources(policy(), SOURCE_LENGTHS)
-    references, reference_lengths = padded(REFERENCES)
+    references = tuple(column.numpy() for column in padded(REFERENCES))
+    pairs = (source.numpy(), lengths.numpy(), *references)
     return SimpleNamespace(
-        source=lambda ids: (source.numpy()[ids], lengths.numpy()[ids]),
-        references=lambda ids: (references.numpy()[ids], reference_lengths.numpy()[ids]),
+        source=lambda ids: tuple(column[ids] for column in pairs[:2]),
+        references=lambda ids: tuple(column[ids] for column in references),
+        training_pairs=lambda ids, seed: tuple(column[ids] for column in pairs),
     )
 
 
@@ -92,7 +94,7 @@ def test_normalisers_by_hand() -> None:
 def test_cross_entropy_is_normalised_as_asked(kind: str, divisor: float) -> None:
     config = MLEConfig.model_validate({"updates": 1, "normalization": kind, "normalizer": 2.0})
     model = policy()
-    batch = mle_batch(task(), np.arange(3), config)
+    batch = mle_batch(task(), np.arange(3), config, 0)
     np.testing.assert_allclose(batch["weights"], np.full((3, 1, 5), 1 / divisor), rtol=1e-6)
     loss, stats = batch_loss(model, None, tensors(batch), config)
     total = nll(model, [0, 1, 2], REFERENCES).sum()
@@ -104,7 +106,7 @@ def test_cross_entropy_is_normalised_as_asked(kind: str, divisor: float) -> None
 def test_label_smoothing_reaches_the_loss_but_not_the_reported_likelihood() -> None:
     config = MLEConfig(updates=1, label_smoothing=0.2)
     model = policy()
-    batch = tensors(mle_batch(task(), np.arange(3), config))
+    batch = tensors(mle_batch(task(), np.arange(3), config, 0))
     loss, stats = batch_loss(model, None, batch, config)
     rows, lengths = padded(REFERENCES)
     real = length_mask(lengths, rows.shape[1])
@@ -250,7 +252,9 @@ def test_bf16_updates_are_fp32_ones_but_for_rounding(match: str, feed: bool, pha
         mle = MLEConfig(updates=1, label_smoothing=0.1, precision=precision)  # type: ignore[arg-type]
         config: Any = mle if phase == "mle" else rl(kl=0.1, precision=precision)
         batch = (
-            mle_batch(task(), np.arange(3), mle) if phase == "mle" else rl_batch(task(), drawn_under(model), config)[0]
+            mle_batch(task(), np.arange(3), mle, 0)
+            if phase == "mle"
+            else rl_batch(task(), drawn_under(model), config)[0]
         )
         found.append(gradient(model, batch_loss(model, policy(seed=5), tensors(batch), config)[0]))
     error = float((found[1] - found[0]).norm() / found[0].norm())
@@ -263,7 +267,7 @@ def test_bf16_updates_are_fp32_ones_but_for_rounding(match: str, feed: bool, pha
 def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phase: str) -> None:
     model, reference = policy(), policy(seed=5)
     config: Any = MLEConfig(updates=1) if phase == "mle" else rl(kl=0.2, entropy=0.1, cross_entropy=0.3)
-    batch = mle_batch(task(), np.arange(3), config) if phase == "mle" else rl_batch(task(), rollout(), config)[0]
+    batch = mle_batch(task(), np.arange(3), config, 0) if phase == "mle" else rl_batch(task(), rollout(), config)[0]
     whole = gradient(model, batch_loss(model, reference, tensors(batch), config)[0])
     shares = split_batch(batch, world)
     assert [len(share["source"]) for share in shares] == {1: [3], 2: [2, 1], 3: [1, 1, 1]}[world]

@@ -42,6 +42,9 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def __getitem__(self, row: int) -> list[int]:
+        return self.values[self.offsets[row] : self.offsets[row + 1]].tolist()
+
     @property
     def lengths(self) -> Ints:
         """(rows,) the length of each row."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,7 @@ _ENCODE_CHUNK = 10_000
 _MAX_TRAINING_LINES = 500_000  # sentencepiece keeps them all; beyond, an evenly spaced part is enough to learn from
 _MAX_CACHED_WORDS = 100_000
 _MAX_TRAINING_BYTES = 100_000
+_sampling = threading.Lock()  # sentencepiece has one seed a process
 
 
 class Vocabulary(ABC):
@@ -67,6 +69,13 @@ class Vocabulary(ABC):
         remaining = iter(texts)
         chunks = iter(lambda: list(islice(remaining, _ENCODE_CHUNK)), [])
         return TokenRows.gather(chain.from_iterable(self._encode_chunk(chunk) for chunk in chunks), len(self))
+
+    def sample(self, texts: list[str], dropout: float, seed: int) -> list[list[int]]:
+        """Token ids of each text, ``END`` included, with each merge of a subword left out with probability ``dropout``.
+
+        BPE-dropout (Provilkov et al. 2020); equal seeds give equal ids. Raises NotImplementedError without merges.
+        """
+        raise NotImplementedError(f"{self.units} units are not merged from smaller ones")
 
     def decode(self, sequences: Ints, lengths: Ints) -> list[str]:
         """Text of each sequence (batch_size, time); only the first ``lengths`` (batch_size,) tokens count."""
@@ -159,6 +168,16 @@ class SubwordVocabulary(Vocabulary):
     def _encode_text(self, text: str) -> list[int]:
         """For a text with the mark that stands for a space in sentencepiece: where a word ends is its affair."""
         ids: list[int] = self._processor.encode(text, add_eos=True)
+        return ids
+
+    def sample(self, texts: list[str], dropout: float, seed: int) -> list[list[int]]:
+        """See ``Vocabulary``; for a model of kind "bpe"."""
+        with _sampling:
+            # Each call's own thread begins its stream at the seed.
+            sentencepiece.set_random_generator_seed(seed)
+            ids: list[list[int]] = self._processor.encode(
+                texts, add_eos=True, enable_sampling=True, alpha=dropout, nbest_size=-1, num_threads=1
+            )
         return ids
 
     def _join(self, ids: list[int]) -> str:
