@@ -211,6 +211,11 @@ class RLConfig(PhaseConfig):
     max_recoveries: NonNegativeInt = 3
 
     @property
+    def encodes_once(self) -> bool:
+        """Whether an update reads the sources as its rollouts did, so that one pass of the encoder serves both."""
+        return not self.dropout and self.precision == "fp32"
+
+    @property
     def reweighted(self) -> bool:
         """Whether samples are drawn under another law than they are scored under."""
         return "bf16" in (self.precision, self.sampling_precision)
@@ -242,7 +247,7 @@ class ComputeConfig(Section):
     address: str | None = None  # of a running Ray cluster; default: this machine
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of work done in the driver
     threads: PositiveInt | None = None  # torch threads a process; default: the cores divided among the processes
-    shard_size: PositiveInt = 32  # instances decoded together; fixed, so that tokens do not depend on the workers
+    shard_size: PositiveInt = 32  # instances encoded and decoded together in rl; fixed, whoever the workers are
     timeout: PositiveFloat = 600.0  # seconds before a silent worker counts as lost
 
 

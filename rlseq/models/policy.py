@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -37,13 +38,30 @@ class Memory:
 
     def select(self, rows: Tensor) -> Memory:
         """The memory of some rows, in the order given; rows may repeat."""
-        inputs = None if self.inputs is None else self.inputs[rows]
-        return Memory(self.states[rows], self.keys[rows], self.mask[rows], self.summary[rows], inputs)
+        return self._with(lambda _, column: column[rows])
 
     def detach(self) -> Memory:
         """The same values, cut from the graph."""
-        inputs = None if self.inputs is None else self.inputs.detach()
-        return Memory(self.states.detach(), self.keys.detach(), self.mask, self.summary.detach(), inputs)
+        return self._with(lambda _, column: column.detach())
+
+    @staticmethod
+    def concatenate(parts: Sequence[Memory]) -> Memory:
+        """Join along the batch; positions that a part does not have are masked."""
+        if len(parts) == 1:
+            return parts[0]
+        longest = max(part.mask.shape[1] for part in parts)
+        columns = [vars(part._padded(longest)) for part in parts]
+        return parts[0]._with(lambda name, _: torch.cat([column[name] for column in columns]))
+
+    def _padded(self, longest: int) -> Memory:
+        missing = longest - self.mask.shape[1]
+        pads = {2: (0, missing), 3: (0, 0, 0, missing)}
+        return self._with(lambda name, column: column if name == "summary" else F.pad(column, pads[column.dim()]))
+
+    def _with(self, change: Callable[[str, Tensor], Tensor]) -> Memory:
+        return replace(
+            self, **{name: change(name, column) for name, column in vars(self).items() if column is not None}
+        )
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:

@@ -99,13 +99,18 @@ class SequenceAlgorithm(Algorithm):
     def _do_rl(self, request: UpdateRequest) -> dict[str, float]:
         """Rollout → reward → advantage → loss → step."""
         started, config = time.perf_counter(), self.experiment.rl
-        greedy, precision = config.baseline == "greedy", config.sampling_precision
-        decoding = Decoding(config.samples, greedy, request.update, precision=precision)
+        decoding = Decoding(
+            config.samples,
+            config.baseline == "greedy",
+            request.update,
+            precision=config.sampling_precision,
+            with_graph=config.encodes_once and self._runner is not None and self.learner_group.local is not None,
+        )
         drawn, score_seconds = self._roll_out(request.ids, decoding, averaged=False)
         batch, rollout_stats = rl_batch(self.task, drawn, config)
         _check_finite(rollout_stats, request.update)
         sampled = time.perf_counter()
-        stats = self.learner_group.work([request], batch)[0]
+        stats = self.learner_group.work([request], batch, drawn.memory)[0]
         self._published.clear()
         seconds = time.perf_counter() - started
         return (

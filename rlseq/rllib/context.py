@@ -15,6 +15,7 @@ import torch
 
 from rlseq.config.schema import Config, Precision
 from rlseq.data.tasks import make_vector_env
+from rlseq.models.policy import Memory
 from rlseq.models.shape import TaskShape
 from rlseq.rllib import cluster
 from rlseq.training.engine import TrainingError, UpdateRequest
@@ -81,6 +82,7 @@ class Decoding:
     update: int
     with_attention: bool = False
     precision: Precision = "fp32"
+    with_graph: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,14 @@ class Share:
         rank: Of the learner.
         world: How many learners there are.
         batches: Its rows of each update's batch; None has it read its rows of the references by itself.
+        memory: The batch's sources as a rollout in the same process encoded them, with their graph.
     """
 
     requests: list[UpdateRequest]
     rank: int
     world: int
     batches: list[Batch] | None = None
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)

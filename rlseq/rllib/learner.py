@@ -93,9 +93,12 @@ class SequenceLearner(TorchLearner):
             TrainingError: A loss or gradient is not finite; the step was not taken on any learner.
         """
         self._statistics = []
+        objective = self._sequence_module.objective
+        objective.memory = share.memory
         to_read = share.requests if share.batches is None else []
         with fast_matmul(), prefetched(lambda request: self._own_rows(request, share), to_read) as self._references:
             self.update(training_data=TrainingData(data_iterators=[share]), _no_metrics_reduce=True)
+        objective.memory = None
         return self._statistics
 
     def _create_iterator_if_necessary(self, *, training_data: TrainingData, **kwargs: Any) -> Iterator[MultiAgentBatch]:

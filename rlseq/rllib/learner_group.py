@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
+from rlseq.models.policy import Memory
 from rlseq.rllib.context import Failure, Share
 from rlseq.rllib.learner import SequenceLearner, Statistics
 from rlseq.training.engine import UpdateRequest
@@ -33,12 +34,15 @@ class SequenceLearnerGroup(LearnerGroup):
         learner: SequenceLearner | None = self._learner
         return learner
 
-    def work(self, requests: list[UpdateRequest], batch: Batch | None) -> list[Statistics]:
+    def work(
+        self, requests: list[UpdateRequest], batch: Batch | None, memory: Memory | None = None
+    ) -> list[Statistics]:
         """Do updates.
 
         Args:
             requests: In order.
             batch: Of the only request; None has the learners read references.
+            memory: See ``Share``; only for a learner in the driver.
 
         Returns:
             Statistics of each update, over all learners.
@@ -49,7 +53,7 @@ class SequenceLearnerGroup(LearnerGroup):
         """
         world = self.world
         batches = [None] * world if batch is None else [[part] for part in self._split(batch)]
-        shares = [{"share": Share(requests, rank, world, batches[rank])} for rank in range(world)]
+        shares = [{"share": Share(requests, rank, world, batches[rank], memory)} for rank in range(world)]
         return [combine(parts) for parts in zip(*self.ask("work", shares), strict=True)]
 
     def _split(self, batch: Batch) -> list[Batch]:

@@ -9,8 +9,9 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 
 from rlseq.config.schema import PhaseConfig, RLConfig
 from rlseq.models.build import build_policy
-from rlseq.models.policy import SequencePolicy
+from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.rllib.context import WorkerContext
+from rlseq.training.rollout import encode
 from rlseq.training.update import batch_loss
 
 
@@ -21,10 +22,12 @@ class Objective:
     Attributes:
         phase: The phase's section.
         reference: The mle policy, where the phase keeps near it.
+        memory: The batch's sources, where a rollout in this process has encoded them with a graph.
     """
 
     phase: PhaseConfig
     reference: SequencePolicy | None = None
+    memory: Memory | None = None
 
 
 class SequenceModule(TorchRLModule):
@@ -43,12 +46,16 @@ class SequenceModule(TorchRLModule):
         context: WorkerContext = self.model_config["context"]
         self.policy = build_policy(context.config.policy, context.shape, context.config.seed)
         self.objective = Objective(context.config.mle)
+        self.shard_size = context.config.compute.shard_size
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """The objective's loss and its parts: ``{"loss": scalar, "parts": {tag: scalar}}``."""
         phase = self.objective.phase
         self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
-        loss, parts = batch_loss(self.policy, self.objective.reference, batch, phase)
+        memory = self.objective.memory
+        if memory is None and isinstance(phase, RLConfig) and phase.encodes_once:
+            memory = encode(self.policy, batch["source"], batch["source_lengths"], self.shard_size)
+        loss, parts = batch_loss(self.policy, self.objective.reference, batch, phase, memory)
         return {"loss": loss, "parts": parts}
 
     def get_initial_state(self) -> dict[str, Any]:

@@ -125,6 +125,7 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             temperature=config.rl.temperature,
             with_attention=decoding.with_attention,
             precision=decoding.precision,
+            with_graph=decoding.with_graph,
             device=self.device,
         )
 

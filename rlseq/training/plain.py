@@ -63,16 +63,23 @@ class PlainEngine:
     def _step(self, request: UpdateRequest, phase: PhaseConfig, references: Iterator[Batch]) -> dict[str, float]:
         started = time.perf_counter()
         if isinstance(phase, RLConfig):
-            greedy, precision = phase.baseline == "greedy", phase.sampling_precision
-            drawn = self._roll_out(self.policy, request.ids, phase.samples, greedy, request.update, precision=precision)
-            batch, stats = rl_batch(self.task, drawn, phase)
+            drawn = self._roll_out(
+                self.policy,
+                request.ids,
+                phase.samples,
+                phase.baseline == "greedy",
+                request.update,
+                precision=phase.sampling_precision,
+                with_graph=phase.encodes_once,
+            )
+            (batch, stats), memory = rl_batch(self.task, drawn, phase), drawn.memory
         else:
-            batch, stats = next(references), {}
+            batch, stats, memory = next(references), {}, None
         sampled = time.perf_counter()
         torch.manual_seed(update_seed(self.config.seed, 0, request.update))
         self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
         tensors = {name: torch.from_numpy(column).to(self.device) for name, column in batch.items()}
-        loss, parts = batch_loss(self.policy, self.reference, tensors, phase)
+        loss, parts = batch_loss(self.policy, self.reference, tensors, phase, memory)
         loss.backward()
         parts["train/grad_norm"] = self._clip(phase)
         stats |= {name: float(value) for name, value in parts.items()}
@@ -122,6 +129,7 @@ class PlainEngine:
         update: int,
         attention: bool = False,
         precision: Precision = "fp32",
+        with_graph: bool = False,
     ) -> Rollout:
         parts = rollout(
             policy,
@@ -136,6 +144,7 @@ class PlainEngine:
             device=self.device,
             with_attention=attention,
             precision=precision,
+            with_graph=with_graph,
         )
         return Rollout.concatenate(parts)
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rlseq.config.schema import Precision
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
-from rlseq.models.linear import Linear, PackedLinear, fast_matmul
-from rlseq.models.policy import SequencePolicy
+from rlseq.models.linear import PackedLinear, fast_matmul
+from rlseq.models.policy import Memory, SequencePolicy
 from rlseq_envs.scoring import RolloutResult
 from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
 
@@ -37,6 +38,7 @@ class Rollout:
         truncated: (batch_size, R) no END by the limit.
         greedy: The last of the R is the greedy sequence.
         attention: (batch_size, R, time, source_length) where it was asked for; None otherwise.
+        memory: The encoded sources with their graph where it was asked for; it stays in its process.
     """
 
     ids: Ints
@@ -48,6 +50,7 @@ class Rollout:
     truncated: Bools
     greedy: bool
     attention: npt.NDArray[np.float32] | None = None
+    memory: Memory | None = None
 
     @property
     def num_samples(self) -> int:
@@ -58,6 +61,7 @@ class Rollout:
     def concatenate(parts: Sequence[Rollout]) -> Rollout:
         """Join shards in order."""
         attention = [p.attention for p in parts if p.attention is not None]
+        memories = [p.memory for p in parts if p.memory is not None]
         return Rollout(
             np.concatenate([p.ids for p in parts]),
             _concatenate_padded([p.sequences for p in parts]),
@@ -68,6 +72,7 @@ class Rollout:
             np.concatenate([p.truncated for p in parts]),
             parts[0].greedy,
             _concatenate_padded(attention) if attention else None,
+            Memory.concatenate(memories) if memories else None,
         )
 
 
@@ -81,6 +86,14 @@ def _concatenate_padded(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 def shards(ids: Ints, size: int) -> list[Ints]:
     """``ids`` cut into consecutive parts of ``size``, the last one smaller: the unit of work, whoever does it."""
     return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
+def encode(policy: SequencePolicy, source: Tensor, source_lengths: Tensor, size: int) -> Memory:
+    """Sources encoded in shards of ``size``, to the last bit as the rollouts of these shards encode them."""
+    starts = range(0, len(source), size)
+    lengths = [source_lengths[start : start + size] for start in starts]
+    parts = [source[start : start + size, : int(part.max())] for start, part in zip(starts, lengths, strict=True)]
+    return Memory.concatenate([policy.encode(*part) for part in zip(parts, lengths, strict=True)])
 
 
 def rollout(
@@ -97,6 +110,7 @@ def rollout(
     device: torch.device | str = "cpu",
     with_attention: bool = False,
     precision: Precision = "fp32",
+    with_graph: bool = False,
 ) -> list[Rollout]:
     """Decode and score instances, shard by shard; a shard is scored in the background while the next one is decoded.
 
@@ -115,6 +129,7 @@ def rollout(
         device: Where the policy is.
         with_attention: Return the attention, too.
         precision: Of the matrix products of decoding; ``log_probs`` are those of the law that is drawn from.
+        with_graph: Return the memory with its graph, for an update under the same weights.
 
     Returns:
         The rollout of each shard.
@@ -128,43 +143,33 @@ def rollout(
             scored = []
             for part in parts:
                 draw = partial(counter_uniforms, seed, update, part, num_samples) if num_samples else None
-                decoded = _decode(policy, task, part, draw, greedy, temperature, device, with_attention, linear)
-                scored.append(scorer.submit(_score, score, part, decoded, greedy))
+                memory, limits = _encode(policy, task, part, device)
+                decoded = decode(
+                    policy,
+                    memory.detach(),
+                    torch.from_numpy(limits).to(device),
+                    uniforms=None if draw is None else torch.from_numpy(draw(int(limits.max()))).to(device),
+                    greedy=greedy,
+                    temperature=temperature,
+                    with_attention=with_attention,
+                    linear=linear,
+                )
+                scored.append(scorer.submit(_score, score, part, decoded, greedy, memory if with_graph else None))
             return [future.result() for future in scored]
     finally:
         policy.train(mode)
 
 
-@torch.no_grad()
-def _decode(
-    policy: SequencePolicy,
-    task: SequenceTask,
-    ids: Ints,
-    draw: Callable[[int], npt.NDArray[np.float64]] | None,
-    greedy: bool,
-    temperature: float,
-    device: torch.device | str,
-    with_attention: bool,
-    linear: Linear,
-) -> Decoded:
-    """Decode a shard; ``draw`` gives its uniforms up to a length, None draws no samples."""
+def _encode(policy: SequencePolicy, task: SequenceTask, ids: Ints, device: torch.device | str) -> tuple[Memory, Ints]:
+    """A shard's sources encoded, and how long their sequences may be."""
     source, lengths = task.source(ids)
-    limits = task.length_limits(lengths)
-    with fast_matmul():
+    # With a graph even where nobody wants it: kernels for inference round otherwise, and all runners are to agree.
+    with torch.enable_grad(), fast_matmul():
         memory = policy.encode(torch.from_numpy(source).to(device), torch.from_numpy(lengths).to(device))
-    return decode(
-        policy,
-        memory,
-        torch.from_numpy(limits).to(device),
-        uniforms=None if draw is None else torch.from_numpy(draw(int(limits.max()))).to(device),
-        greedy=greedy,
-        temperature=temperature,
-        with_attention=with_attention,
-        linear=linear,
-    )
+    return memory, task.length_limits(lengths)
 
 
-def _score(score: Score, ids: Ints, decoded: Decoded, greedy: bool) -> Rollout:
+def _score(score: Score, ids: Ints, decoded: Decoded, greedy: bool, memory: Memory | None) -> Rollout:
     sequences = decoded.sequences.cpu().numpy()
     batch, each, time = sequences.shape
     result = score(np.repeat(ids, each), sequences.reshape(batch * each, time))
@@ -179,4 +184,5 @@ def _score(score: Score, ids: Ints, decoded: Decoded, greedy: bool) -> Rollout:
         result.truncated.reshape(shape),
         greedy,
         None if decoded.attention is None else decoded.attention.cpu().numpy(),
+        memory,
     )

@@ -132,6 +132,7 @@ def batch_loss(
     reference: SequencePolicy | None,
     batch: dict[str, Tensor],
     config: PhaseConfig,
+    memory: Memory | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch and its named parts, detached.
 
@@ -140,12 +141,14 @@ def batch_loss(
         reference: The mle policy for the KL term; needed only where ``config.kl`` is positive.
         batch: As ``mle_batch`` or ``rl_batch`` made it, as tensors on the policy's device.
         config: The phase's section.
+        memory: The sources encoded under the same weights, with a graph; default: encoded here.
 
     Returns:
         The scalar loss, and statistics by tag.
     """
     with torch.autocast(batch["source"].device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        memory = policy.encode(batch["source"], batch["source_lengths"])
+        if memory is None:
+            memory = policy.encode(batch["source"], batch["source_lengths"])
         if isinstance(config, RLConfig):
             return _rl_loss(policy, reference, memory, batch, config)
         smoothing = config.label_smoothing if isinstance(config, MLEConfig) else 0.0
