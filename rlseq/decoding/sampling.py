@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
-from rlseq.models.policy import Memory, SequencePolicy, State
+from rlseq.models.policy import Memory, SequencePolicy
 
 COMPACT_BELOW = 0.8  # finished rows are dropped when fewer than this share of the rows is still in use
 CHECK_EVERY = {"cpu": 1, "cuda": 8}  # steps between looks at which sequences have finished: each waits for the device
@@ -90,9 +91,11 @@ class _Loop:
         self.policy, self.temperature = policy, temperature
         self.check_every = CHECK_EVERY[device.type]
         self.shared = self.check_every == 1
-        self.memory = memory if self.shared else memory.select(instances)
-        self.state: State = policy.initial_state(self.memory)
-        self.inputs = torch.zeros(len(self.memory.mask), dtype=torch.int64, device=device)  # of each row
+        self.memory, self.state = memory, policy.initial_state(memory)
+        if not self.shared:
+            self.memory = memory.shared_by(Sharing.of(instances))
+            self.state = tuple(part[instances] for part in self.state)
+        self.inputs = torch.zeros(len(self.state[0]), dtype=torch.int64, device=device)  # of each row
         # Of each live sequence: its place in the output, its row, its limit, whether it still runs.
         self.live = torch.arange(count, device=device)
         self.row = instances if self.shared else self.live
@@ -161,9 +164,18 @@ class _Loop:
             self.inputs[self.row] = tokens
             return True
         parents = prefixes // choices
-        self.memory, self.state = self.memory.select(parents), tuple(part[parents] for part in self.state)
+        self.memory = self.memory.shared_by(self._sharing(parents))
+        self.state = tuple(part[parents] for part in self.state)
         self.inputs, self.row = prefixes % choices, members
         return True
+
+    def _sharing(self, parents: Tensor) -> Sharing:
+        """Which source each row reads that comes of these rows."""
+        before = self.memory.sharing
+        if self.shared:
+            return Sharing.of(parents if before is None else before.source[parents])
+        assert before is not None
+        return before.select(parents)
 
 
 def argmax(scores: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,43 @@ from rlseq.models.linear import Linear
 
 CACHE_FLOATS = 1 << 17  # floats of a part of all pairs: 512 KiB
 MASKED = -1e9  # a logit whose probability is exactly 0 in fp32, and whose gradient is 0 and never NaN
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Which of a few sources each of many rows reads, so that no source is there twice.
+
+    Attributes:
+        source: (rows,) the source of each row.
+        place: (rows,) its place among the rows of that source.
+        most: More than any place.
+    """
+
+    source: Tensor
+    place: Tensor
+    most: int
+
+    @staticmethod
+    def of(source: Tensor) -> Sharing:
+        """For rows that read these sources, (rows,)."""
+        counts, order = source.bincount(), source.argsort()
+        first = (counts.cumsum(0) - counts)[source[order]]
+        place = torch.empty_like(source)
+        place[order] = torch.arange(len(source), device=source.device) - first
+        return Sharing(source, place, int(counts.max()))
+
+    def select(self, rows: Tensor) -> Sharing:
+        """Of some of the rows."""
+        return Sharing(self.source[rows], self.place[rows], self.most)
+
+
+def products(rows: Tensor, sources: Tensor, sharing: Sharing | None) -> Tensor:
+    """Each row's matrix (rows, time, n) times its source's (sources, n, m): (rows, time, m); time is 1 if shared."""
+    if sharing is None:
+        return torch.bmm(rows, sources)
+    index = sharing.source, sharing.place
+    grid = rows.new_zeros(len(sources), sharing.most, rows.shape[2]).index_put_(index, rows[:, 0])
+    return torch.bmm(grid, sources)[index][:, None]
 
 
 def fast_tanh(x: Tensor) -> Tensor:
@@ -106,17 +144,29 @@ class Attention(nn.Module):
             return F.normalize(states, dim=-1)
         return states
 
-    def forward(self, queries: Tensor, keys: Tensor, mask: Tensor, linear: Linear = F.linear) -> Tensor:
+    def forward(
+        self, queries: Tensor, keys: Tensor, mask: Tensor, linear: Linear = F.linear, sharing: Sharing | None = None
+    ) -> Tensor:
         """Scores (batch_size, time, source_length); ``MASKED`` where ``mask`` (batch_size, source_length) is False.
 
-        ``queries``: (batch_size, time, query_size); ``keys``: (batch_size, source_length, key_size).
+        ``queries``: (batch_size, time, query_size); ``keys``: (batch_size, source_length, key_size). With ``sharing``,
+        keys and mask are those of the sources, time is 1, and no gradient passes through the additive match.
         """
         if self.match == "additive":
             mapped, dtype = linear(queries, self.query.weight, None), self.energy.dtype
-            scores = AdditiveScores.apply(mapped.to(dtype), keys.to(dtype), self.energy)
+            scores = self._additive(mapped.to(dtype), keys.to(dtype), sharing)
         else:
-            scores = torch.bmm(self._scaled(queries), keys.transpose(1, 2))
+            scores = products(self._scaled(queries), keys.transpose(1, 2), sharing)
+        mask = mask if sharing is None else mask[sharing.source]
         return scores.masked_fill(~mask[:, None], MASKED)
+
+    def _additive(self, queries: Tensor, keys: Tensor, sharing: Sharing | None) -> Tensor:
+        if sharing is None:
+            scores: Tensor = AdditiveScores.apply(queries, keys, self.energy)
+            return scores
+        rows = _rows(queries, keys)
+        parts = zip(queries.split(rows), sharing.source.split(rows), strict=True)
+        return torch.cat([_pairs(part, keys[source]) @ self.energy for part, source in parts])
 
     def _scaled(self, queries: Tensor) -> Tensor:
         if self.match == "scaled_dot":

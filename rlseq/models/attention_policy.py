@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.config.schema import AttentionPolicyConfig
-from rlseq.models.attention import fast_tanh
+from rlseq.models.attention import fast_tanh, products
 from rlseq.models.linear import Linear
 from rlseq.models.policy import Memory, RecurrentPolicy, length_mask
 from rlseq.models.shape import TaskShape
@@ -70,8 +70,8 @@ class AttentionPolicy(RecurrentPolicy):
     def _attend(
         self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear = F.linear
     ) -> tuple[Tensor, Tensor, Tensor]:
-        attention = self.attention(hidden, memory.keys, memory.mask, linear).softmax(-1)
-        context = torch.bmm(attention, memory.states)
+        attention = self.attention(hidden, memory.keys, memory.mask, linear, memory.sharing).softmax(-1)
+        context = products(attention, memory.states, memory.sharing)
         joined = linear(torch.cat([hidden, context], -1), self.combine.weight, None)
         features = self.dropout(fast_tanh(joined))
         return features, attention, features

@@ -131,7 +131,8 @@ def pack(weight: Tensor, rows: int) -> Tensor:
 
 def _multiply_padded(values: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     rows = values.flatten(0, -2)
-    product = _multiply_packed(F.pad(rows, (0, 0, 0, -len(rows) % ROWS_MULTIPLE)), packed, bias)
+    missing = -len(rows) % ROWS_MULTIPLE
+    product = _multiply_packed(F.pad(rows, (0, 0, 0, missing)) if missing else rows, packed, bias)
     return product[: len(rows)].unflatten(0, values.shape[:-1])
 
 

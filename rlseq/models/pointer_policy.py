@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.config.schema import PointerPolicyConfig
+from rlseq.models.attention import products
 from rlseq.models.linear import Linear
 from rlseq.models.policy import Memory, RecurrentPolicy, forbid, length_mask
 from rlseq.models.shape import TaskShape
@@ -48,14 +49,16 @@ class PointerPolicy(RecurrentPolicy):
 
     def _embed(self, tokens: Tensor, memory: Memory) -> Tensor:
         assert memory.inputs is not None
+        if memory.sharing is not None:
+            return memory.inputs[memory.sharing.source[:, None], tokens]
         return memory.inputs.gather(1, tokens[:, :, None].expand(-1, -1, memory.inputs.shape[-1]))
 
     def _attend(
         self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear = F.linear
     ) -> tuple[Tensor, Tensor, Tensor]:
-        logits = forbid(self.attention(hidden, memory.keys, memory.mask, linear), forbidden)
+        logits = forbid(self.attention(hidden, memory.keys, memory.mask, linear, memory.sharing), forbidden)
         attention = logits.softmax(-1)
-        feed = torch.bmm(attention, memory.states) if self.feed_size else attention
+        feed = products(attention, memory.states, memory.sharing) if self.feed_size else attention
         return logits, attention, feed
 
     def _first_visited(self, memory: Memory) -> Tensor | None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
-from rlseq.models.attention import MASKED, Attention
+from rlseq.models.attention import MASKED, Attention, Sharing
 from rlseq.models.linear import Linear, UnrolledLinear
 from rlseq.models.recurrent import BidirectionalEncoder, LSTMLayer, lstm_step
 
 State = tuple[Tensor, ...]  # every tensor has the batch first
+
+KEPT_ABOVE = 0.8  # sources that no row reads any more are let go when fewer than this share is still read
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Memory:
         mask: (batch_size, source_length) True at real positions.
         summary: (batch_size, hidden_size) the encoder's last states.
         inputs: (batch_size, source_length, embedding_size) the embedded source, for pointers; None otherwise.
+        sharing: The source of each row of a decoding step; None: row i reads source i.
     """
 
     states: Tensor
@@ -35,10 +39,21 @@ class Memory:
     mask: Tensor
     summary: Tensor
     inputs: Tensor | None = None
+    sharing: Sharing | None = None
 
     def select(self, rows: Tensor) -> Memory:
         """The memory of some rows, in the order given; rows may repeat."""
         return self._with(lambda _, column: column[rows])
+
+    def shared_by(self, sharing: Sharing) -> Memory:
+        """The memory for rows that share its sources; sources that few still read are let go."""
+        read = torch.zeros(len(self.mask), dtype=torch.bool, device=self.mask.device)
+        read[sharing.source] = True
+        kept = read.nonzero()[:, 0]
+        if len(kept) >= KEPT_ABOVE * len(read):
+            return replace(self, sharing=sharing)
+        source = (read.cumsum(0) - 1)[sharing.source]
+        return replace(self.select(kept), sharing=replace(sharing, source=source))
 
     def detach(self) -> Memory:
         """The same values, cut from the graph."""
@@ -59,9 +74,9 @@ class Memory:
         return self._with(lambda name, column: column if name == "summary" else F.pad(column, pads[column.dim()]))
 
     def _with(self, change: Callable[[str, Tensor], Tensor]) -> Memory:
-        return replace(
-            self, **{name: change(name, column) for name, column in vars(self).items() if column is not None}
-        )
+        columns = ((name, column) for name, column in vars(self).items() if isinstance(column, Tensor))
+        changed: dict[str, Any] = {name: change(name, column) for name, column in columns}
+        return replace(self, **changed)
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
+from rlseq.models.attention import Sharing
 from rlseq.models.build import build_policy
 from rlseq.models.policy import Memory, SequencePolicy, length_mask, shift_right
 from rlseq.models.recurrent import LSTMLayer
@@ -144,11 +145,56 @@ def test_memory_is_selected_row_by_row_and_detached() -> None:
     memory = policy.encode(*sources(policy, SOURCE_LENGTHS))
     rows = torch.tensor([3, 0, 0])
     picked = memory.select(rows)
-    for name in Memory.__dataclass_fields__:
+    for name in ("states", "keys", "mask", "summary", "inputs"):
         assert torch.equal(getattr(picked, name), getattr(memory, name)[rows])
         assert torch.equal(getattr(memory.detach(), name), getattr(memory, name))
         assert not getattr(memory.detach(), name).requires_grad
     assert memory.states.requires_grad and attention_policy().encode(*sources(attention_policy(), [2])).inputs is None
+
+
+@few_policies
+def test_sources_encoded_in_parts_are_one_memory(build: Build) -> None:
+    policy = build()
+    source, source_lengths, sequences, lengths = batch(policy)
+    whole = policy.encode(source, source_lengths)
+    parts = [
+        policy.encode(source[rows, : int(source_lengths[rows].max())], source_lengths[rows])
+        for rows in (slice(0, 2), slice(2, 3), slice(3, 4))
+    ]
+    joined = Memory.concatenate(parts)
+    assert torch.equal(joined.mask, whole.mask)
+    for name in ("states", "keys"):
+        torch.testing.assert_close(getattr(joined, name)[whole.mask], getattr(whole, name)[whole.mask])
+    ours, theirs = (policy.token_logits(memory, sequences, lengths) for memory in (joined, whole))
+    assert_same_law(ours, theirs, 1e-5)
+
+
+@pytest.mark.parametrize("build", [*ATTENTION, *POINTER])
+def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> None:
+    policy = build()
+    source, lengths = sources(policy, SOURCE_LENGTHS)
+    read = torch.tensor([1, 0, 1, 3, 1])  # nobody reads the third, in no order, one, three and one of the others
+    with torch.no_grad():
+        memory = policy.encode(source, lengths)
+        own, shared = memory.select(read), memory.shared_by(Sharing.of(read))
+        assert len(shared.mask) == 3
+        state = tuple(part[read] for part in policy.initial_state(memory))
+        tokens = torch.tensor([0, 2, 1, 3, 1])
+        for _ in range(2):
+            ours, theirs = (policy.step(tokens, state, each) for each in (shared, own))
+            assert_same_law(ours[0].log_softmax(-1), theirs[0].log_softmax(-1), 1e-6)
+            for one, other in zip((*ours[1], ours[2]), (*theirs[1], theirs[2]), strict=True):
+                torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+            state = theirs[1]
+
+
+def test_a_source_that_few_rows_leave_unread_stays() -> None:
+    policy = pointer_policy()
+    memory = policy.encode(*sources(policy, [3] * 10))
+    for read, kept in ((torch.arange(9), 10), (torch.arange(7) + 3, 7)):
+        shared = memory.shared_by(Sharing.of(read))
+        assert len(shared.mask) == kept and shared.sharing is not None
+        assert torch.equal(shared.states[shared.sharing.source], memory.states[read])
 
 
 # -------------------------------------------------------------------------------------------------------------- modes

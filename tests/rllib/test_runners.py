@@ -64,6 +64,18 @@ def test_a_run_with_two_runners_equals_the_plain_loop_to_the_bit(two: RllibEngin
     assert_equal(two.get_state(), fresh.get_state())
 
 
+def test_a_learner_reads_the_sources_as_the_runners_did(ray_cluster: None) -> None:
+    """Without dropout a plain loop scores on what it decoded from; a learner elsewhere has to encode alike."""
+    recipe = EVERYTHING | {"dropout": False}
+    plain, engine = make_plain(config(**recipe)), make_engine(config(1, **recipe))
+    try:
+        for each in (engine, plain):
+            both_phases(each)
+        assert_equal(engine.get_state(), plain.get_state())
+    finally:
+        engine.close()
+
+
 def test_runners_hold_restored_weights_at_once(two: RllibEngine) -> None:
     """RLlib's own synchronisation is asynchronous and drops weights under load, right after a restore most of all."""
     trained = make_engine(config(**EVERYTHING))

@@ -13,9 +13,10 @@ import torch
 from rlseq.config.schema import AttentionPolicyConfig, ConvexHullConfig, CustomTaskConfig, PointerPolicyConfig
 from rlseq.data.tasks import make_vector_env
 from rlseq.models.build import build_policy
+from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.models.shape import TaskShape
-from rlseq.training.rollout import Rollout, rollout, shards
+from rlseq.training.rollout import Rollout, encode, rollout, shards
 from rlseq_envs.env import SequenceVectorEnv
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, shaken
 
@@ -116,6 +117,25 @@ def test_log_probabilities_are_of_whole_sequences_under_the_law_they_were_drawn_
         taken = logits.log_softmax(-1).gather(1, rows[length_mask(lengths, rows.shape[1])][:, None])[:, 0]
         expected = [float(part.sum()) for part in taken.split(lengths.tolist())]
         np.testing.assert_allclose(out.log_probs[:, column], expected, atol=1e-5)
+
+
+@both_tasks
+def test_a_rollouts_memory_is_that_of_the_shards_and_carries_their_graph(make: Make) -> None:
+    env, policy = make()
+    policy.eval()
+    out = rolled(env, policy, np.arange(10), with_graph=True)
+    source, lengths = map(torch.from_numpy, env.task.source(np.arange(10)))
+    with fast_matmul():
+        again = encode(policy, source, lengths, 4)
+    gradients = []
+    for memory in (out.memory, again):
+        assert memory is not None
+        policy.zero_grad()
+        memory.states.square().sum().backward()
+        gradients.append([p.grad.clone() for p in policy.parameters() if p.grad is not None])
+        assert torch.equal(memory.keys, again.keys) and torch.equal(memory.mask, again.mask)
+    assert gradients[0] and all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+    assert rolled(env, policy, np.arange(10)).memory is None
 
 
 @both_tasks
