@@ -7,7 +7,6 @@ duplicate, collinear or fewer than three points is defined in ``rlseq_envs.rewar
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from rlseq_envs.point_files import GRID, parse_point_sets, read_point_sets
 from rlseq_envs.rewards import hull
+from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
 
 COMPONENTS = ("valid", "edge_f1", "coverage")
@@ -109,6 +109,7 @@ class ConvexHullTask(SequenceTask):
         min_points: int = 5,
         max_points: int = 10,
         reward: Mapping[str, float] | None = None,
+        reward_timeout: float = 60.0,
         train_file: str | None = None,
         validation_file: str | None = None,
         test_file: str | None = None,
@@ -123,7 +124,9 @@ class ConvexHullTask(SequenceTask):
         Args:
             min_points: Fewest points of a generated set.
             max_points: Most points of a generated set.
-            reward: Weight of each component in the reward; default ``{"valid": 1.0}``.
+            reward: Weight of each component in the reward, and of functions of the user's own by import path (see
+                ``docs/rewards.md``); default ``{"valid": 1.0}``.
+            reward_timeout: Seconds that one call of such a function may take.
             train_file: Point sets to train on, text or .npy (see ``rlseq_envs.point_files``); default endless.
             validation_file: Likewise.
             test_file: Likewise.
@@ -137,15 +140,17 @@ class ConvexHullTask(SequenceTask):
             ValueError: Arguments or files are wrong; the message lists every problem.
         """
         del artifacts
-        self._weights = dict(reward) if reward is not None else {"valid": 1.0}
         in_test = (min_points, max_points) if test_points is None else test_points
         problems = [
-            *_weight_problems(self._weights),
             *_range_problems("min_points … max_points", (min_points, max_points)),
             *_range_problems("test_points", in_test),
             *_size_problems(validation_size=validation_size, test_size=test_size),
             *([] if _is_int(seed) and 0 <= seed < 1 << 64 else [f"seed is {seed!r}; give 0 … 2^64 - 1"]),
         ]
+        try:
+            self._mixture = Mixture({"valid": 1.0} if reward is None else reward, COMPONENTS, reward_timeout)
+        except ValueError as problem:
+            problems.insert(0, str(problem))
         if problems:
             raise ValueError("\n".join(problems))
         generated: dict[SplitName, UniformPoints] = {
@@ -161,7 +166,7 @@ class ConvexHullTask(SequenceTask):
     @property
     def signature(self) -> str:
         """See the base class. Names the reward alone, so that a policy can be judged on sets of any size."""
-        weights = "+".join(f"{self._weights[name]:g}*{name}" for name in COMPONENTS if name in self._weights)
+        weights = self._mixture.signature({name: name for name in COMPONENTS})
         rules = "orientation:ccw|start:any|vertices:by position|end:optional|grid:2^-24"
         return f"convex_hull|reward:{weights}|{rules}|version:1"
 
@@ -213,20 +218,26 @@ class ConvexHullTask(SequenceTask):
 
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
         """The weighted sum of the components that were chosen; the others are not computed."""
-        components = self._components(tuple(self._weights), sequences, lengths, ids)
-        total = np.zeros(len(ids))
-        for name, weight in self._weights.items():
-            total += weight * components[name]
-        return Reward(total, {name: components[name] for name in self._weights})
+        columns = self._columns(sequences, lengths, ids)
+        return self._mixture.reward(self._values(self._mixture.names, columns), (*columns, np.asarray(ids, np.int64)))
+
+    def prepare(self) -> None:
+        """Try the rewards of the user's own on two hulls. Raises ValueError where they cannot be used."""
+        if self._mixture.has_own:
+            ids = self.instances("train").ids(0, 2)
+            self._mixture.check((*self._columns(*self.references(ids), ids), ids))
 
     def _components(self, names: Sequence[str], sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, Any]:
+        return self._values(names, self._columns(sequences, lengths, ids))
+
+    def _columns(self, sequences: Ints, lengths: Ints, ids: Ints) -> tuple[Floats, Ints, Ints, Ints]:
+        """Points, their number, sequences and lengths, as the rewards read them."""
         points, counts = self.source(ids)
-        arguments = (
-            points.astype(np.float64),
-            counts,
-            np.ascontiguousarray(sequences, np.int64),
-            np.minimum(lengths, sequences.shape[1]).astype(np.int64),
-        )
+        shortened = np.minimum(lengths, sequences.shape[1]).astype(np.int64)
+        return points.astype(np.float64), counts, np.ascontiguousarray(sequences, np.int64), shortened
+
+    @staticmethod
+    def _values(names: Sequence[str], arguments: tuple[Floats, Ints, Ints, Ints]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         if "valid" in names:
             values["valid"] = hull.valid(*arguments).astype(np.float64)
@@ -352,17 +363,3 @@ def _size_problems(**sizes: int) -> list[str]:
         for name, size in sizes.items()
         if not (_is_int(size) and size >= 1)
     ]
-
-
-def _weight_problems(weights: Mapping[str, float]) -> list[str]:
-    problems = []
-    for name, weight in weights.items():
-        if name not in COMPONENTS:
-            near = difflib.get_close_matches(name, COMPONENTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(COMPONENTS)}"
-            problems.append(f"reward has no component {name!r}; {hint}")
-        if not (isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0):
-            problems.append(f"reward weight of {name!r} is {weight!r}; give a finite number, 0 or more")
-    if not problems and not any(weight > 0 for weight in weights.values()):
-        problems.append("reward has no positive weight; give for example {valid: 1.0}")
-    return problems

@@ -1,4 +1,4 @@
-"""Translation: parallel text as a task, rewarded with the sentence BLEU of the detokenised output."""
+"""Translation: parallel text as a task, rewarded with sentence BLEU or other rewards of the detokenised output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from rlseq_envs.rewards.bleu import SentenceBleu
+from rlseq_envs.rewards.mixture import Mixture
+from rlseq_envs.rewards.text import TEXT_REWARDS, TextRewards
 from rlseq_envs.task import END, Ints, Rendering, Reward, SequenceTask, Split, SplitName, TextPairs
 from rlseq_envs.text.cldr import make_corpus, parse_locales
 from rlseq_envs.text.corpus import (
@@ -30,6 +31,7 @@ from rlseq_envs.text.vocabulary import Vocabulary, load_vocabulary, train_vocabu
 from rlseq_envs.translation_settings import SELECTION_METRIC, SPLITS, TranslationSettings
 
 _FIRST_IDS: dict[SplitName, int] = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
+_PREFIX = "sentence_"  # of rewards as components: no corpus metric is called so
 _MANIFEST = "vocabulary.json"
 _MANIFEST_KEYS = ("corpus", "units", "lowercase", "source", "target")
 
@@ -51,8 +53,8 @@ class TranslationTask(SequenceTask):
     """Parallel text as a sequence task.
 
     Sources are token ids, (batch_size, source_length), END included so that attention has an end to look at. The reward
-    is the sentence BLEU of the detokenised output against all references, 0…1. Each split is read at its first use;
-    ``prepare`` reads them all and gathers every fault. ``report`` counts what was skipped.
+    is a mixture of ``TEXT_REWARDS``, by default the sentence BLEU of the detokenised output, 0…1. Each split is read at
+    its first use; ``prepare`` reads them all and gathers every fault. ``report`` counts what was skipped.
     """
 
     source_features = None
@@ -65,12 +67,8 @@ class TranslationTask(SequenceTask):
         self.max_source_length = self.settings.max_source_length
         self.report = CorpusReport()
         self._manifest = self._read_manifest()
-        self._bleu = SentenceBleu(
-            self.settings.reward_tokenizer,
-            self.settings.smoothing,
-            self.settings.smoothing_value,
-            lowercase=self.settings.lowercase,
-        )
+        self._rewards = TextRewards(self.settings.reward_options)
+        self._mixture = Mixture(self.settings.reward, TEXT_REWARDS, self.settings.reward_timeout, _PREFIX)
         if self.corpus_kind == "cldr":
             parse_locales(self.settings.cldr_source_locale, self.settings.cldr_target_locale)
         self._texts: dict[SplitName, ParallelText] = {}
@@ -95,10 +93,18 @@ class TranslationTask(SequenceTask):
         return tuple(split for split in SPLITS if self.settings.source_file(split) is not None)
 
     def prepare(self) -> None:
-        """Read and check every split now. Raises CorpusError with all faults of all files."""
+        """Read and check every split now, and try the rewards of the user's own on two instances.
+
+        Raises:
+            CorpusError: Files cannot be used; all faults of all of them.
+            ValueError: Rewards cannot be used.
+        """
         self._read([split for split in self.available_splits if split not in self._splits])
         for split in self.available_splits:
             self._encoded(split)
+        if self._mixture.has_own:
+            ids = np.resize(self.instances(self.available_splits[0]).ids()[:2], 2)
+            self._mixture.check(self._columns(self.text_pairs(*self.references(ids), ids), ids))
 
     def instances(self, split: SplitName) -> Split:
         """The split's ids. Raises ValueError for a split without data, CorpusError for unusable files."""
@@ -304,10 +310,12 @@ class TranslationTask(SequenceTask):
     @property
     def signature(self) -> str:
         """Reward and vocabulary, exactly."""
+        names = self._mixture.names
+        described = {name: self._rewards.signature(name) for name in names} | {"bleu": "sentence_bleu/100"}
         parts = [
             "translation",
-            "reward:sentence_bleu/100",
-            self._bleu.signature,
+            "reward:" + self._mixture.signature(described).removeprefix("1*"),  # of a first weight of 1 nothing is said
+            *([self._rewards.signature("bleu")] if "bleu" in names else []),
             "end:no text, counts in length",
             f"units:{self.settings.units}",
             f"source:{self._source_vocabulary.digest[:16]}",
@@ -316,11 +324,15 @@ class TranslationTask(SequenceTask):
         return "|".join(parts)
 
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
-        """Sentence BLEU of the detokenised sequences against all references, 0…1."""
-        encoded, rows = self._locate(ids)
-        hypotheses = self.format_outputs(sequences, lengths)
-        score = self._bleu(hypotheses, [stream.take(rows) for stream in encoded.references]) / 100
-        return Reward(score, {"sentence_bleu": score})
+        """The weighted sum of the rewards that were chosen, of the detokenised sequences against all references."""
+        pairs = self.text_pairs(sequences, lengths, ids)
+        values = self._rewards(self._mixture.names, pairs.hypotheses, pairs.references)
+        return self._mixture.reward(values, self._columns(pairs, ids) if self._mixture.has_own else (ids,))
+
+    @staticmethod
+    def _columns(pairs: TextPairs, ids: Ints) -> tuple[list[str], list[tuple[str, ...]], Ints]:
+        """What functions of the user's own are called with: hypotheses, the references of each, and ids."""
+        return pairs.hypotheses, list(zip(*pairs.references, strict=True)), ids
 
     def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
         """Corpus scores of sacrebleu, 0…100; smaller is better for TER alone."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from rlseq_envs.rewards.smoothing import Smoothing
+from rlseq_envs.rewards.text import TextOptions
 from rlseq_envs.task import SplitName
 from rlseq_envs.text.vocabulary import SUBWORD_MODELS, UNITS, SubwordModel, Units
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 METRICS = ("BLEU", "chrF", "TER")
 SELECTION_METRIC = "BLEU"
+# Settings that change one reward alone, and that reward.
+REWARD_OPTIONS = {
+    **{"smoothing": "bleu", "smoothing_value": "bleu", "repetition_order": "neg_repetition"},
+    **{"chrf_char_order": "chrf", "chrf_word_order": "chrf", "chrf_beta": "chrf"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +45,15 @@ class TranslationSettings:
         max_length: Longest output in tokens, END included.
         max_source_length: Longest source in tokens, END included.
         lowercase: Lower-case what is read, and compare without case.
-        reward_tokenizer: sacrebleu's name of the tokenizer behind reward and BLEU.
-        smoothing: sacrebleu's name of the smoothing of the reward.
+        reward: Weight of each reward of ``TEXT_REWARDS``, and of functions of the user's own by import path.
+        reward_timeout: Seconds that one call of such a function may take.
+        reward_tokenizer: sacrebleu's name of the tokenizer behind the rewards that count tokens, and BLEU.
+        smoothing: sacrebleu's name of the smoothing of the reward bleu.
         smoothing_value: For floor and add-k; None is sacrebleu's default.
+        chrf_char_order: Longest n-grams of characters of the reward chrf.
+        chrf_word_order: Longest n-grams of words; 2 is chrF++.
+        chrf_beta: How much more recall weighs than precision.
+        repetition_order: Length of the n-grams of the reward neg_repetition.
         metrics: The corpus metrics to compute.
         seed: Of the made corpus.
         artifacts: A directory with the vocabulary, written by ``save_artifacts``; then no corpus is needed to decode.
@@ -65,9 +77,15 @@ class TranslationSettings:
     max_length: int = 80
     max_source_length: int = 100
     lowercase: bool = False
+    reward: Mapping[str, float] = field(default_factory=lambda: {"bleu": 1.0})
+    reward_timeout: float = 60.0
     reward_tokenizer: str = "13a"
     smoothing: Smoothing = "exp"
     smoothing_value: float | None = None
+    chrf_char_order: int = 6
+    chrf_word_order: int = 0
+    chrf_beta: int = 2
+    repetition_order: int = 4
     metrics: tuple[str, ...] = METRICS
     seed: int = 0
     artifacts: str | None = None
@@ -88,6 +106,10 @@ class TranslationSettings:
         minima = [("vocabulary_size", self.vocabulary_size, 3), ("max_length", self.max_length, 2)]
         minima += [
             ("max_source_length", self.max_source_length, 2),
+            ("chrf_char_order", self.chrf_char_order, 1),
+            ("chrf_word_order", self.chrf_word_order, 0),
+            ("chrf_beta", self.chrf_beta, 1),
+            ("repetition_order", self.repetition_order, 1),
             *(("cldr_sizes", size, 1) for size in self.cldr_sizes),
         ]
         for key, value, known in choices:
@@ -100,6 +122,9 @@ class TranslationSettings:
             yield f"subword_dropout must be in [0, 1), got {self.subword_dropout}"
         if self.subword_dropout and (self.units, self.subword_model) != ("subword", "bpe"):
             yield "subword_dropout leaves out merges: it needs units 'subword' and subword_model 'bpe'"
+        for field_, reward in REWARD_OPTIONS.items():
+            if getattr(self, field_) != type(self).__dataclass_fields__[field_].default and reward not in self.reward:
+                yield f"{field_} is {getattr(self, field_)!r}, but reward has no {reward}: add it"
         if SELECTION_METRIC not in self.metrics:
             yield f"metrics must hold {SELECTION_METRIC}, which picks the best checkpoint"
         yield from self._corpus_faults()
@@ -126,6 +151,20 @@ class TranslationSettings:
         if paths is None:
             return ()
         return (paths,) if isinstance(paths, str) else tuple(paths)
+
+    @property
+    def reward_options(self) -> TextOptions:
+        """How the rewards are computed."""
+        return TextOptions(
+            tokenizer=self.reward_tokenizer,
+            lowercase=self.lowercase,
+            smoothing=self.smoothing,
+            smoothing_value=self.smoothing_value,
+            chrf_char_order=self.chrf_char_order,
+            chrf_word_order=self.chrf_word_order,
+            chrf_beta=self.chrf_beta,
+            repetition_order=self.repetition_order,
+        )
 
     @property
     def names_files(self) -> bool:

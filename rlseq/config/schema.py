@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -12,12 +16,19 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    WithJsonSchema,
     model_validator,
 )
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Paths = str | list[str] | None
+HULL_REWARDS = ("valid", "edge_f1", "coverage")
+IMPORT_PATH = r"([A-Za-z_][A-Za-z0-9_]*\.)*[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*"
+TEXT_REWARDS = (
+    *("bleu", "chrf", "gleu", "rouge_l", "exact_match", "length_ratio"),
+    *("neg_ter", "neg_wer", "neg_cer", "neg_repetition"),
+)
 
 
 class Section(BaseModel):
@@ -27,6 +38,41 @@ class Section(BaseModel):
 
 
 # ---------------------------------------------------------------------------------------------------------- task
+# Keys that change one reward alone, and that reward.
+TEXT_OPTIONS = {
+    **{"smoothing": "bleu", "smoothing_value": "bleu", "repetition_order": "neg_repetition"},
+    **{"chrf_char_order": "chrf", "chrf_word_order": "chrf", "chrf_beta": "chrf"},
+}
+
+
+def _check_reward_name(known: tuple[str, ...], name: str) -> str:
+    """A reward is one of ``known``, or a function of the user's own by its import path."""
+    if name not in known and not re.fullmatch(IMPORT_PATH, name):
+        raise ValueError(f"no reward is called {name!r}")
+    return name
+
+
+def _describe_reward_name(known: tuple[str, ...]) -> dict[str, Any]:
+    return {"type": "string", "enum": [*known, "package.module:function"]}
+
+
+HullReward = Annotated[
+    str,
+    AfterValidator(partial(_check_reward_name, HULL_REWARDS)),
+    WithJsonSchema(_describe_reward_name(HULL_REWARDS)),
+]
+TextReward = Annotated[
+    str,
+    AfterValidator(partial(_check_reward_name, TEXT_REWARDS)),
+    WithJsonSchema(_describe_reward_name(TEXT_REWARDS)),
+]
+
+
+def _check_weights(reward: Mapping[str, float]) -> None:
+    if not any(reward.values()):
+        raise ValueError("reward: give at least one component a weight above 0")
+
+
 class ConvexHullConfig(Section):
     """`rlseq/ConvexHull-v0`: points in, hull vertices out."""
 
@@ -34,7 +80,8 @@ class ConvexHullConfig(Section):
     min_points: PositiveInt = 5
     max_points: PositiveInt = 10
     test_points: tuple[PositiveInt, PositiveInt] | None = None  # range of n in the test set; default: as in training
-    reward: dict[Literal["valid", "edge_f1", "coverage"], NonNegativeFloat] = {"valid": 1.0}  # weights of the mixture
+    reward: dict[HullReward, NonNegativeFloat] = {"valid": 1.0}  # weights of the mixture
+    reward_timeout: PositiveFloat = 60.0  # seconds that one call of a reward of one's own may take
     train_file: str | None = None  # Pointer Networks text format or .npy; default: endless random points
     validation_file: str | None = None
     test_file: str | None = None
@@ -46,8 +93,7 @@ class ConvexHullConfig(Section):
     def _ranges(self) -> ConvexHullConfig:
         if self.min_points > self.max_points:
             raise ValueError(f"min_points {self.min_points} is larger than max_points {self.max_points}")
-        if not any(self.reward.values()):
-            raise ValueError("reward: give at least one component a weight above 0")
+        _check_weights(self.reward)
         return self
 
 
@@ -73,9 +119,15 @@ class TranslationConfig(Section):
     max_length: PositiveInt = 80  # tokens of a target, END included
     max_source_length: PositiveInt = 100
     lowercase: bool = False
-    reward_tokenizer: str = "13a"  # any of sacrebleu's
-    smoothing: Literal["exp", "floor", "add-k", "none"] = "exp"
+    reward: dict[TextReward, NonNegativeFloat] = {"bleu": 1.0}  # weights of the mixture
+    reward_timeout: PositiveFloat = 60.0  # seconds that one call of a reward of one's own may take
+    reward_tokenizer: str = "13a"  # any of sacrebleu's; of bleu, gleu, rouge_l, length_ratio, neg_repetition and BLEU
+    smoothing: Literal["exp", "floor", "add-k", "none"] = "exp"  # of bleu
     smoothing_value: float | None = None
+    chrf_char_order: PositiveInt = 6  # longest n-grams of characters
+    chrf_word_order: NonNegativeInt = 0  # longest n-grams of words; 2: chrF++
+    chrf_beta: PositiveInt = 2  # how much more recall weighs than precision
+    repetition_order: PositiveInt = 4  # length of the n-grams that neg_repetition counts
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
@@ -88,6 +140,15 @@ class TranslationConfig(Section):
             raise ValueError("subword_dropout leaves out merges: it needs units 'subword' and subword_model 'bpe'")
         if self.corpus == "cldr" and given:
             raise ValueError(f"{', '.join(given)} given, but corpus is 'cldr': set corpus to 'files'")
+        return self
+
+    @model_validator(mode="after")
+    def _reward_options(self) -> TranslationConfig:
+        _check_weights(self.reward)
+        for key, name in TEXT_OPTIONS.items():
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default and name not in self.reward:
+                raise ValueError(f"{key} is {value}, but reward has no {name}: add it, or leave {key} out")
         return self
 
 

@@ -66,6 +66,7 @@ class SequenceAlgorithm(Algorithm):
         if self.config.num_env_runners:
             self.env_runner_group = RunnerGroup(config=self.config, local_env_runner=False)
             self._fleet = RunnerFleet(self.env_runner_group, self.experiment.compute.timeout)
+            self._fleet.check()
         else:
             self._runner = SequenceEnvRunner(config=self.config, worker_index=0)
         self._take_snapshot()

@@ -21,6 +21,7 @@ from rlseq.rllib import cluster
 from rlseq.training.engine import TrainingError, UpdateRequest
 from rlseq.training.update import Batch
 from rlseq_envs.env import SequenceVectorEnv
+from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import SequenceTask
 
 # Tasks of this process. The driver's own is lent to workers that live in the driver; other processes make theirs.
@@ -110,13 +111,15 @@ class Failure:
 
     Attributes:
         message: For the user; with a traceback where the cause is a fault and not the training.
+        kind: What it is raised as in the driver.
     """
 
     message: str
+    kind: type[Exception] = TrainingError
 
     def raise_error(self, where: str) -> None:
         """Raise it in the driver."""
-        raise TrainingError(f"{where}{self.message}")
+        raise self.kind(f"{where}{self.message}")
 
 
 def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,8 +129,8 @@ def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return method(*args, **kwargs)
-        except TrainingError as error:
-            return Failure(str(error))
+        except (TrainingError, RewardError) as error:
+            return Failure(str(error), type(error))
         except Exception:
             return Failure(f"\n{format_exc()}")
 

@@ -61,6 +61,17 @@ class RunnerFleet:
         self.group, self.timeout = group, timeout
         self._holding: dict[int, int] = {}  # runner → number of the weights it acknowledged
 
+    def check(self) -> None:
+        """Have runners tell why they cannot make their environments.
+
+        Raises:
+            UserError: One cannot; most often a module is not there.
+        """
+        runners = self.group.healthy_env_runner_ids()
+        for fault in self._call(runners, "find_fault", [{}] * len(runners)):
+            if fault is not None:
+                fault.raise_error("an environment runner cannot start: ")
+
     def sample(self, parts: list[Ints], decoding: Decoding, weights: PublishedWeights) -> tuple[list[Rollout], float]:
         """Rollouts of ``parts`` in their order, and the seconds spent on rewards (of the slowest runner).
 

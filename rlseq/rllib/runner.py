@@ -14,8 +14,9 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
+from rlseq.config.errors import UserError
 from rlseq.models.policy import SequencePolicy
-from rlseq.rllib.context import Decoding, WorkerContext, guarded
+from rlseq.rllib.context import Decoding, Failure, WorkerContext, guarded
 from rlseq.rllib.module import SequenceModule
 from rlseq.training.rollout import Rollout, rollout
 from rlseq_envs.env import SequenceVectorEnv
@@ -56,13 +57,23 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             torch.set_num_threads(self.context.threads)
         self._weights_seq_no = 0
         self._score_seconds = 0.0
-        self.make_env()
+        self._make_env_or_keep_fault()
         self.make_module()
 
     # ----------------------------------------------------------------------------------------- construction
     def make_env(self) -> None:
         """The registered vector environment; around the driver's own task, in the driver."""
         self.env = self.context.vector_env() if self.worker_index else SequenceVectorEnv(self.context.task())
+
+    def _make_env_or_keep_fault(self) -> None:
+        """Raised here, a fault would end a worker before it can tell, and Ray would start it again and again."""
+        self.fault: Failure | None = None
+        try:
+            self.make_env()
+        except Exception as error:
+            if not self.worker_index:
+                raise
+            self.fault = Failure(f"its task cannot be made there: {type(error).__name__}: {error}", UserError)
 
     def make_module(self) -> None:
         """The policy, with weights that the first synchronisation replaces."""
@@ -81,11 +92,16 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """Fail if construction did not end."""
-        assert self.env is not None and self.module is not None
+        assert self.module is not None
+
+    def find_fault(self) -> Failure | None:
+        """Why there is no environment; None where there is one."""
+        return self.fault
 
     def stop(self) -> None:
         """Close the environment."""
-        self.env.close()
+        if self.fault is None:
+            self.env.close()
 
     # ---------------------------------------------------------------------------------------------- rollouts
     def sample(
@@ -105,8 +121,12 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
         return Sampled(self.worker_index, list(zip(numbers, rollouts, strict=True)), self._score_seconds)
 
     @guarded
-    def sample_with(self, *, weights_seq_no: int, shards: list[tuple[int, Ints]], decoding: Decoding) -> Sampled:
+    def sample_with(
+        self, *, weights_seq_no: int, shards: list[tuple[int, Ints]], decoding: Decoding
+    ) -> Sampled | Failure:
         """``sample`` for the driver, unless the weights are not those of ``weights_seq_no``; see ``guarded``."""
+        if self.fault is not None:
+            return self.fault
         if weights_seq_no != self._weights_seq_no:
             return Sampled(self.worker_index, None)
         return self.sample(shards=shards, decoding=decoding)

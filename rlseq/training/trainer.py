@@ -25,6 +25,7 @@ from rlseq.training.optimizer import learning_rate
 from rlseq.training.progress import Progress
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.sampling_table import sample_rows
+from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import Ints, SequenceTask
 
 PHASES: tuple[Phase, Phase] = ("mle", "rl")
@@ -66,6 +67,7 @@ class Trainer:
         Raises:
             Interrupted: A signal asked to stop; the run can be resumed.
             TrainingError: A loss or gradient was not finite and no way back was left.
+            RewardError: A reward of the user's own failed; what was trained before is saved.
         """
         self.reporter.start(self.config, self.run, None)
         self._train_phases()
@@ -134,6 +136,10 @@ class Trainer:
         except TrainingError as error:
             self._recover(section, str(error))
             return
+        except RewardError as error:
+            self._save()
+            self.reporter.message(f"{error}; saved at update {self.progress.update}", "error")
+            raise
         instances = sum(len(request.ids) for request in requests)
         progress, seconds = self.progress, (time.perf_counter() - started) / instances
         for stats in statistics:
@@ -188,6 +194,8 @@ class Trainer:
             split.ids(0, size), num_samples=0, greedy=True, update=progress.update, averaged=True
         )
         metrics = self.task.corpus_metrics(rolled.sequences[:, 0], rolled.lengths[:, 0], rolled.ids)
+        if len(rolled.components) > 1:
+            metrics |= {n: float(v.mean()) for n, v in rolled.components.items() if n not in metrics}
         metrics["reward"] = float(rolled.rewards.mean())
         score = metrics[self.task.selection_metric]
         score = -math.inf if math.isnan(score) else score

@@ -112,6 +112,8 @@ def _rollout_statistics(
         # The mean of −log p over sampled tokens estimates the entropy of the sampling law, at no cost.
         "train/entropy": -rollout.log_probs[:, :samples].sum() / lengths.sum(),
     }
+    if len(rollout.components) > 1:
+        stats |= {f"rollout/{name}_mean": col[:, :samples].mean() for name, col in rollout.components.items()}
     if rollout.greedy:
         stats["rollout/greedy_reward_mean"] = rollout.rewards[:, -1].mean()
     return {name: float(value) for name, value in stats.items()}

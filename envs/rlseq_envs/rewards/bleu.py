@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
-from itertools import chain
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from sacrebleu.metrics import BLEU
 
 from rlseq_envs.rewards import bleu_compiled, bleu_numpy
+from rlseq_envs.rewards.encoding import MAX_CACHED_UNITS, EncodedPairs, TextEncoder, check_references
 from rlseq_envs.rewards.jit import COMPILES
 from rlseq_envs.rewards.smoothing import Smoothing, resolve_smoothing
 from rlseq_envs.task import Floats, Ints
 
 _score_batch = bleu_compiled.score_batch if COMPILES else bleu_numpy.score_batch
-_MAX_CACHED_UNITS = 1 << 18
+_MAX_CACHED_UNITS = MAX_CACHED_UNITS
 _WORDWISE_TOKENIZERS = ("13a", "none")
 
 
@@ -50,16 +48,11 @@ def sentence_bleu_ids(
     options = *resolve_smoothing(smoothing, value), effective_order
     if references.ndim == 2:
         references, reference_lengths = references[:, None], reference_lengths[:, None]
-    _check_references(len(hypotheses), *references.shape[:2])
+    check_references(len(hypotheses), *references.shape[:2])
     starts, ends = _bounds(hypotheses, hypothesis_lengths)
     reference_starts, reference_ends = _bounds(references, reference_lengths)
     tokens, reference_tokens = (np.ascontiguousarray(array).ravel() for array in (hypotheses, references))
     return _score_batch(tokens, starts, ends, reference_tokens, reference_starts, reference_ends, *options)
-
-
-def _check_references(batch_size: int, rows: int, each: int) -> None:
-    if rows != batch_size or each == 0:
-        raise ValueError(f"{batch_size} hypotheses need as many rows of one or more references, not {rows} of {each}")
 
 
 def _bounds(tokens: Ints, lengths: Ints) -> tuple[Ints, Ints]:
@@ -69,40 +62,6 @@ def _bounds(tokens: Ints, lengths: Ints) -> tuple[Ints, Ints]:
         raise ValueError(f"the lengths, of shape {lengths.shape}, do not fit tokens of shape {tokens.shape}")
     starts = np.arange(lengths.size, dtype=np.int64).reshape(lengths.shape) * time
     return starts, starts + lengths
-
-
-def _running_total(rows: Sequence[Sized]) -> Ints:
-    """How long all rows before each are together, and all of them, (rows + 1,)."""
-    totals = np.zeros(len(rows) + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)), out=totals[1:])
-    return totals
-
-
-class _TokenIds(dict[str, int]):
-    """Token to id, new tokens numbered as they come."""
-
-    def __missing__(self, token: str) -> int:
-        self[token] = len(self)
-        return self[token]
-
-
-class _Units(dict[str, tuple[int, ...]]):
-    """A piece of text that is tokenised by itself, a word or a whole text, to the ids of its tokens; words are kept."""
-
-    def __init__(self, tokenize: Any, wordwise: bool) -> None:
-        super().__init__()
-        self.tokenize = tokenize
-        self.wordwise = wordwise
-        self.token_ids = _TokenIds()
-
-    def __missing__(self, unit: str) -> tuple[int, ...]:
-        if self.wordwise and unit.isalnum():  # what any word-wise tokenizer leaves whole
-            ids: tuple[int, ...] = (self.token_ids[unit],)
-        else:
-            ids = tuple(self.token_ids[token] for token in self.tokenize(unit.rstrip()).split())
-        if self.wordwise:
-            self[unit] = ids
-        return ids
 
 
 class SentenceBleu:
@@ -139,8 +98,9 @@ class SentenceBleu:
         except (ImportError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"sacrebleu's tokenizer {tokenizer!r} cannot be used here: {reason}") from error
-        self._wordwise = tokenizer in _WORDWISE_TOKENIZERS
-        self._units = _Units(self._metric.tokenizer, self._wordwise)
+        self.encoder = TextEncoder(
+            self._metric.tokenizer, wordwise=tokenizer in _WORDWISE_TOKENIZERS, lowercase=lowercase
+        )
 
     @property
     def signature(self) -> str:
@@ -159,32 +119,16 @@ class SentenceBleu:
         Raises:
             ValueError: There is no reference stream, or one of another length.
         """
-        shape = (len(references), len(hypotheses))
-        for rows in map(len, references) if references else [0]:
-            _check_references(len(hypotheses), rows, len(references))
-        if max(len(self._units), len(self._units.token_ids)) > _MAX_CACHED_UNITS:
-            self._units = _Units(self._metric.tokenizer, self._wordwise)
-        tokens, starts, ends = self._encode(hypotheses)
-        reference_tokens, *bounds = self._encode(chain.from_iterable(references))
-        # Bounds come stream after stream; the kernel wants those of a hypothesis side by side.
-        reference_starts, reference_ends = (np.ascontiguousarray(bound.reshape(shape).T) for bound in bounds)
-        return _score_batch(tokens, starts, ends, reference_tokens, reference_starts, reference_ends, *self._options)
+        return self.score(self.encoder.pairs(hypotheses, references, _MAX_CACHED_UNITS))
 
-    def _encode(self, texts: Iterable[str]) -> tuple[npt.NDArray[np.int32], Ints, Ints]:
-        """Token ids of the distinct texts in one row, and where those of each text begin and end.
-
-        Samples of one source share its references, and often are equal themselves.
-        """
-        distinct: dict[str, int] = {}
-        index = np.array([distinct.setdefault(text, len(distinct)) for text in texts], dtype=np.int64)
-        units = [self._split(text) for text in distinct]
-        ids = [*map(self._units.__getitem__, chain.from_iterable(units))]
-        bounds = _running_total(ids)[_running_total(units)]
-        tokens = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(bounds[-1]))
-        return tokens, bounds[:-1][index], bounds[1:][index]
-
-    def _split(self, text: str) -> list[str]:
-        """The text's units; 13a joins what stands around some line feeds."""
-        if self._metric.lowercase:
-            text = text.lower()
-        return text.split() if self._wordwise and "\n" not in text else [text]
+    def score(self, pairs: EncodedPairs) -> Floats:
+        """Scores 0…100, (batch_size,), of texts that ``encoder`` has encoded."""
+        return _score_batch(
+            pairs.tokens,
+            pairs.starts,
+            pairs.ends,
+            pairs.reference_tokens,
+            pairs.reference_starts,
+            pairs.reference_ends,
+            *self._options,
+        )

@@ -1,0 +1,117 @@
+"""Weighted sums of rewards: those that a task knows by name, and the user's own by import path."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from rlseq_envs.rewards.own import IMPORT_PATH, Column, OwnReward
+from rlseq_envs.task import Floats, Reward
+
+
+class Mixture:
+    """What a sequence is worth: Σ weight · component.
+
+    Args:
+        weights: Of each component, 0 or more: components are such that more is better. 0 computes and logs one that
+            does not count. A name with a colon is the import path of a function, see ``OwnReward``.
+        known: Names that the task computes itself.
+        timeout: Seconds that one call of a user's function may take.
+        prefix: Stands before the known names where they are called components of the reward.
+
+    Attributes:
+        names: Those of ``known`` that have a weight, in the order of ``known``.
+
+    Raises:
+        ValueError: Weights or names are of no use, or a module is missing; all such problems.
+    """
+
+    def __init__(self, weights: Mapping[str, float], known: Sequence[str], timeout: float, prefix: str = "") -> None:
+        self._labels = {name: prefix + name for name in known}
+        problems = [*_weight_problems(weights, known), *_timeout_problems(timeout)]
+        self._own: list[OwnReward] = []
+        for path in sorted(weights.keys() - set(known)) if not problems else []:
+            try:
+                self._own.append(OwnReward(path, timeout))
+            except ValueError as problem:
+                problems.append(str(problem))
+        problems += self._name_problems()
+        if problems:
+            raise ValueError("\n".join(problems))
+        self._weights = dict(weights)
+        self.names = tuple(name for name in known if name in weights)
+
+    def _name_problems(self) -> Iterator[str]:
+        taken = {label: name for name, label in self._labels.items()}
+        for own in self._own:
+            if own.name in taken:
+                yield f"reward {own.path!r} would be logged as {taken[own.name]!r} is: give the function another name"
+            taken[own.name] = own.path
+
+    def signature(self, described: Mapping[str, str]) -> str:
+        """The sum in one line: what ``described`` says of each known component, and the user's functions' own."""
+        parts = [(self._weights[name], described[name]) for name in self.names]
+        parts += [(self._weights[own.path], own.signature) for own in self._own]
+        return "+".join(f"{weight:g}*{text}" for weight, text in parts)
+
+    def reward(self, values: Mapping[str, Floats], columns: Sequence[Column]) -> Reward:
+        """The sum and its components.
+
+        Args:
+            values: Each of ``names``, (batch_size,).
+            columns: What the user's functions are called with, the ids last.
+
+        Raises:
+            RewardError: One of these fails.
+        """
+        total = np.zeros(len(columns[-1]))
+        components: dict[str, Floats] = {}
+        for name in self.names:
+            total += self._weights[name] * values[name]
+            components[self._labels[name]] = values[name]
+        for own in self._own:
+            found = own(*columns)
+            total += self._weights[own.path] * found[""]
+            components |= {f"{own.name}_{part}" if part else own.name: column for part, column in found.items()}
+        return Reward(total, components)
+
+    @property
+    def has_own(self) -> bool:
+        """Whether any function is the user's own."""
+        return bool(self._own)
+
+    def check(self, columns: Sequence[Column]) -> None:
+        """Try the user's functions on some rows.
+
+        Raises:
+            ValueError: Some cannot be used; all that is wrong.
+        """
+        problems = []
+        for own in self._own:
+            try:
+                own.check(*columns)
+            except ValueError as problem:
+                problems.append(str(problem))
+        if problems:
+            raise ValueError("\n".join(problems))
+
+
+def _weight_problems(weights: Mapping[str, float], known: Sequence[str]) -> list[str]:
+    problems = []
+    for name, weight in weights.items():
+        if name not in known and not IMPORT_PATH.fullmatch(name):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+            problems.append(f"reward has no component {name!r}; {hint}")
+        if not (isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0):
+            problems.append(f"reward weight of {name!r} is {weight!r}; give a finite number, 0 or more")
+    if not problems and not any(weight > 0 for weight in weights.values()):
+        problems.append(f"reward has no positive weight; give for example {{{known[0]}: 1.0}}")
+    return problems
+
+
+def _timeout_problems(timeout: float) -> list[str]:
+    return [] if timeout > 0 else [f"reward_timeout is {timeout!r}; give a number of seconds above 0"]

@@ -1,0 +1,82 @@
+"""The process that a reward of the user's own runs in: it answers one batch after the other until its pipe closes."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlseq_envs.task import Floats, Reward
+
+Values = dict[str, Floats]  # the total under "", its parts under their names
+Answer = Values | str  # a text says what is wrong
+
+
+def serve(descriptor: int) -> None:
+    """Find the function that the first message names, then call it with the arguments of each further message."""
+    connection = Connection(descriptor)
+    try:
+        function = _find(*connection.recv())
+        connection.send({})
+        while True:
+            connection.send(_answer(function, connection.recv()))
+    except (EOFError, BrokenPipeError):
+        return
+    except _Refused as fault:
+        connection.send(str(fault))
+
+
+class _Refused(Exception):
+    """The function cannot be used as a reward; the message says why."""
+
+
+def _find(module: str, name: str) -> Callable[..., Any]:
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except Exception as error:
+        raise _Refused(f"cannot be imported: {_describe(error)}") from error
+    if found is None:
+        raise _Refused(f"does not exist: module {module!r} has no {name!r}")
+    if not callable(found):
+        raise _Refused(f"is no function but {type(found).__name__}: it cannot be called")
+    return found
+
+
+def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Answer:
+    try:
+        result = function(*arguments)
+    except Exception as error:
+        return f"raised {_describe(error)}"
+    parts = {"": result.total} | result.components if isinstance(result, Reward) else {"": result}
+    try:
+        return {name: _checked(values, len(arguments[-1])) for name, values in parts.items()}
+    except _Refused as fault:
+        return str(fault)
+
+
+def _checked(values: Any, rows: int) -> Floats:
+    try:
+        array = np.asarray(values)
+    except Exception as error:
+        raise _Refused(f"gave {type(values).__name__}, which is no array: {_describe(error)}") from error
+    if array.dtype.kind not in "fiub":
+        raise _Refused(f"gave {type(values).__name__} of type {array.dtype}: give an array of numbers")
+    if array.shape != (rows,):
+        raise _Refused(f"gave an array of shape {array.shape} for {rows} sequences: give one number a sequence")
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise _Refused(f"gave {array[row]} for sequence {row} of {rows}: give finite numbers")
+    return array.astype(np.float64)
+
+
+def _describe(error: BaseException) -> str:
+    """``ZeroDivisionError: division by zero (mine.py, line 3, in score)``."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    frames = [frame for frame in frames if not frame.filename.startswith("<frozen")]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else ""
+    return " ".join(f"{type(error).__name__}: {error}".split()) + where

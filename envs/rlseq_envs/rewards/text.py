@@ -1,0 +1,173 @@
+"""The rewards on text by name, each larger where the text is better; docs/rewards.md has their table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rlseq_envs.rewards import edits, overlap
+from rlseq_envs.rewards.bleu import SentenceBleu
+from rlseq_envs.rewards.encoding import EncodedPairs, TextEncoder, encode_characters, encode_pairs
+from rlseq_envs.rewards.smoothing import Smoothing
+from rlseq_envs.rewards.ter import ter
+from rlseq_envs.task import Floats
+
+TEXT_REWARDS = (
+    *("bleu", "chrf", "gleu", "rouge_l", "exact_match", "length_ratio"),
+    *("neg_ter", "neg_wer", "neg_cer", "neg_repetition"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """How the rewards on text are computed.
+
+    Attributes:
+        tokenizer: sacrebleu's name of the tokenizer behind bleu, gleu, rouge_l, length_ratio and neg_repetition.
+        lowercase: Compare without case; neg_ter, like sacrebleu's TER, always does.
+        smoothing: sacrebleu's name of bleu's smoothing.
+        smoothing_value: For floor and add-k; None is sacrebleu's default.
+        chrf_char_order: Longest n-grams of characters.
+        chrf_word_order: Longest n-grams of words; 2 is chrF++.
+        chrf_beta: How much more recall weighs than precision.
+        repetition_order: Length of the n-grams whose repetition counts.
+    """
+
+    tokenizer: str = "13a"
+    lowercase: bool = False
+    smoothing: Smoothing = "exp"
+    smoothing_value: float | None = None
+    chrf_char_order: int = 6
+    chrf_word_order: int = 0
+    chrf_beta: int = 2
+    repetition_order: int = 4
+
+
+class TextRewards:
+    """Computes rewards of batches of texts; what several of them read is tokenised once."""
+
+    def __init__(self, options: TextOptions) -> None:
+        """Raises ValueError where sacrebleu does not know the tokenizer or the smoothing, or lacks what they need."""
+        self.options = options
+        self.bleu = SentenceBleu(
+            options.tokenizer, options.smoothing, options.smoothing_value, lowercase=options.lowercase
+        )
+        lowercase = options.lowercase
+        self.words = TextEncoder(_unchanged, wordwise=True, lowercase=lowercase)
+        self.folded_words = self.words if lowercase else TextEncoder(_unchanged, wordwise=True, lowercase=True)
+        self.chrf_words = TextEncoder(overlap.split_punctuation, wordwise=True, lowercase=lowercase)
+
+    def __call__(
+        self, names: Iterable[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> dict[str, Floats]:
+        """The rewards of these names, (batch_size,) each.
+
+        Args:
+            names: Of ``TEXT_REWARDS``.
+            hypotheses: One text per row.
+            references: One list per reference stream, each with one text per row (sacrebleu's layout).
+
+        Raises:
+            ValueError: There is no reference stream, or one of another length.
+        """
+        batch = _Batch(self, hypotheses, references)
+        return {name: _REWARDS[name](batch) for name in names}
+
+    def signature(self, name: str) -> str:
+        """A reward's formula with everything that changes its value."""
+        options, case = self.options, "lc" if self.options.lowercase else "mixed"
+        if name == "bleu":
+            return self.bleu.signature
+        orders = f"nc:{options.chrf_char_order},nw:{options.chrf_word_order},beta:{options.chrf_beta}"
+        tokens = f"tok:{options.tokenizer},case:{case}"
+        parts = {
+            "chrf": f"{orders},case:{case}",
+            "neg_repetition": f"order:{options.repetition_order},{tokens}",
+            "neg_ter": "tok:tercom,case:lc",
+        }
+        spaced = f"case:{case}" if name in ("exact_match", "neg_wer", "neg_cer") else tokens
+        return f"{name}({parts.get(name, spaced)},version:1)"
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+class _Batch:
+    """A batch of texts in every form that a reward reads, made when it is asked for."""
+
+    def __init__(self, rewards: TextRewards, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+        self.rewards, self.options = rewards, rewards.options
+        self._texts = hypotheses, references
+
+    @cached_property
+    def tokens(self) -> EncodedPairs:
+        """Tokens of the tokenizer."""
+        return self.rewards.bleu.encoder.pairs(*self._texts)
+
+    @cached_property
+    def words(self) -> EncodedPairs:
+        """What stands between white space."""
+        return self.rewards.words.pairs(*self._texts)
+
+    @cached_property
+    def folded_words(self) -> EncodedPairs:
+        """The same without case."""
+        encoder = self.rewards.folded_words
+        return self.words if encoder is self.rewards.words else encoder.pairs(*self._texts)
+
+    @cached_property
+    def chrf_words(self) -> EncodedPairs | None:
+        """What chrF++ takes for words."""
+        return self.rewards.chrf_words.pairs(*self._texts) if self.options.chrf_word_order else None
+
+    @cached_property
+    def letters(self) -> EncodedPairs:
+        """Characters without white space."""
+        return self._characters(lambda text: "".join(text.split()))
+
+    @cached_property
+    def stripped(self) -> EncodedPairs:
+        """Characters without the white space at both ends."""
+        return self._characters(str.strip)
+
+    def _characters(self, change: Callable[[str], str]) -> EncodedPairs:
+        def changed(texts: Iterable[str]) -> Iterable[str]:
+            return [change(text.lower() if self.options.lowercase else text) for text in texts]
+
+        return encode_pairs(lambda texts: encode_characters(changed(texts)), *self._texts)
+
+
+def _chrf(batch: _Batch) -> Floats:
+    options = batch.options
+    orders = (options.chrf_char_order, options.chrf_word_order)
+    return overlap.chrf(batch.letters, batch.chrf_words, *orders, options.chrf_beta)
+
+
+def exact_match(pairs: EncodedPairs) -> Floats:
+    """1 where a hypothesis is one of its references, 0 elsewhere, (batch_size,)."""
+    return (edits.error_rate(pairs) == 0).astype(np.float64)
+
+
+def length_ratio(pairs: EncodedPairs) -> Floats:
+    """The shorter length over the longer, 0…1, (batch_size,); 1 where both are 0; the best reference counts."""
+    ours, theirs = pairs.lengths[:, None], pairs.reference_lengths
+    longer = np.maximum(ours, theirs)
+    return np.where(longer > 0, np.minimum(ours, theirs) / np.maximum(longer, 1), 1.0).max(axis=1)
+
+
+_REWARDS: dict[str, Callable[[_Batch], Floats]] = {
+    "bleu": lambda batch: batch.rewards.bleu.score(batch.tokens) / 100,
+    "chrf": _chrf,
+    "gleu": lambda batch: overlap.gleu(batch.tokens),
+    "rouge_l": lambda batch: edits.rouge_l(batch.tokens),
+    "exact_match": lambda batch: exact_match(batch.words),
+    "length_ratio": lambda batch: length_ratio(batch.tokens),
+    "neg_ter": lambda batch: 0.0 - ter(batch.folded_words),
+    "neg_wer": lambda batch: 0.0 - edits.error_rate(batch.words),
+    "neg_cer": lambda batch: 0.0 - edits.error_rate(batch.stripped),
+    "neg_repetition": lambda batch: 0.0 - overlap.repetition(batch.tokens, batch.options.repetition_order),
+}
