@@ -11,10 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Interrupted, Trainer
+from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import Split
 from tests.training.scripted import Recorder, ScriptedEngine, ScriptedTask, scripted_config, trainer_of
 
@@ -346,3 +348,27 @@ def test_a_run_that_saved_nothing_cannot_be_resumed(tmp_path: Path) -> None:
     trainer, _ = trainer_of(scripted_config(), ScriptedEngine(lambda r: 0.0), tmp_path / "run")
     with pytest.raises(CheckpointError, match="nothing was saved before it stopped; train it anew"):
         trainer.resume()
+
+
+# ------------------------------------------------------------------------------------------------------------- rewards
+def test_a_reward_that_fails_ends_the_run_with_what_came_before_it_saved(tmp_path: Path) -> None:
+    """Smaller steps from the best checkpoint, the answer to a loss that is not finite, would be none to this."""
+    failing = True
+
+    def gain(request: UpdateRequest) -> float:
+        if failing and request.phase == "rl" and request.phase_update == 7:
+            raise RewardError("task.reward: mine:worth gave nan")
+        return 0.5
+
+    engine = ScriptedEngine(gain)
+    trainer, recorder = trainer_of(scripted_config(mle={"updates": 10}, rl={"updates": 12}), engine, tmp_path / "run")
+    with pytest.raises(RewardError, match="mine:worth"):
+        trainer.train()
+    assert recorder.messages == ["task.reward: mine:worth gave nan; saved at update 17"] and recorder.finished == 1
+    assert not recorder.warnings and trainer.progress.recoveries == 0
+    assert quality(trainer.run, "rl", "latest") == 10 + 17 * 0.5
+    trainer.run.close()
+    failing, run = False, RunDirectory.open(tmp_path / "run")
+    again = Trainer(run.config, ScriptedTask(), engine, run, Reporter([]))
+    again.resume()
+    assert again.progress.update == 22 and quality(run, "rl", "latest") == 10 + 22 * 0.5
