@@ -100,6 +100,37 @@ def test_a_mixture_of_rewards_replaces_the_default_one(tmp_path: Path) -> None:
     assert task.type == "convex_hull" and task.reward == {"edge_f1": 2.0}
 
 
+def test_a_mixture_is_joined_with_one_on_the_command_line_functions_of_ones_own_among_it(tmp_path: Path) -> None:
+    text = TEXT.replace("type: translation", "type: translation, reward: {chrf: 1, my.rewards:worth: 0.5}")
+    config = load_config(write(tmp_path, text), ["task.reward={gleu: 2, other:worth: 1}", "task.reward.chrf=0"])
+    expected = {"chrf": 0.0, "my.rewards:worth": 0.5, "gleu": 2.0, "other:worth": 1.0}
+    assert config.task.type == "translation" and config.task.reward == expected
+    (tmp_path / "again.yaml").write_text(dump_config(config))
+    assert read_config(tmp_path / "again.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("reward: {blue: 1}", "task.reward.blue: unknown key; did you mean 'bleu'?"),
+        ("reward: {chrf: -0.5}", "task.reward.chrf: -0.5 is not a number at least 0"),
+        ("reward: {chrf: 0}", "task: reward: give at least one component a weight above 0"),
+        ("reward: 1", "task.reward: 1 is not a section of keys and values"),
+        ("reward_timeout: 0", "task.reward_timeout: 0 is not a number above 0"),
+        (
+            "chrf_word_order: 2",
+            "task: chrf_word_order is 2, but reward has no chrf: add it, or leave chrf_word_order out",
+        ),
+        (
+            "reward: {gleu: 1}, smoothing: floor",
+            "task: smoothing is floor, but reward has no bleu: add it, or leave smoothing out",
+        ),
+    ],
+)
+def test_rewards_of_text_that_cannot_be_are_refused(tmp_path: Path, given: str, problem: str) -> None:
+    assert problems(write(tmp_path, TEXT.replace("type: translation", f"type: translation, {given}"))) == [problem]
+
+
 def test_an_unknown_key_is_refused_with_what_was_meant(tmp_path: Path) -> None:
     found = problems(write(tmp_path, MINIMAL), ["rl.baselin=greedy", "rl.lr=1", "learning_rate=1", "mel.updates=3"])
     assert "rl.baselin: unknown key; did you mean 'baseline'?" in found

@@ -1,4 +1,4 @@
-"""Rewards of the user's own, and sums of them with those of a task; every way in which a function can fail."""
+"""Rewards of the user's own: what they may give, and every way in which a function can fail."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ import pickle
 import numpy as np
 import pytest
 
-from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.rewards import own
-from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.rewards.own import OwnReward, RewardError
-from rlseq_envs.translation import TranslationTask
 
 FUNCTIONS = """
 import os
@@ -41,11 +38,6 @@ def parts(hypotheses, references, ids):
 
 def batch_size(hypotheses, references, ids):
     return np.full(len(ids), len(ids))
-
-
-def vertices(points, counts, sequences, lengths, ids):
-    assert points.dtype == np.float64 and points.shape == (len(ids), counts.max(), 2)
-    return (sequences > 0).sum(axis=1) / counts
 
 
 def process(hypotheses, references, ids):
@@ -303,127 +295,12 @@ def test_the_signature_follows_the_source_or_the_version_it_gives_itself(write):
     assert OwnReward(f"{name}:f", 1.0).signature == signatures[-1]
 
 
-# ----------------------------------------------------------------------------------------------------------- mixture
-KNOWN = ("one", "two", "three")
-VALUES = {"one": np.array([1.0, 2.0]), "two": np.array([0.5, 0.25]), "three": np.array([9.0, 9.0])}
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(module, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
 
-
-def test_a_mixture_is_the_weighted_sum_and_names_its_parts(module):
-    weights = {"two": 4.0, module("parts"): 0.5, "one": 0, module("size"): 1}
-    mixture = Mixture(weights, KNOWN, 20.0, "my_")
-    assert mixture.names == ("one", "two")
-    reward = mixture.reward(VALUES, TEXTS)
-    assert reward.total.tolist() == [4 * 0.5 + 0.5 * 2 + 1, 4 * 0.25 + 0.5 * 2 + 3]
-    assert {name: values.tolist() for name, values in reward.components.items()} == {
-        "my_one": [1, 2],
-        "my_two": [0.5, 0.25],
-        "parts": [2, 2],
-        "parts_best": [2, 1],
-        "parts_ids": [0, 1],
-        "size": [1, 3],
-    }
-
-
-def test_the_signature_of_a_mixture_names_weights_and_sources(module):
-    described = {name: name.upper() for name in KNOWN}
-    mixture = Mixture({module("size"): 0.5, "three": 2, "one": 1}, KNOWN, 20.0)
-    assert mixture.signature(described) == f"1*ONE+2*THREE+0.5*{OwnReward(module('size'), 20.0).signature}"
-
-
-def test_every_problem_of_a_mixture_is_told(module):
-    with pytest.raises(ValueError) as caught:
-        Mixture({"tow": 1, "one": -1, "two": float("nan"), "a.b": 1, "a b:c": 1}, KNOWN, 0)
-    assert str(caught.value).splitlines() == [
-        "reward has no component 'tow'; did you mean 'two'?",
-        "reward weight of 'one' is -1; give a finite number, 0 or more",
-        "reward weight of 'two' is nan; give a finite number, 0 or more",
-        "reward has no component 'a.b'; choose from one, two, three",
-        "reward has no component 'a b:c'; choose from one, two, three",
-        "reward_timeout is 0; give a number of seconds above 0",
-    ]
-    with pytest.raises(ValueError, match=r"no module 'no1'(.|\n)*no module 'no2'"):
-        Mixture({"no1:f": 1, "no2:f": 1}, KNOWN, 1.0)
-    with pytest.raises(ValueError, match=r"^reward '.*:size' would be logged as 'size' is"):
-        Mixture({module("size"): 1}, ("size",), 1.0)
-
-
-def test_all_functions_are_tried_at_the_start(module):
-    mixture = Mixture({module("nan"): 1, module("size"): 1, module("short"): 1}, KNOWN, 20.0)
-    with pytest.raises(ValueError, match=r":nan gave nan(.|\n)*:short gave an array of shape"):
-        mixture.check(TEXTS)
-
-
-# ------------------------------------------------------------------------------------------------------------- tasks
-SMALL = {"cldr_sizes": (60, 8, 8), "units": "character"}
-
-
-def test_translation_sums_its_rewards_and_the_users(module):
-    weights = {"bleu": 0.5, "neg_ter": 2.0, module("size"): 0.25}
-    task = TranslationTask(**SMALL, reward=weights)
-    task.prepare()
-    ids = task.instances("validation").ids()
-    sequences, lengths = task.references(ids)
-    reward = task.reward(sequences[::-1], lengths[::-1], ids)
-    assert list(reward.components) == ["sentence_bleu", "sentence_neg_ter", "size"]
-    singles = [
-        TranslationTask(**SMALL, reward={name: 1.0}).reward(sequences[::-1], lengths[::-1], ids) for name in weights
-    ]
-    expected = sum(weight * single.total for weight, single in zip(weights.values(), singles, strict=True))
-    np.testing.assert_allclose(reward.total, expected, rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(reward.components["size"], [*map(len, task.format_outputs(sequences, lengths))][::-1])
-
-
-def test_hulls_give_the_users_functions_points_and_sequences(module):
-    task = ConvexHullTask(reward={"valid": 1.0, module("vertices"): 0.5})
-    task.prepare()
-    ids = task.instances("test").ids(0, 5)
-    reward = task.reward(*task.references(ids), ids)
-    share = (task.references(ids)[1] - 1) / task.source(ids)[1]
-    np.testing.assert_allclose(reward.total, 1 + 0.5 * share)
-    assert list(reward.components) == ["valid", "vertices"]
-    assert task.signature != ConvexHullTask(reward={"valid": 1.0}).signature
-
-
-@pytest.mark.parametrize(
-    "make", [lambda reward: ConvexHullTask(reward=reward), lambda reward: TranslationTask(**SMALL, reward=reward)]
-)
-def test_a_task_tries_the_users_functions_when_it_is_prepared(module, make):
-    with pytest.raises(ValueError, match=r"task\.reward: mine\d+:few_arguments raised TypeError"):
-        make({module("few_arguments"): 1.0}).prepare()
-
-
-def test_every_option_of_translation_changes_its_signature():
-    def signature(**settings):
-        return TranslationTask(**SMALL, **settings).signature
-
-    chrf, repetition = {"chrf": 1.0}, {"bleu": 1.0, "neg_repetition": 1.0}
-    signatures = [
-        signature(),
-        signature(reward={"bleu": 2.0}),
-        signature(reward=chrf),
-        signature(reward=repetition),
-        *(signature(reward=chrf, **{key: 3}) for key in ("chrf_char_order", "chrf_word_order", "chrf_beta")),
-        signature(reward=repetition, repetition_order=3),
-        signature(reward={"gleu": 1.0}),
-        signature(reward={"gleu": 1.0}, reward_tokenizer="intl"),
-    ]
-    assert len(set(signatures)) == len(signatures)
-    assert signature(reward={"bleu": 1.0}, reward_timeout=3.0) == signatures[0]
-    assert (
-        "|reward:sentence_bleu/100|case:mixed|eff:yes|tok:13a|smooth:exp|" in signatures[0]
-    )  # since the first version
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"reward": {"blue": 1.0}}, "no component 'blue'; did you mean 'bleu'"),
-        ({"reward": {}}, "no positive weight; give for example {bleu: 1.0}"),
-        ({"chrf_word_order": 2}, "chrf_word_order is 2, but reward has no chrf: add it"),
-        ({"reward": {"chrf": 1.0}, "smoothing": "floor"}, "smoothing is 'floor', but reward has no bleu"),
-        ({"reward": {"chrf": 1.0}, "chrf_char_order": 0}, "chrf_char_order must be at least 1"),
-    ],
-)
-def test_rewards_of_translation_that_cannot_be_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message.replace("{", r"\{")):
-        TranslationTask(**SMALL, **settings)
+    reward = OwnReward(module("size"), 20.0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("multiprocessing.connection.Connection.poll", interrupt)
+        reward(*TEXTS)
+    assert reward(["aaaa"], [("a",)], np.array([0]))[""].tolist() == [4]

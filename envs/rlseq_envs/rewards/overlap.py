@@ -10,6 +10,7 @@ from rlseq_envs.rewards.ngrams import count_matches, count_ngrams, count_repeats
 from rlseq_envs.task import Floats, Ints
 
 GLEU_ORDER = 4
+_CHRF = CHRF()
 
 
 def gleu(pairs: EncodedPairs) -> Floats:
@@ -64,4 +65,4 @@ def _statistics(pairs: EncodedPairs, order: int) -> tuple[Ints, Ints, Ints]:
 
 def split_punctuation(text: str) -> str:
     """The words that chrF++ counts: punctuation is split off one end of a word."""
-    return " ".join(CHRF()._remove_punctuation(text))
+    return " ".join(_CHRF._remove_punctuation(text))

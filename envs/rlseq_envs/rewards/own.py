@@ -122,11 +122,18 @@ class OwnReward:
             answer = f"hangs: {what} took more than reward_timeout {self.timeout:g} seconds"
         except (EOFError, BrokenPipeError, ConnectionResetError):
             answer = f"ended its process ({self._process.exit_status()})"
+        except BaseException:  # such as Ctrl-C: what is on its way must not be taken for the answer to a later call
+            self._end()
+            raise
         if isinstance(answer, str):
-            self._process.end()
-            self._process = None
+            self._end()
             raise self._error(answer)
         return answer
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.end()
+            self._process = None
 
     def _find_file(self) -> Path:
         """The module's file, found without running it; only its packages are imported."""
