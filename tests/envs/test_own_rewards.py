@@ -217,7 +217,7 @@ def test_one_that_hangs_is_stopped(module, function):
     reward([], [], np.arange(0))  # its process has started, which may take longer than what follows
     pid = reward._process._process.pid
     reward.timeout = 2.0
-    with pytest.raises(RewardError, match=r"hangs: a call took more than reward_timeout 2 seconds"):
+    with pytest.raises(RewardError, match=r"hangs: a call took more than the 2 seconds of task.reward_timeout"):
         reward(*TEXTS)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -225,7 +225,7 @@ def test_one_that_hangs_is_stopped(module, function):
 
 def test_a_module_that_hangs_while_it_is_imported_is_named(write):
     name, _ = write("import time\ntime.sleep(1000)\n")
-    assert fault(f"{name}:f", 3.0) == "hangs: its import took more than reward_timeout 3 seconds"
+    assert fault(f"{name}:f", 3.0) == "hangs: its import took more than the 3 seconds of task.reward_timeout"
 
 
 def test_a_module_that_cannot_be_imported_is_named_with_the_reason(write):

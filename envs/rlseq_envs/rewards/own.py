@@ -119,7 +119,7 @@ class OwnReward:
         try:
             answer = self._process.ask(message, self.timeout)
         except TimeoutError:
-            answer = f"hangs: {what} took more than reward_timeout {self.timeout:g} seconds"
+            answer = f"hangs: {what} took more than the {self.timeout:g} seconds of task.reward_timeout"
         except (EOFError, BrokenPipeError, ConnectionResetError):
             answer = f"ended its process ({self._process.exit_status()})"
         except BaseException:  # such as Ctrl-C: what is on its way must not be taken for the answer to a later call
@@ -137,6 +137,7 @@ class OwnReward:
 
     def _find_file(self) -> Path:
         """The module's file, found without running it; only its packages are imported."""
+        importlib.invalidate_caches()  # the file may have been written a moment ago
         try:
             spec = importlib.util.find_spec(self.module)
         except Exception as error:
