@@ -19,15 +19,8 @@ from rlseq.cli.common import (
     refuse,
     write_json,
 )
-from rlseq.cli.evaluate import (
-    Beam,
-    LengthPenalty,
-    MaxInstances,
-    Split,
-    SplitChoice,
-    beam_problems,
-    greedy_or_beam,
-)
+from rlseq.cli.decoding import DecodingFlags, with_decoding
+from rlseq.cli.evaluate import MaxInstances, Split, SplitChoice
 
 EXAMPLES = [
     "rlseq compare runs/mine/checkpoints/mle runs/mine/checkpoints/rl --json both.json",
@@ -36,6 +29,7 @@ EXAMPLES = [
 
 
 @guarded
+@with_decoding
 def compare(
     checkpoints: Annotated[list[Path], typer.Argument(metavar="CKPT CKPT", help="Checkpoints, or runs.")],
     json: Json = None,
@@ -43,8 +37,8 @@ def compare(
     name: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="What to call an arm; once for each, in order.")
     ] = None,
-    beam: Beam = None,
-    length_penalty: LengthPenalty = None,
+    *,
+    decoding: DecodingFlags,
     max_instances: MaxInstances = None,
     device: Device = "auto",
     debug: Debug = False,
@@ -53,7 +47,7 @@ def compare(
 
     Each difference comes with a 95 % interval and a p-value, and the ten instances that changed most are shown.
     """
-    wrong = _problems(checkpoints, name) + beam_problems(beam, length_penalty)
+    wrong = _problems(checkpoints, name) + decoding.problems()
     refuse(wrong + check_writable(json) + check_device(device))
 
     from rlseq.evaluation.compare import compare_checkpoints
@@ -64,7 +58,7 @@ def compare(
             checkpoints,
             names=name,
             split=split.value,
-            decoding=greedy_or_beam(beam, length_penalty),
+            decoding=decoding.options(),
             max_instances=max_instances,
             device=device,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,9 +20,7 @@ from rlseq.cli.common import (
     refuse,
     write_json,
 )
-
-if TYPE_CHECKING:
-    from rlseq.evaluation.decoding import DecodingOptions
+from rlseq.cli.decoding import DecodingFlags, with_decoding
 
 
 class SplitChoice(StrEnum):
@@ -35,29 +33,25 @@ class SplitChoice(StrEnum):
 
 Split = Annotated[SplitChoice, typer.Option(help="The instances to decode.")]
 MaxInstances = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N instances.")]
-Beam = Annotated[int | None, typer.Option(min=1, metavar="N", help="Beam search of this size; default: greedy.")]
-LengthPenalty = Annotated[
-    float | None,
-    typer.Option(min=0.0, metavar="A", help="Beam scores are divided by length to this power; default: 1."),
-]
 
 
 EXAMPLES = ["rlseq evaluate runs/hull-20260101-120000 --split test --json result.json"]
 
 
 @guarded
+@with_decoding
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a run for its best one.")],
     split: Split = SplitChoice.test,
     json: Json = None,
-    beam: Beam = None,
-    length_penalty: LengthPenalty = None,
+    *,
+    decoding: DecodingFlags,
     max_instances: MaxInstances = None,
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
     """Decode a split and print every metric."""
-    refuse(check_writable(json) + check_device(device) + beam_problems(beam, length_penalty))
+    refuse(check_writable(json) + check_device(device) + decoding.problems())
 
     from rlseq.evaluation.evaluate import evaluate
     from rlseq.evaluation.loading import load_policy
@@ -66,24 +60,8 @@ def evaluate(
     with blaming_input():
         loaded = load_policy(checkpoint, device)
         loaded.task.instances(split.value)
-    decoding = greedy_or_beam(beam, length_penalty)
-    result = evaluate(loaded, split=split.value, decoding=decoding, max_instances=max_instances).to_json()
+    options = decoding.options()
+    result = evaluate(loaded, split=split.value, decoding=options, max_instances=max_instances).to_json()
     if json:
         write_json(json, result)
     console(json).print(evaluation_table(result))
-
-
-def beam_problems(beam: int | None, length_penalty: float | None) -> list[str]:
-    """Options of the beam without a beam."""
-    if length_penalty is not None and beam is None:
-        return ["--length-penalty is for beam search: give --beam too"]
-    return []
-
-
-def greedy_or_beam(beam: int | None, length_penalty: float | None) -> DecodingOptions:
-    """How to decode: with a beam where its size is given, greedily otherwise."""
-    from rlseq.evaluation.decoding import DecodingOptions
-
-    if beam is None:
-        return DecodingOptions()
-    return DecodingOptions("beam", beam_size=beam, length_penalty=1.0 if length_penalty is None else length_penalty)

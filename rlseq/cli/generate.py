@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlseq.cli.common import Debug, Device, blaming_input, check_device, check_writable, guarded, refuse
-from rlseq.cli.evaluate import Beam, LengthPenalty, beam_problems, greedy_or_beam
+from rlseq.cli.decoding import DecodingFlags, with_decoding
 from rlseq.config.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 EXAMPLES = [
     "echo '3:45 PM' | rlseq generate runs/translation-20260101-120000",
     "rlseq generate runs/mine --input sources.txt --beam 5 --n-best 3 --scores",
+    "rlseq generate runs/mine --input sources.txt --sample --top-p 0.9 --n-best 5",
 ]
 
 
 @guarded
+@with_decoding
 def generate(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a run for its best one.")],
     input: Annotated[
@@ -32,13 +34,9 @@ def generate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Results; default: standard output.")
     ] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="The most likely token each time (the default).")] = False,
-    beam: Beam = None,
-    length_penalty: LengthPenalty = None,
-    sample: Annotated[bool, typer.Option("--sample", help="Draw instead.")] = False,
-    temperature: Annotated[float | None, typer.Option(metavar="T", help="Of --sample; default: 1.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of --sample; default: 0.")] = None,
-    n_best: Annotated[int, typer.Option(min=1, metavar="N", help="Results a source, from a beam or samples.")] = 1,
+    *,
+    decoding: DecodingFlags,
+    n_best: Annotated[int, typer.Option(min=1, metavar="N", help="Results a source, from a search or samples.")] = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Put each result's log-probability before it.")] = False,
     device: Device = "auto",
     debug: Debug = False,
@@ -46,14 +44,17 @@ def generate(
     """Read sources, one a line, and write a result for each.
 
     Columns are separated by tabs: the source's number from 1 (with --n-best above 1), the log-probability (with
-    --scores), the result. A beam's results are ranked by log-probability divided by length.
+    --scores), the result. A search's results are ranked by log-probability divided by length, unless options say
+    otherwise.
     """
-    wrong = _problems(greedy, beam, length_penalty, sample, temperature, seed, n_best)
+    wrong = decoding.problems()
+    if decoding.methods[0] in ("greedy", "beam") and n_best > (most := decoding.beam or 1):
+        wrong.append(f"--n-best {n_best}: there are only {most}; give --beam {n_best} or --sample")
     if input is not None and not input.is_file():
         wrong.append(f"--input {input}: no such file")
     refuse(wrong + check_writable(output) + check_device(device))
 
-    from rlseq.evaluation.decoding import DecodingOptions, generate_outputs
+    from rlseq.evaluation.decoding import generate_outputs
     from rlseq.evaluation.loading import load_policy
 
     with blaming_input():
@@ -61,41 +62,12 @@ def generate(
         lines = _read(input)
         if lines:
             loaded.task.parse_sources(lines)
-    options = greedy_or_beam(beam, length_penalty)
-    if sample:
-        options = DecodingOptions("sample", temperature=1.0 if temperature is None else temperature, seed=seed or 0)
-    rows = generate_outputs(loaded, lines, options, n_best) if lines else []
+    rows = generate_outputs(loaded, lines, decoding.options(), n_best) if lines else []
     text = "".join(f"{line}\n" for line in _format(rows, numbered=n_best > 1, scores=scores))
     if output is None:
         sys.stdout.write(text)
     else:
         output.write_text(text, encoding="utf-8")
-
-
-def _problems(
-    greedy: bool,
-    beam: int | None,
-    length_penalty: float | None,
-    sample: bool,
-    temperature: float | None,
-    seed: int | None,
-    n_best: int,
-) -> list[str]:
-    """Options that do not go together, all of them."""
-    wrong = []
-    if greedy + sample + (beam is not None) > 1:
-        wrong.append("--greedy, --beam and --sample exclude each other: give one")
-    wrong += beam_problems(beam, length_penalty)
-    wrong += [
-        f"{name} is for sampling: give --sample too"
-        for name, value in (("--temperature", temperature), ("--seed", seed))
-        if value is not None and not sample
-    ]
-    if temperature is not None and temperature <= 0:
-        wrong.append(f"--temperature {temperature:g}: give a number above 0")
-    if n_best > 1 and not sample and n_best > (beam or 1):
-        wrong.append(f"--n-best {n_best}: there are only {beam or 1}; give --beam {n_best} or --sample")
-    return wrong
 
 
 def _read(path: Path | None) -> list[str]:

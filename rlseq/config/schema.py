@@ -22,6 +22,7 @@ from pydantic import (
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveShare = Annotated[float, Field(gt=0.0, le=1.0)]
 Paths = str | list[str] | None
 HULL_REWARDS = ("valid", "edge_f1", "coverage")
 IMPORT_PATH = r"([A-Za-z_][A-Za-z0-9_]*\.)*[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*"
@@ -255,7 +256,10 @@ class RLConfig(PhaseConfig):
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
     baseline: Literal["greedy", "none", "mean", "leave_one_out"] = "greedy"
     samples: PositiveInt = 1  # sequences sampled an instance
-    temperature: PositiveFloat = 1.0  # of sampling; scored under the same law
+    # Of sampling, in this order; samples are scored under the same law, renormalised and with its support held fixed.
+    temperature: PositiveFloat = 1.0
+    top_k: Annotated[int, Field(ge=2)] | None = None  # draw among the likeliest choices only (1 would teach nothing)
+    top_p: PositiveShare = 1.0  # draw among the fewest likeliest choices that hold this probability (nucleus)
     sampling_precision: Precision = "fp32"  # of the matrix products that decode what is trained on
     # bf16 has samples drawn under a law a little beside the one they are scored under: each is then weighted by the
     # ratio of its probabilities, cut here (Ionides 2008).
@@ -263,8 +267,8 @@ class RLConfig(PhaseConfig):
     dropout: bool = False  # while scoring; never while decoding
     normalize_advantage: bool = False  # divide by the batch's standard deviation
     cross_entropy: NonNegativeFloat = 0.0  # weight of a share of cross-entropy on the references
-    kl: NonNegativeFloat = 0.0  # weight of KL(policy ‖ mle policy) on the sampled states
-    entropy: NonNegativeFloat = 0.0  # weight of an entropy bonus
+    kl: NonNegativeFloat = 0.0  # weight of KL(policy ‖ mle policy) on the sampled states, over all choices
+    entropy: NonNegativeFloat = 0.0  # weight of an entropy bonus, of the law that is sampled from
     # A validation this far (in the selection metric's units) below the best is a collapse: back to the best
     # checkpoint, with the learning rate multiplied by recovery_factor; after max_recoveries the phase ends.
     collapse_tolerance: PositiveFloat = 2.0
@@ -286,6 +290,17 @@ class RLConfig(PhaseConfig):
         if self.baseline in ("leave_one_out", "mean") and self.samples < 2:
             raise ValueError(
                 f"baseline {self.baseline!r} compares the samples of an instance: set samples to 2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _support(self) -> RLConfig:
+        cut = [name for name, whole in (("top_k", None), ("top_p", 1.0)) if getattr(self, name) != whole]
+        if cut and self.reweighted:
+            # A choice that rounding moves over the edge of the support has probability 0 under one of the two laws.
+            raise ValueError(
+                f"{' and '.join(cut)} cut the law, and bf16 would cut it elsewhere when drawing than when scoring: "
+                "set precision and sampling_precision to fp32, or draw from the whole law"
             )
         return self
 

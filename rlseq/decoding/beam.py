@@ -1,10 +1,14 @@
-"""Beam search, batched over sources."""
+"""Beam search and diverse beam search, batched over sources."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from rlseq.decoding.ending import without_end
+from rlseq.decoding.ranking import LengthNorm, Ranking
 from rlseq.decoding.sampling import Decoded
 from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy, State
@@ -20,118 +24,195 @@ def beam_search(
     *,
     size: int,
     length_penalty: float = 1.0,
+    length_norm: LengthNorm = "power",
+    coverage_penalty: float = 0.0,
+    min_length: int = 1,
+    groups: int = 1,
+    diversity: float = 0.0,
     n_best: int = 1,
     linear: Linear | None = None,
 ) -> Decoded:
     """The best ``n_best`` hypotheses of each source under a beam of ``size``.
 
     Each step keeps the ``size`` best continuations by log-probability; those that end leave the beam for the finished
-    ones, which are ranked by log-probability / length ** ``length_penalty`` (Bahdanau et al. 2015 decode so, without
-    the penalty). Size 1 is greedy decoding; a size no smaller than the number of sequences is exhaustive search. A
-    source is done when nothing alive can pass its ``n_best``-th finished hypothesis any more, which loses nothing.
+    ones, which are ranked as ``Ranking`` says (Bahdanau et al. 2015 decode so, without penalties). Size 1 is greedy
+    decoding; a size no smaller than the number of sequences is exhaustive search. A source is done when nothing
+    alive can pass its ``n_best``-th finished hypothesis any more, which loses nothing: see ``Ranking.bound``.
+
+    With ``groups``, the beam is cut into as many beams, which search one after the other at each step. To a group, a
+    token costs ``diversity`` for each time that the groups before it chose it at this step (Vijayakumar et al. 2018,
+    Hamming diversity). These costs add up along a hypothesis while it is searched for; what is finished is ranked
+    without them. A sequence that several groups find counts once.
 
     Args:
         policy: In evaluation mode.
         memory: The encoded sources, batch_size of them.
         limits: (batch_size,) most tokens of each; a hypothesis that reaches its limit counts as finished.
-        size: Hypotheses kept a source.
-        length_penalty: 0 compares plain log-probabilities, 1 their mean a token; any number ≥ 0.
+        size: Hypotheses kept a source, all groups together.
+        length_penalty: As of ``Ranking``.
+        length_norm: As of ``Ranking``.
+        coverage_penalty: As of ``Ranking``.
+        min_length: Fewest tokens, END included; see ``without_end``. Probabilities stay the policy's.
+        groups: A divisor of ``size``.
+        diversity: λ ≥ 0.
         n_best: Hypotheses returned a source, best first, at most ``size``; where there are fewer, the rest have
             length 0 and log-probability −1e30.
         linear: As of ``decode``.
     """
     linear = linear or PackedLinear(len(limits) * size)
-    beam = _Beam(policy, memory, limits, size, length_penalty, n_best)
+    ranking = Ranking(length_penalty, length_norm, coverage_penalty)
+    beam = _Beam(policy, memory, limits, _Settings(ranking, groups, size // groups, diversity, min_length, n_best))
     for time in range(int(limits.max()) if len(limits) else 0):
         beam.advance(time, linear)
         if not beam.drop_done(time):
             break
-    lengths = beam.lengths[:, :n_best]
+    sequences, lengths, log_probs = (part[:, :n_best] for part in beam.ranked())
     longest = int(lengths.max()) if len(limits) else 0
-    missing = (lengths == 0)[:, :, None]
-    log_probs = beam.finished_log_probs[:, :n_best, :longest].masked_fill(missing, 0.0)
+    return mark_missing(Decoded(sequences[:, :, :longest], lengths, log_probs[:, :, :longest]))
+
+
+def mark_missing(found: Decoded) -> Decoded:
+    """Hypotheses of length 0 do not exist: no tokens, and a log-probability of −1e30 in all."""
+    missing = (found.lengths == 0)[:, :, None]
+    log_probs = found.log_probs.masked_fill(missing, 0.0)
     log_probs[:, :, :1] = log_probs[:, :, :1].masked_fill(missing, NEVER)
-    return Decoded(beam.finished[:, :n_best, :longest].masked_fill(missing, 0), lengths, log_probs)
+    return Decoded(found.sequences.masked_fill(missing, 0), found.lengths, log_probs)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How a beam searches; ``width`` hypotheses a group."""
+
+    ranking: Ranking
+    groups: int
+    width: int
+    diversity: float
+    min_length: int
+    n_best: int
 
 
 class _Beam:
-    """Hypotheses alive, of sources that are not done, and the finished ones of all sources."""
+    """Hypotheses alive, (sources, groups, width) of sources that are not done, and the finished ones of all sources."""
 
-    def __init__(
-        self, policy: SequencePolicy, memory: Memory, limits: Tensor, size: int, penalty: float, n_best: int
-    ) -> None:
-        batch, longest, device = len(limits), int(limits.max()) if len(limits) else 0, limits.device
-        self.policy, self.size, self.penalty, self.n_best = policy, size, penalty, n_best
-        self.sources = torch.arange(batch, device=device)  # the sources still searched
-        self.limits = limits
-        self.memory = memory.select(self.sources.repeat_interleave(size))
+    def __init__(self, policy: SequencePolicy, memory: Memory, limits: Tensor, settings: _Settings) -> None:
+        longest, floats = int(limits.max()) if len(limits) else 0, memory.states
+        shape = (len(limits), settings.groups, settings.width)
+        self.policy, self.settings = policy, settings
+        self.sources = torch.arange(len(limits), device=limits.device)  # the sources still searched
+        self.limits, self.real = limits, memory.mask
+        self.memory = memory.select(self.sources.repeat_interleave(settings.groups * settings.width))
         self.state: State = policy.initial_state(self.memory)
-        self.tokens = torch.zeros(batch * size, dtype=torch.int64, device=device)
-        self.scores = torch.full((batch, size), NEVER, device=device)
-        self.scores[:, 0] = 0.0
-        self.sequences = torch.zeros(batch, size, longest, dtype=torch.int64, device=device)
-        self.log_probs = torch.zeros(batch, size, longest, device=device)
+        self.tokens = limits.new_zeros(len(self.memory.mask))
+        self.totals = floats.new_full(shape, NEVER)  # log-probabilities
+        self.totals[:, :, 0] = 0.0
+        self.scores = self.totals  # what the search goes by: log-probabilities less the costs of diversity
+        self.sequences = limits.new_zeros(*shape, longest)
+        self.log_probs = floats.new_zeros(*shape, longest)
+        covers = settings.ranking.coverage_penalty > 0
+        self.attended = floats.new_zeros(*shape, memory.mask.shape[1]) if covers else None
         self.finished = torch.zeros_like(self.sequences)
         self.finished_log_probs = torch.zeros_like(self.log_probs)
-        self.finished_scores = torch.full((batch, size), NEVER, device=device)
-        self.lengths = torch.zeros(batch, size, dtype=torch.int64, device=device)
+        self.finished_scores = torch.full_like(self.totals, NEVER)
+        self.lengths = limits.new_zeros(shape)
 
     def advance(self, time: int, linear: Linear) -> None:
         """One token more: extend, move what ended to the finished, keep the rest."""
-        logits, state, _ = self.policy.step(self.tokens, self.state, self.memory, linear)
+        logits, state, attention = self.policy.step(self.tokens, self.state, self.memory, linear)
         law = logits.log_softmax(-1).view(*self.scores.shape, -1)
-        scores, parents, tokens = self._best(law)
-        self._follow(parents, state)
-        self.sequences[:, :, time] = tokens
-        self.log_probs[:, :, time] = law.flatten(1).gather(1, parents * law.shape[-1] + tokens)
-        ends = (tokens == 0) | (self.limits[:, None] == time + 1)
-        self._finish(torch.where(ends, scores, NEVER), time)
-        self.scores = scores.masked_fill(ends, NEVER)
+        self.scores, parents, tokens = self._choose(without_end(law) if time + 1 < self.settings.min_length else law)
+        self._follow(parents, state, attention)
+        taken = law.flatten(2).gather(2, parents * law.shape[-1] + tokens)
+        self.totals = torch.where(self.scores > NEVER, self.totals.gather(2, parents) + taken, NEVER)
+        self.sequences[..., time], self.log_probs[..., time] = tokens, taken
+        ends = (tokens == 0) | (self.limits[:, None, None] == time + 1)
+        self._finish(ends & (self.scores > NEVER), time)
+        self.scores, self.totals = self.scores.masked_fill(ends, NEVER), self.totals.masked_fill(ends, NEVER)
         self.tokens = tokens.flatten()
 
-    def _best(self, law: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, parents and tokens of the best ``size`` continuations, (sources, size) each."""
-        total = (self.scores[:, :, None] + law).flatten(1)
-        if total.shape[1] < self.size:
-            total = torch.nn.functional.pad(total, (0, self.size - total.shape[1]), value=NEVER)
-        scores, index = total.topk(self.size)
-        index = index.clamp(max=law.shape[1] * law.shape[2] - 1)
-        # Sums that involve a hypothesis that does not exist, or an impossible choice, stay impossible.
-        return torch.where(scores < -1e8, NEVER, scores), index // law.shape[2], index % law.shape[2]
+    def _choose(self, law: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, parents and tokens of the best continuations of each group, (sources, groups, width) each."""
+        if not self.settings.diversity:
+            return _best(self.scores, law)
+        costs, chosen = torch.zeros_like(law[:, 0, 0]), []
+        for scores, of_group in zip(self.scores.unbind(1), law.unbind(1), strict=True):
+            chosen.append(_best(scores, of_group - costs[:, None]))
+            times = (chosen[-1][0] > NEVER).to(costs) * self.settings.diversity
+            costs = costs.scatter_add(1, chosen[-1][2], times)
+        scores, parents, tokens = (torch.stack(parts, 1) for parts in zip(*chosen, strict=True))
+        return scores, parents, tokens
 
-    def _follow(self, parents: Tensor, state: State) -> None:
-        rows = (parents + torch.arange(len(parents), device=parents.device)[:, None] * self.size).flatten()
+    def _follow(self, parents: Tensor, state: State, attention: Tensor) -> None:
+        groups = parents.shape[0] * parents.shape[1]
+        first = torch.arange(groups, device=parents.device).view(*parents.shape[:2], 1) * parents.shape[2]
+        rows = (first + parents).flatten()
         self.state = tuple(part[rows] for part in state)
-        index = parents[:, :, None].expand_as(self.sequences)
-        self.sequences, self.log_probs = self.sequences.gather(1, index), self.log_probs.gather(1, index)
+        self.sequences, self.log_probs = _take(self.sequences, parents), _take(self.log_probs, parents)
+        if self.attended is not None:
+            self.attended = _take(self.attended + attention.view_as(self.attended), parents)
 
-    def _finish(self, scores: Tensor, time: int) -> None:
-        """Merge hypotheses that ended at ``time`` into the finished ones, best first."""
-        normalized = torch.where(scores > NEVER, scores / (time + 1) ** self.penalty, NEVER)
-        merged = torch.cat([self.finished_scores[self.sources], normalized], 1)
-        self_scores, order = merged.topk(self.size)
-        lengths = torch.where(scores > NEVER, time + 1, 0)
-
-        def merge(old: Tensor, new: Tensor) -> Tensor:
-            joined = torch.cat([old[self.sources], new], 1)
-            index = order.view(*order.shape, *[1] * (joined.dim() - 2)).expand(-1, -1, *joined.shape[2:])
-            return joined.gather(1, index)
-
-        self.finished[self.sources] = merge(self.finished, self.sequences)
-        self.finished_log_probs[self.sources] = merge(self.finished_log_probs, self.log_probs)
-        self.lengths[self.sources] = merge(self.lengths, lengths)
-        self.finished_scores[self.sources] = self_scores
+    def _finish(self, ends: Tensor, time: int) -> None:
+        """Merge hypotheses that end at ``time`` into the finished ones, best first and older ones before equals."""
+        length = torch.full_like(self.limits, time + 1)[:, None, None]
+        scores = self.settings.ranking.score(self.totals, length, self.attended, self.real[:, None, None])
+        merged = torch.cat([self.finished_scores[self.sources], torch.where(ends, scores, NEVER)], 2)
+        merged, order = merged.sort(dim=2, descending=True, stable=True)
+        width = self.settings.width
+        columns = (
+            (self.finished, self.sequences),
+            (self.finished_log_probs, self.log_probs),
+            (self.lengths, length * ends),
+        )
+        for old, new in columns:
+            old[self.sources] = _take(torch.cat([old[self.sources], new], 2), order[:, :, :width])
+        self.finished_scores[self.sources] = merged[:, :, :width]
 
     def drop_done(self, time: int) -> bool:
-        """Leave out sources that are done; False when all are."""
-        # A log-probability only falls, so alive / limit ** penalty bounds what a hypothesis can still reach.
-        alive = self.scores.amax(1)
-        bound = torch.where(alive > NEVER, alive / self.limits**self.penalty, NEVER)
-        keep = ((alive > NEVER) & (bound > self.finished_scores[self.sources, self.n_best - 1])).nonzero()[:, 0]
+        """Leave out sources that are done; False when all are.
+
+        A source whose groups are not all done keeps them all: what one chooses bears on those behind it. More than the
+        ``n_best`` best of each group are never among the ``n_best`` best of all.
+        """
+        last = min(self.settings.n_best, self.settings.width) - 1
+        bound = self.settings.ranking.bound(self.totals, self.limits[:, None, None])
+        passes = (self.totals > NEVER) & (bound > self.finished_scores[self.sources][:, :, last, None])
+        keep = passes.flatten(1).any(1).nonzero()[:, 0]
         if 0 < len(keep) < len(self.sources):
-            rows = (keep[:, None] * self.size + torch.arange(self.size, device=keep.device)).flatten()
+            rows = torch.arange(len(self.tokens), device=keep.device).view(len(self.sources), -1)[keep].flatten()
             self.memory, self.state = self.memory.select(rows), tuple(part[rows] for part in self.state)
-            self.tokens, self.scores = self.tokens[rows], self.scores[keep]
+            self.tokens, self.scores, self.totals = self.tokens[rows], self.scores[keep], self.totals[keep]
             self.sequences, self.log_probs = self.sequences[keep], self.log_probs[keep]
-            self.sources, self.limits = self.sources[keep], self.limits[keep]
+            self.attended = None if self.attended is None else self.attended[keep]
+            self.sources, self.limits, self.real = self.sources[keep], self.limits[keep], self.real[keep]
         return len(keep) > 0
+
+    def ranked(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sequences, lengths and log-probabilities of the finished, (batch_size, size, …), best first, each once."""
+        columns = [part.flatten(1, 2) for part in (self.finished, self.lengths, self.finished_log_probs)]
+        if self.settings.groups > 1:
+            order = self.finished_scores.flatten(1).argsort(dim=1, descending=True, stable=True)
+            columns = [_take(part[:, None], order[:, None])[:, 0] for part in columns]
+            twice = _seen_before(columns[0], columns[1])
+            columns[1] = columns[1].masked_fill(twice, 0)
+            once = twice.long().argsort(dim=1, stable=True)
+            columns = [_take(part[:, None], once[:, None])[:, 0] for part in columns]
+        sequences, lengths, log_probs = columns
+        return sequences, lengths, log_probs
+
+
+def _best(scores: Tensor, law: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, parents and tokens of the ``width`` best sums of (…, width) scores and (…, width, choices) laws."""
+    width, choices = law.shape[-2:]
+    best, index = (scores[..., None] + law).flatten(-2).topk(width)
+    # Sums that involve a hypothesis that does not exist, or an impossible choice, stay impossible.
+    return torch.where(best < -1e8, NEVER, best), index // choices, index % choices
+
+
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    """Values (sources, groups, any, …) at ``index`` (sources, groups, width) along their third dimension."""
+    return values.gather(2, index.view(*index.shape, *[1] * (values.dim() - 3)).expand(-1, -1, -1, *values.shape[3:]))
+
+
+def _seen_before(sequences: Tensor, lengths: Tensor) -> Tensor:
+    """Whether an earlier row of the source is the same sequence: (batch_size, rows)."""
+    same = (sequences[:, :, None] == sequences[:, None]).all(-1) & (lengths[:, :, None] == lengths[:, None])
+    return same.tril(-1).any(2)

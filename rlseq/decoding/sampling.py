@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rlseq.decoding.ending import without_end
 from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy
+from rlseq.objectives.law import POLICY, SamplingLaw
 
 COMPACT_BELOW = 0.8  # finished rows are dropped when fewer than this share of the rows is still in use
 CHECK_EVERY = {"cpu": 1, "cuda": 8}  # steps between looks at which sequences have finished: each waits for the device
@@ -24,7 +26,8 @@ class Decoded:
     Attributes:
         sequences: (batch_size, R, time) token ids, END beyond a length.
         lengths: (batch_size, R) tokens up to and including END, or the limit.
-        log_probs: (batch_size, R, time) of each token, under the law it was drawn from; 0 beyond a length.
+        log_probs: (batch_size, R, time) of each token: of samples under the law they were drawn from, of what was
+            searched for under the policy's own; 0 beyond a length.
         attention: (batch_size, R, time, source_length), or None.
     """
 
@@ -42,7 +45,8 @@ def decode(
     *,
     uniforms: Tensor | None = None,
     greedy: bool = True,
-    temperature: float = 1.0,
+    law: SamplingLaw = POLICY,
+    min_length: int = 1,
     with_attention: bool = False,
     linear: Linear | None = None,
 ) -> Decoded:
@@ -56,7 +60,8 @@ def decode(
         limits: (batch_size,) most tokens of each instance.
         uniforms: (batch_size, K, ≥ limits.max()) in [0, 1), or None for no samples.
         greedy: Decode the greedy sequence, too; it is the last of the R.
-        temperature: Of the samples. Their log-probabilities are those of the tempered law.
+        law: Of the samples.
+        min_length: Fewest tokens, END included; see ``without_end``.
         with_attention: Return the attention.
         linear: Does the policy's linear maps, over several calls under the same weights; default: one for this call.
     """
@@ -65,7 +70,7 @@ def decode(
     instance = torch.arange(batch, device=device)
     instances = torch.cat([instance.repeat_interleave(samples), *([instance] if greedy else [])])
     draws = None if uniforms is None else uniforms.reshape(batch * samples, -1)
-    loop = _Loop(policy, memory, limits, instances, batch * samples, temperature, with_attention)
+    loop = _Loop(policy, memory, limits, instances, batch * samples, law, min_length, with_attention)
     loop.run(draws, linear or PackedLinear(len(instances)))
     return _by_instance(loop, batch, samples, greedy)
 
@@ -84,11 +89,12 @@ class _Loop:
         limits: Tensor,
         instances: Tensor,
         samples: int,
-        temperature: float,
+        law: SamplingLaw,
+        min_length: int,
         attention: bool,
     ) -> None:
         device, count, longest = limits.device, len(instances), int(limits.max()) if len(limits) else 0
-        self.policy, self.temperature = policy, temperature
+        self.policy, self.law, self.min_length = policy, law, min_length
         self.check_every = CHECK_EVERY[device.type]
         self.shared = self.check_every == 1
         self.memory, self.state = memory, policy.initial_state(memory)
@@ -112,27 +118,31 @@ class _Loop:
         for time in range(self.sequences.shape[1]):
             logits, self.state, attention = self.policy.step(self.inputs, self.state, self.memory, linear)
             draw = None if draws is None else draws[self.live[: self.samples], time]
-            tokens, log_probs = self._choose(logits, draw)
+            tokens, log_probs = self._choose(time, logits, draw)
             self._record(time, tokens, log_probs, attention)
             if (time + 1) % self.check_every:
                 self.inputs = tokens
             elif not self._regroup(tokens, logits.shape[1]):
                 break
 
-    def _choose(self, logits: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _choose(self, time: int, logits: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
         """Token of each live sequence, and its log-probability."""
         drawing, following = self.row[: self.samples], self.row[self.samples :]
+        allowed = without_end(logits) if time + 1 < self.min_length else logits
         tokens, log_probs = [], []
         if draws is not None:
-            law = (logits / self.temperature).softmax(-1) if self.temperature != 1.0 else logits.softmax(-1)
+            of_samples = self.law.logits(allowed)
+            law = of_samples.softmax(-1)
             tokens.append(inverse_cdf(law, draws, drawing))
             log_probs.append(law[drawing, tokens[0]].log())
         if len(following):
-            best = argmax(logits)
-            shared = draws is not None and self.temperature == 1.0
+            best = argmax(allowed)[:, None]
+            shared = draws is not None and of_samples is logits
             law = law if shared else logits.softmax(-1)
-            tokens.append(best[following])
-            log_probs.append(law.gather(1, best[:, None]).log()[following, 0])
+            # The best of what is allowed may be all but impossible, and its probability no number in fp32.
+            of_best = law.gather(1, best).log() if allowed is logits else logits.log_softmax(-1).gather(1, best)
+            tokens.append(best[following, 0])
+            log_probs.append(of_best[following, 0])
         return torch.cat(tokens), torch.cat(log_probs)
 
     def _record(self, time: int, tokens: Tensor, log_probs: Tensor, attention: Tensor) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from rlseq.evaluation.decoding import DecodingOptions
+from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import Evaluation, display_path, evaluate, instance_ids, json_numbers, metric_is_share
-from rlseq.evaluation.loading import EvaluationError, LoadedPolicy, load_policy, signature_difference
+from rlseq.evaluation.loading import LoadedPolicy, load_policy, signature_difference
+from rlseq.evaluation.options import DecodingOptions
 from rlseq.evaluation.significance import (
     Difference,
     TextScores,

@@ -3,62 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rlseq.decoding.beam import beam_search
+from rlseq.decoding.exhaustive import SearchTooLarge, exhaustive_search
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
-from rlseq.evaluation.loading import EvaluationError, LoadedPolicy
+from rlseq.evaluation.errors import EvaluationError
+from rlseq.evaluation.loading import LoadedPolicy
+from rlseq.evaluation.options import DecodingOptions
 from rlseq.models.linear import Linear, PackedLinear
+from rlseq.models.policy import Memory
+from rlseq.objectives.law import SamplingLaw
 from rlseq_envs.task import Floats, Ints
-
-
-@dataclass(frozen=True)
-class DecodingOptions:
-    """How a policy is turned into sequences.
-
-    Attributes:
-        method: The most likely token each time, the best of a beam, or a draw.
-        beam_size: Hypotheses kept by the beam.
-        length_penalty: The beam compares log-probabilities divided by length to this power; 0: as they are.
-        temperature: Of samples.
-        seed: Of samples.
-
-    Raises:
-        EvaluationError: A value cannot be used.
-    """
-
-    method: Literal["greedy", "beam", "sample"] = "greedy"
-    beam_size: int = 5
-    length_penalty: float = 1.0
-    temperature: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check all values."""
-        problems = [
-            *(
-                []
-                if self.method in ("greedy", "beam", "sample")
-                else [f"method is {self.method!r}: greedy, beam or sample"]
-            ),
-            *([] if self.beam_size >= 1 else [f"beam_size is {self.beam_size}: give 1 or more"]),
-            *([] if self.length_penalty >= 0 else [f"length_penalty is {self.length_penalty}: give 0 or more"]),
-            *([] if self.temperature > 0 else [f"temperature is {self.temperature}: give a number above 0"]),
-            *([] if self.seed >= 0 else [f"seed is {self.seed}: give 0 or more"]),
-        ]
-        if problems:
-            raise EvaluationError("decoding: " + "; ".join(problems))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The values that this method uses."""
-        used = {"greedy": (), "beam": ("beam_size", "length_penalty"), "sample": ("temperature", "seed")}[self.method]
-        return {name: value for name, value in asdict(self).items() if name in ("method", *used)}
 
 
 @dataclass(frozen=True)
@@ -67,8 +30,8 @@ class Sequences:
 
     Attributes:
         tokens: (sources, R, time) END beyond a length.
-        lengths: (sources, R); 0 where a beam found fewer than R.
-        log_probs: (sources, R) of whole sequences, under the law they were decoded from.
+        lengths: (sources, R); 0 where a search found fewer than R.
+        log_probs: (sources, R) of whole sequences, as of ``Decoded``.
     """
 
     tokens: Ints
@@ -91,9 +54,9 @@ def decode_sources(
         n_best: Sequences a source; greedy decoding has one.
 
     Raises:
-        EvaluationError: More sequences are asked for than the method has.
+        EvaluationError: More sequences are asked for than the method has, or there are too many to search them all.
     """
-    most = {"greedy": 1, "beam": options.beam_size, "sample": n_best}[options.method]
+    most = options.most(n_best)
     if not 1 <= n_best <= most:
         raise EvaluationError(f"n_best is {n_best}, but {options.method} decoding gives 1 … {most} sequences")
     linear = PackedLinear(loaded.config.evaluation.batch_size * most)
@@ -118,25 +81,46 @@ def _decode_shard(
     linear: Linear,
 ) -> Decoded:
     limits = loaded.task.length_limits(source_lengths)
+    limits = limits if options.max_length is None else np.minimum(limits, options.max_length)
     place = loaded.device
     memory = loaded.policy.encode(torch.from_numpy(source).to(place), torch.from_numpy(source_lengths).to(place))
     limit = torch.from_numpy(limits).to(place)
-    if options.method == "beam":
-        return beam_search(
-            loaded.policy,
-            memory,
-            limit,
-            size=options.beam_size,
-            length_penalty=options.length_penalty,
-            n_best=n_best,
-            linear=linear,
-        )
-    if options.method == "greedy":
-        return decode(loaded.policy, memory, limit, linear=linear)
-    uniforms = torch.from_numpy(counter_uniforms(options.seed, 0, ids, n_best, int(limits.max(initial=0)))).to(place)
+    if options.method in ("beam", "exhaustive"):
+        return _search(loaded, memory, limit, options, n_best, linear)
+    longest, draws = int(limits.max(initial=0)), options.method == "sample"
+    uniforms = torch.from_numpy(counter_uniforms(options.seed, 0, ids, n_best, longest)).to(place) if draws else None
+    law = SamplingLaw(options.temperature, options.top_k, options.top_p)
     return decode(
-        loaded.policy, memory, limit, uniforms=uniforms, greedy=False, temperature=options.temperature, linear=linear
+        loaded.policy,
+        memory,
+        limit,
+        uniforms=uniforms,
+        greedy=not draws,
+        law=law,
+        min_length=options.min_length,
+        linear=linear,
     )
+
+
+def _search(
+    loaded: LoadedPolicy, memory: Memory, limits: Tensor, options: DecodingOptions, n_best: int, linear: Linear
+) -> Decoded:
+    ranking: dict[str, Any] = {
+        "length_penalty": options.length_penalty,
+        "length_norm": options.length_norm,
+        "coverage_penalty": options.coverage_penalty,
+        "min_length": options.min_length,
+        "n_best": n_best,
+        "linear": linear,
+    }
+    if options.method == "beam":
+        diversity = options.diversity if options.groups > 1 else 0.0
+        beam: dict[str, Any] = {"size": options.beam_size, "groups": options.groups, "diversity": diversity}
+        return beam_search(loaded.policy, memory, limits, **beam, **ranking)
+    try:
+        return exhaustive_search(loaded.policy, memory, limits, **ranking)
+    except SearchTooLarge as error:
+        raise EvaluationError(str(error)) from error
 
 
 def split_shards(loaded: LoadedPolicy, ids: Ints) -> Iterator[tuple[Ints, npt.NDArray[Any], Ints]]:

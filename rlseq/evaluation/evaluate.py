@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from rlseq.evaluation.decoding import DecodingOptions, Sequences, decode_sources, split_shards
-from rlseq.evaluation.loading import EvaluationError, LoadedPolicy, load_policy
+from rlseq.evaluation.decoding import Sequences, decode_sources, split_shards
+from rlseq.evaluation.errors import EvaluationError
+from rlseq.evaluation.loading import LoadedPolicy, load_policy
+from rlseq.evaluation.options import DecodingOptions
 from rlseq_envs.task import END, Bools, Floats, Ints, SplitName
 
 

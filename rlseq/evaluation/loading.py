@@ -9,20 +9,16 @@ from typing import Any
 
 import torch
 
-from rlseq.config.errors import UserError
 from rlseq.config.load import parse_config
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
+from rlseq.evaluation.errors import EvaluationError
 from rlseq.models.build import build_policy
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
 from rlseq.training.run_directory import resolve_checkpoint
 from rlseq_envs.task import SequenceTask
-
-
-class EvaluationError(UserError):
-    """What was asked for cannot be evaluated; the message says why and what would help."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from rlseq.objectives.law import POLICY, SamplingLaw
+
 IMPOSSIBLE = -1e8
 CHUNK = 256  # rows of logits that exist at once
 
@@ -20,7 +22,12 @@ Head = tuple[Tensor, Tensor]  # weight (C, D) and bias (C,) of the layer that tu
 
 
 def weighted_nll(
-    features: Tensor, head: Head | None, targets: Tensor, weights: Tensor, smoothing: float = 0.0, scale: float = 1.0
+    features: Tensor,
+    head: Head | None,
+    targets: Tensor,
+    weights: Tensor,
+    smoothing: float = 0.0,
+    law: SamplingLaw = POLICY,
 ) -> tuple[Tensor, Tensor]:
     """Σ w · (−log p(target) + smoothing), the sum that both phases minimise.
 
@@ -30,15 +37,15 @@ def weighted_nll(
         targets: (N,).
         weights: (N,) of each token.
         smoothing: Share of label smoothing.
-        scale: Factor on the logits, 1 / temperature.
+        law: What the targets were sampled from; p is theirs under it.
 
     Returns:
         The scalar loss, and −log p of each target, (N,), detached.
     """
     if head is not None:
-        loss, nll = ProjectedNLL.apply(features, *head, targets, weights, smoothing, scale)
+        loss, nll = ProjectedNLL.apply(features, *head, targets, weights, smoothing, law)
         return loss, nll
-    logits = _widened(features) * scale
+    logits = law.logits(_widened(features), targets)
     nll = negative_log_likelihood(logits, targets)
     values = nll + smoothing * label_smoothing(logits, targets) if smoothing else nll
     return (values * weights).sum(), nll.detach()
@@ -60,11 +67,11 @@ class ProjectedNLL(torch.autograd.Function):
         targets: Tensor,
         weights: Tensor,
         smoothing: float,
-        scale: float,
+        law: SamplingLaw,
     ) -> tuple[Tensor, Tensor]:
         """Arguments as of ``weighted_nll``."""
         with torch.autocast(features.device.type, enabled=False):
-            grads, loss, nll = _project(features, weight, bias, targets, weights, smoothing, scale)
+            grads, loss, nll = _project(features, weight, bias, targets, weights, smoothing, law)
         ctx.save_for_backward(*grads)
         ctx.mark_non_differentiable(nll)
         return loss, nll
@@ -77,7 +84,13 @@ class ProjectedNLL(torch.autograd.Function):
 
 
 def _project(
-    features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, smoothing: float, scale: float
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    smoothing: float,
+    law: SamplingLaw,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """Gradients by features, weight and bias; the loss; −log p of each target. Products have the features' type."""
     grads = [torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)]
@@ -85,14 +98,14 @@ def _project(
     cast_weight, cast_bias = weight.to(features.dtype), bias.to(features.dtype)
     for start in range(0, len(features), CHUNK):
         part = slice(start, start + CHUNK)
-        logits = _widened(F.linear(features[part], cast_weight, cast_bias)).mul_(scale)
+        logits = law.logits(_widened(F.linear(features[part], cast_weight, cast_bias)), targets[part])
         extra = smoothing * label_smoothing(logits, targets[part]) if smoothing else 0.0
-        law = logits.softmax(-1)
+        probabilities = logits.softmax(-1)
         # log Z − max x is −log of the largest probability: no pass over the exponentials, and no underflow.
         below = logits.amax(-1) - logits.gather(1, targets[part, None])[:, 0]
-        nll[part] = below - law.amax(-1).log()
+        nll[part] = below - probabilities.amax(-1).log()
         loss += ((nll[part] + extra) * weights[part]).sum()
-        by_logits = _by_logits(law, targets[part], smoothing, weights[part] * scale)
+        by_logits = _by_logits(probabilities, targets[part], smoothing, weights[part] / law.temperature)
         _accumulate(grads, part, features, cast_weight, by_logits)
     return grads, loss, nll
 

@@ -16,6 +16,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from rlseq.config.errors import UserError
 from rlseq.models.policy import SequencePolicy
+from rlseq.objectives.law import SamplingLaw
 from rlseq.rllib.context import Decoding, Failure, WorkerContext, guarded
 from rlseq.rllib.module import SequenceModule
 from rlseq.training.rollout import Rollout, rollout
@@ -142,7 +143,7 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             greedy=decoding.greedy,
             seed=config.seed,
             update=decoding.update,
-            temperature=config.rl.temperature,
+            law=SamplingLaw.of(config.rl),
             with_attention=decoding.with_attention,
             precision=decoding.precision,
             with_graph=decoding.with_graph,

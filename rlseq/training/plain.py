@@ -20,6 +20,7 @@ from rlseq.models.build import build_policy
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
+from rlseq.objectives.law import SamplingLaw
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.prefetch import prefetched
@@ -140,7 +141,7 @@ class PlainEngine:
             greedy=greedy,
             seed=self.config.seed,
             update=update,
-            temperature=self.config.rl.temperature,
+            law=SamplingLaw.of(self.config.rl),
             device=self.device,
             with_attention=attention,
             precision=precision,

@@ -18,6 +18,7 @@ from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.models.linear import PackedLinear, fast_matmul
 from rlseq.models.policy import Memory, SequencePolicy
+from rlseq.objectives.law import POLICY, SamplingLaw
 from rlseq_envs.scoring import RolloutResult
 from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
 
@@ -106,7 +107,7 @@ def rollout(
     greedy: bool,
     seed: int,
     update: int,
-    temperature: float = 1.0,
+    law: SamplingLaw = POLICY,
     device: torch.device | str = "cpu",
     with_attention: bool = False,
     precision: Precision = "fp32",
@@ -125,7 +126,7 @@ def rollout(
         greedy: Decode the greedy sequence, too.
         seed: Of the run.
         update: Number of the update the samples are for.
-        temperature: Of the samples.
+        law: Of the samples.
         device: Where the policy is.
         with_attention: Return the attention, too.
         precision: Of the matrix products of decoding; ``log_probs`` are those of the law that is drawn from.
@@ -150,7 +151,7 @@ def rollout(
                     torch.from_numpy(limits).to(device),
                     uniforms=None if draw is None else torch.from_numpy(draw(int(limits.max()))).to(device),
                     greedy=greedy,
-                    temperature=temperature,
+                    law=law,
                     with_attention=with_attention,
                     linear=linear,
                 )

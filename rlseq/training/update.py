@@ -18,6 +18,7 @@ from rlseq.config.schema import MLEConfig, PhaseConfig, RLConfig
 from rlseq.models.policy import Memory, SequencePolicy, length_mask
 from rlseq.objectives import losses
 from rlseq.objectives.baselines import advantages
+from rlseq.objectives.law import SamplingLaw
 from rlseq.training.rollout import Rollout
 from rlseq_envs.task import Ints, SequenceTask
 
@@ -174,13 +175,15 @@ def _rl_loss(
     instance = rows // batch["targets"].shape[1]
     head = None if of_states or config.reweighted else policy.head
     values = _read(policy.token_features if head else policy.token_logits, memory, instance, targets, lengths)
-    real, scale, weights, stats = length_mask(lengths, targets.shape[1]), 1.0 / config.temperature, weights[rows], {}
+    real, law, weights, stats = length_mask(lengths, targets.shape[1]), SamplingLaw.of(config), weights[rows], {}
     if config.reweighted:
         drawn_under = batch["log_probs"].flatten()[rows]
-        ratio = losses.importance_weights(values * scale, targets[real], lengths, drawn_under, config.importance_cap)
+        ratio = losses.importance_weights(
+            law.tempered(values), targets[real], lengths, drawn_under, config.importance_cap
+        )
         weights = weights * ratio[:, None]
         stats["train/importance_mean"] = ratio.sum() / max(1, len(ratio))
-    loss, _ = losses.weighted_nll(values, head, targets[real], weights[real], scale=scale)
+    loss, _ = losses.weighted_nll(values, head, targets[real], weights[real], law=law)
     stats["train/policy_loss"] = loss.detach()
     state_weights = torch.repeat_interleave(times[rows], lengths)
     if config.kl:
@@ -188,10 +191,11 @@ def _rl_loss(
         with torch.no_grad():
             other = reference.encode(batch["source"], batch["source_lengths"])
             other_logits = _read(reference.token_logits, other, instance, targets, lengths)
-        kl = (losses.kl_divergence(values * scale, other_logits * scale) * state_weights).sum()
+        kl = (losses.kl_divergence(law.tempered(values), law.tempered(other_logits)) * state_weights).sum()
         loss, stats["train/kl"] = loss + config.kl * kl, kl.detach()
     if config.entropy:
-        loss = loss - config.entropy * (losses.entropy(values * scale) * state_weights).sum()
+        entropy = losses.entropy(law.logits(values, targets[real]))
+        loss = loss - config.entropy * (entropy * state_weights).sum()
     if config.cross_entropy:
         columns = ("references", "reference_lengths", "reference_weights")
         share, nll = _weighted_nll(policy, memory, batch, columns, 0.0)

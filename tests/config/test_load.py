@@ -201,6 +201,15 @@ extra: 1
             "rl: baseline 'mean' compares the samples of an instance: set samples to 2 or more",
         ),
         ("rl: {updates: 1, dropout: 'yes'}", 'rl.dropout: "yes" is not true or false'),
+        ("rl: {updates: 1, temperature: 0}", "rl.temperature: 0 is not a number above 0"),
+        ("rl: {updates: 1, top_k: 1}", "rl.top_k: 1 is not a whole number at least 2 or null"),
+        ("rl: {updates: 1, top_p: 0}", "rl.top_p: 0 is not a number above 0 and at most 1"),
+        ("rl: {updates: 1, top_p: 1.5}", "rl.top_p: 1.5 is not a number above 0 and at most 1"),
+        (
+            "rl: {updates: 1, top_k: 5, top_p: 0.9, sampling_precision: bf16}",
+            "rl: top_k and top_p cut the law, and bf16 would cut it elsewhere when drawing than when scoring: "
+            "set precision and sampling_precision to fp32, or draw from the whole law",
+        ),
         ("task: {type: convex_hull, reward: {vald: 1}}", "task.reward.vald: unknown key; did you mean 'valid'?"),
         ("task: {type: convex_hull, reward: {valid: -1}}", "task.reward.valid: -1 is not a number at least 0"),
         ("task: {type: convex_hull, min_points: 30}", "task: min_points 30 is larger than max_points 10"),

@@ -17,6 +17,7 @@ from rlseq.decoding import sampling
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode, inverse_cdf
 from rlseq.models.policy import SequencePolicy, length_mask
+from rlseq.objectives.law import SamplingLaw
 from tests.support import attention_policy, every_sequence, padded, pointer_policy, sources
 
 ALMOST_ONE = 1 - 2**-53
@@ -111,7 +112,7 @@ def test_greedy_takes_the_likeliest_token_step_by_step(kind: str, seed: int) -> 
 def test_log_probabilities_are_those_that_scoring_gives_the_tokens(kind: str, temperature: float) -> None:
     policy = KINDS[kind]()
     source, source_lengths = sources(policy, LENGTHS)
-    out = decoded(policy, samples=3, temperature=temperature)
+    out = decoded(policy, samples=3, law=SamplingLaw(temperature))
     for column in range(4):
         sequences, lengths = out.sequences[:, column], out.lengths[:, column]
         logits = policy.token_logits(policy.encode(source, source_lengths), sequences, lengths).detach()
@@ -145,7 +146,7 @@ def test_sequences_are_drawn_as_often_as_their_law_says(temperature: float) -> N
         policy.encode(source, source_lengths),
         torch.tensor([limit]),
         uniforms=uniforms(1, count, limit),
-        temperature=temperature,
+        law=SamplingLaw(temperature),
         greedy=False,
     )
     drawn = Counter(tuple(row[:n].tolist()) for row, n in zip(out.sequences[0], out.lengths[0], strict=True))
@@ -164,6 +165,92 @@ def test_a_masked_pointer_never_draws_a_point_twice_nor_padding() -> None:
             assert len(set(points)) == len(points) and max(points, default=0) <= count
 
 
+# ------------------------------------------------------------------------------------------------------ truncated laws
+TRUNCATED = [SamplingLaw(1.0, 2), SamplingLaw(0.7, None, 0.8), SamplingLaw(1.5, 3, 0.9)]
+
+
+@every_kind
+@pytest.mark.parametrize("law", TRUNCATED)
+def test_samples_are_of_the_support_and_scored_as_they_were_drawn(kind: str, law: SamplingLaw) -> None:
+    """With packed weights drawn, with torch's own scored; greedy ones stay under the policy's law."""
+    policy = KINDS[kind]()
+    source, source_lengths = sources(policy, LENGTHS)
+    out, plain = decoded(policy, samples=8, law=law), decoded(policy, samples=0)
+    for column in range(9):
+        sequences, lengths = out.sequences[:, column], out.lengths[:, column]
+        real = length_mask(lengths, sequences.shape[1])
+        logits = policy.token_logits(policy.encode(source, source_lengths), sequences, lengths).detach()
+        expected = (law.logits(logits) if column < 8 else logits).log_softmax(-1).gather(1, sequences[real][:, None])
+        torch.testing.assert_close(out.log_probs[:, column][real], expected[:, 0], atol=1e-5, rtol=0)
+    assert_same(Decoded(out.sequences[:, 8:, : plain.sequences.shape[2]], out.lengths[:, 8:], plain.log_probs), plain)
+
+
+@every_kind
+def test_the_likeliest_choice_alone_is_greedy(kind: str) -> None:
+    policy = KINDS[kind]()
+    for law in (SamplingLaw(top_k=1), SamplingLaw(top_p=1e-6), SamplingLaw(3.0, 1, 0.5)):
+        out = decoded(policy, samples=2, law=law)
+        assert (out.sequences == out.sequences[:, 2:]).all() and (out.lengths == out.lengths[:, 2:]).all()
+        assert not out.log_probs[:, :2].any()
+
+
+@pytest.mark.parametrize("law", TRUNCATED)
+def test_tokens_are_drawn_as_often_as_the_truncated_law_says(law: SamplingLaw) -> None:
+    policy, count = attention_policy(vocabulary=6, seed=2), 20000
+    memory = policy.encode(*sources(policy, [4]))
+    logits = policy.step(torch.tensor([0]), policy.initial_state(memory), memory)[0].detach()[0] / law.temperature
+    masses = logits.softmax(-1).tolist()
+    kept = sorted(range(6), key=lambda token: -masses[token])[: law.top_k]
+    within = sum(masses[token] for token in kept)
+    kept = [t for place, t in enumerate(kept) if sum(masses[k] for k in kept[:place]) < law.top_p * within]
+    assert 1 < len(kept) < 6
+    out = decode(policy, memory, torch.tensor([1]), uniforms=uniforms(1, count, 1), law=law, greedy=False)
+    drawn = out.sequences[0, :, 0].bincount(minlength=6) / count
+    for token in range(6):
+        expected = masses[token] / sum(masses[k] for k in kept) if token in kept else 0.0
+        assert abs(float(drawn[token]) - expected) <= 4 * math.sqrt(expected * (1 - expected) / count)
+
+
+# ------------------------------------------------------------------------------------------------------ minimum length
+@every_kind
+@pytest.mark.parametrize("law", [SamplingLaw(), SamplingLaw(0.7, 2)])
+def test_nothing_ends_before_the_minimum_length_unless_nothing_else_is_left(kind: str, law: SamplingLaw) -> None:
+    policy = KINDS[kind]()
+    limits = [6, 6, 6, 3, 6, 6]
+    free, out = decoded(policy, limits, samples=8, law=law), decoded(policy, limits, samples=8, law=law, min_length=4)
+    assert int(free.lengths.min()) < 4
+    for row, count in enumerate(LENGTHS):
+        least = min(4, limits[row], count + 1 if kind == "pointer-masked" else 4)
+        assert int(out.lengths[row].min()) >= least
+    assert torch.isfinite(out.log_probs).all()
+
+
+@pytest.mark.parametrize("kind", ["attention", "pointer"])
+def test_samples_of_a_minimum_length_are_of_the_law_without_end_and_greedy_ones_of_the_policys(kind: str) -> None:
+    policy = KINDS[kind]()
+    source, source_lengths = sources(policy, LENGTHS)
+    out = decoded(policy, samples=4, min_length=3, law=SamplingLaw(0.8))
+    for column in range(5):
+        sequences, lengths = out.sequences[:, column], out.lengths[:, column]
+        real = length_mask(lengths, sequences.shape[1])
+        logits = policy.token_logits(policy.encode(source, source_lengths), sequences, lengths).detach()
+        if column < 4:
+            early = (torch.arange(sequences.shape[1]) < 2).expand_as(real)[real]
+            logits[early, 0] = -1e9
+            logits /= 0.8
+        expected = logits.log_softmax(-1).gather(1, sequences[real][:, None])[:, 0]
+        torch.testing.assert_close(out.log_probs[:, column][real], expected, atol=1e-5, rtol=0)
+
+
+def test_a_policy_that_would_end_at_once_is_made_to_go_on() -> None:
+    policy: Any = attention_policy(4)
+    with torch.no_grad():
+        policy.output_bias[0] = 1e4
+    out = decoded(policy, [6] * len(LENGTHS), min_length=5)
+    assert (out.lengths == 5).all() and (out.sequences[:, :, :4] > 0).all() and not out.sequences[:, :, 4].any()
+    assert torch.isfinite(out.log_probs).all()
+
+
 # ------------------------------------------------------------------------------------------------ how it is carried out
 def assert_same(ours: Decoded, theirs: Decoded) -> None:
     assert torch.equal(ours.sequences, theirs.sequences) and torch.equal(ours.lengths, theirs.lengths)
@@ -179,7 +266,7 @@ def test_dropping_finished_rows_changes_nothing(kind: str, below: float, monkeyp
     out = []
     for share in (0.0, below):
         monkeypatch.setattr(sampling, "COMPACT_BELOW", share)
-        out.append(decoded(policy, samples=4, temperature=0.7, with_attention=True))
+        out.append(decoded(policy, samples=4, law=SamplingLaw(0.7), with_attention=True))
     assert_same(*out)
     assert len(set(out[0].lengths.flatten().tolist())) > 2
 
@@ -192,19 +279,19 @@ def test_looking_seldom_at_the_device_changes_nothing(
 ) -> None:
     """As it is done on a GPU, where every sequence has a row of its own."""
     policy = KINDS[kind]()
-    out = [decoded(policy, samples=4, temperature=0.7, with_attention=True)]
+    out = [decoded(policy, samples=4, law=SamplingLaw(0.7), with_attention=True)]
     monkeypatch.setattr(sampling, "COMPACT_BELOW", below)
     monkeypatch.setitem(sampling.CHECK_EVERY, "cpu", every)
-    out.append(decoded(policy, samples=4, temperature=0.7, with_attention=True))
+    out.append(decoded(policy, samples=4, law=SamplingLaw(0.7), with_attention=True))
     assert_same(*out)
 
 
 @every_kind
 def test_samples_and_greedy_in_one_batch_equal_separate_calls(kind: str) -> None:
     policy = KINDS[kind]()
-    both = decoded(policy, samples=3, temperature=0.7, with_attention=True)
-    drawn = decoded(policy, samples=3, temperature=0.7, with_attention=True, greedy=False)
-    best = decoded(policy, samples=0, temperature=0.7, with_attention=True)
+    both = decoded(policy, samples=3, law=SamplingLaw(0.7), with_attention=True)
+    drawn = decoded(policy, samples=3, law=SamplingLaw(0.7), with_attention=True, greedy=False)
+    best = decoded(policy, samples=0, law=SamplingLaw(0.7), with_attention=True)
     for part, columns in ((drawn, slice(0, 3)), (best, slice(3, 4))):
         time = part.sequences.shape[2]
         assert int(both.lengths[:, columns].max()) == time

@@ -1,7 +1,8 @@
 """Each estimator's mean over all that can be sampled is the exact gradient of the expected reward.
 
 With 3 tokens and at most 4 of them there are 31 sequences: each is put through the very path of training, from
-rollout to gradient, and weighted with its probability.
+rollout to gradient, and weighted with its probability. Of a truncated law, only sequences of its support can be
+sampled, and the exact gradient is that of the expected reward with the support of every state held fixed.
 """
 
 from __future__ import annotations
@@ -130,6 +131,56 @@ def test_the_mean_baseline_is_leave_one_out_scaled_by_the_share_of_other_samples
     enumeration = Enumeration(attention_policy(vocabulary=3, feed_context=False), 3)
     ours = enumeration.expected_estimate(config(baseline="mean", samples=2))
     assert_same(ours, enumeration.exact() / 2)
+
+
+class Truncated(Enumeration):
+    """Samples come from the likeliest tokens of each state alone: at most ``top_k``, or fewer that hold ``top_p``."""
+
+    def __init__(self, policy: SequencePolicy, limit: int, temperature: float, top_k: int | None, top_p: float) -> None:
+        super().__init__(policy, limit, temperature)
+        self.top_k, self.top_p = top_k, top_p
+
+    def law(self) -> Tensor:
+        """As of ``Enumeration``, over supports worked out in plain Python."""
+        memory = self.policy.encode(self.source, self.source_lengths)
+        memory = memory.select(torch.zeros(len(self.rows), dtype=torch.int64))
+        logits = self.policy.token_logits(memory, self.rows, self.lengths) / self.temperature
+        tokens, taken = self.rows[length_mask(self.lengths, self.rows.shape[1])].tolist(), []
+        for row, token in zip(logits, tokens, strict=True):
+            kept = self.support(row.softmax(-1).tolist())
+            taken.append(row[kept].softmax(-1)[kept.index(token)] if token in kept else row.new_zeros(()))
+        return torch.stack([part.prod() for part in torch.stack(taken).split(self.lengths.tolist())])
+
+    def support(self, law: list[float]) -> list[int]:
+        kept = sorted(range(len(law)), key=lambda token: -law[token])[: self.top_k]
+        left = [law[token] / sum(law[token] for token in kept) for token in kept]
+        return [token for place, token in enumerate(kept) if sum(left[:place]) < self.top_p]
+
+
+truncations = pytest.mark.parametrize(("top_k", "top_p"), [(2, 1.0), (None, 0.75), (2, 0.85)])
+
+
+@truncations
+@pytest.mark.parametrize("feed", [False, True])
+def test_a_truncated_law_is_unbiased_with_its_support_held_fixed(feed: bool, top_k: int | None, top_p: float) -> None:
+    enumeration = Truncated(attention_policy(vocabulary=3, feed_context=feed), 4, 0.8, top_k, top_p)
+    assert 1 < int((enumeration.sampler() > 0).sum()) < len(enumeration.sequences)
+    ours = enumeration.expected_estimate(config(baseline="greedy", temperature=0.8, top_k=top_k, top_p=top_p))
+    assert_same(ours, enumeration.exact())
+
+
+@truncations
+def test_leave_one_out_and_pointers_are_unbiased_under_a_truncated_law(top_k: int | None, top_p: float) -> None:
+    enumeration = Truncated(pointer_policy(), 3, 1.0, top_k, top_p)
+    ours = enumeration.expected_estimate(config(baseline="leave_one_out", samples=2, top_k=top_k, top_p=top_p))
+    assert_same(ours, enumeration.exact())
+
+
+def test_a_truncated_law_scored_as_the_whole_one_is_biased() -> None:
+    """The control."""
+    enumeration = Truncated(attention_policy(vocabulary=3), 3, 1.0, 2, 1.0)
+    ours = enumeration.expected_estimate(config(baseline="none"))
+    assert float((ours - enumeration.exact()).abs().max()) > 1e-2
 
 
 class Mismatched(Enumeration):

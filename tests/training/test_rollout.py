@@ -16,6 +16,7 @@ from rlseq.models.build import build_policy
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.models.shape import TaskShape
+from rlseq.objectives.law import SamplingLaw
 from rlseq.training.rollout import Rollout, encode, rollout, shards
 from rlseq_envs.env import SequenceVectorEnv
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, shaken
@@ -108,7 +109,7 @@ def test_rewards_are_those_of_the_environment_and_the_greedy_sequence_comes_last
 def test_log_probabilities_are_of_whole_sequences_under_the_law_they_were_drawn_from(temperature: float) -> None:
     env, policy = reverse()
     ids = np.arange(4)
-    out = rolled(env, policy, ids, temperature=temperature)
+    out = rolled(env, policy, ids, law=SamplingLaw(temperature))
     source, source_lengths = map(torch.from_numpy, env.task.source(ids))
     for column, scale in ((0, temperature), (3, 1.0)):
         rows, lengths = torch.from_numpy(out.sequences[:, column]), torch.from_numpy(out.lengths[:, column])

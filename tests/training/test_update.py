@@ -277,3 +277,34 @@ def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phas
         joined = np.concatenate([share[name] for share in shares])
         assert joined.dtype == column.dtype
         np.testing.assert_allclose(joined, column * world if name.endswith("weights") else column, rtol=1e-6)
+
+
+# --------------------------------------------------------------------------------------------------- truncated laws
+def in_support(law: Tensor, config: RLConfig, drawn: Tensor) -> Tensor:
+    """Log-probabilities (tokens, choices) of the law cut to its ``top_k`` likeliest choices and what was drawn."""
+    kept = F.one_hot(drawn, law.shape[1]).bool()
+    for row, likeliest in enumerate(law.argsort(1, descending=True)[:, : config.top_k].tolist()):
+        kept[row, likeliest] = True
+    return (law / config.temperature).masked_fill(~kept, -1e30).log_softmax(-1)
+
+
+@pytest.mark.parametrize("extra", [{}, {"entropy": 0.5}, {"kl": 0.25}])
+def test_samples_are_scored_and_entropy_is_read_under_the_truncated_law_but_kl_under_the_whole(extra: Any) -> None:
+    model, reference, config = policy(), policy(seed=5), rl(top_k=2, temperature=0.7, **extra)
+    batch = tensors(rl_batch(task(), rollout(), config)[0])
+    source, lengths = sources(model, SOURCE_LENGTHS)
+    rows, row_lengths = padded([row for instance in SAMPLES for row in instance])
+    instances, real = torch.tensor([0, 0, 1, 1, 2, 2]), length_mask(row_lengths, rows.shape[1])
+    whole, other = (part(source[instances], lengths[instances], rows, row_lengths)[real] for part in (model, reference))
+    law = in_support(whole, config, rows[real])
+    taken = law.gather(1, rows[real][:, None])[:, 0]
+    advantage = torch.repeat_interleave(torch.tensor([0.5, -0.5, 0, 0, -0.75, 0]), row_lengths)
+    expected = -(advantage * taken).sum() / 6
+    if config.entropy:
+        expected = expected - config.entropy * Categorical(logits=law).entropy().sum() / 6
+    if config.kl:
+        tempered = (Categorical(logits=part / config.temperature) for part in (whole, other.detach()))
+        expected = expected + config.kl * torch_kl(*tempered).sum() / 6
+    loss, _ = batch_loss(model, reference, batch, config)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient(model, loss), gradient(model, expected), atol=1e-6, rtol=1e-5)

@@ -1,0 +1,89 @@
+"""The law that tokens are sampled from, and scored under: one definition for the decoder and for the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rlseq.config.schema import RLConfig
+
+EXCLUDED = -1e9  # a logit whose probability is exactly 0 in fp32; finite, so that 0 · log 0 is 0
+NUCLEUS = 64  # likeliest choices that are looked through for the nucleus at first: most often it is among them
+
+
+@dataclass(frozen=True)
+class SamplingLaw:
+    """The policy's law of the next token, tempered, then cut to ``top_k`` choices, then to ``top_p`` of what is left.
+
+    The order is Hugging Face's. A cut law is renormalised: its logits are the tempered ones on its support and
+    ``EXCLUDED`` elsewhere. Choices as likely as the last one inside are inside, too, so nothing depends on the
+    vocabulary's order. Gradients hold the support fixed.
+
+    Decoder and scorer compute the logits by different products, which differ by rounding, some 1e-6. In about as few
+    states the edge of the support falls into that difference, and one side counts a choice that the other does not. The
+    scorer is therefore told what was sampled and counts it in: what could be drawn always has a probability, and
+    the normaliser is off by one choice in those few states.
+
+    Attributes:
+        temperature: Logits are divided by it; above 0.
+        top_k: The likeliest choices that are kept (Fan et al. 2018), 1 or more; None: all.
+        top_p: Of the likeliest choices, the fewest that hold this probability are kept (nucleus, Holtzman et al.
+            2020), in (0, 1]; 1: all.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+
+    @staticmethod
+    def of(config: RLConfig) -> SamplingLaw:
+        """The law of the rl phase's samples."""
+        return SamplingLaw(config.temperature, config.top_k, config.top_p)
+
+    def tempered(self, logits: Tensor) -> Tensor:
+        """Logits of the tempered law over all choices; the very tensor where the temperature is 1."""
+        return logits if self.temperature == 1.0 else logits / self.temperature
+
+    def logits(self, logits: Tensor, sampled: Tensor | None = None) -> Tensor:
+        """Logits of the law (N, C) from the policy's; the very tensor where the law is the policy's.
+
+        Args:
+            logits: (N, C).
+            sampled: (N,) choices that the decoder drew: they are in the support.
+        """
+        logits = self.tempered(logits)
+        if self.top_k is None and self.top_p == 1.0:
+            return logits
+        outside = self._outside(logits.detach())
+        if sampled is not None:
+            outside.scatter_(1, sampled[:, None], False)
+        return logits.masked_fill(outside, EXCLUDED)
+
+    def _outside(self, logits: Tensor) -> Tensor:
+        """What is not in the support, (N, C), of tempered logits."""
+        outside = torch.zeros_like(logits, dtype=torch.bool)
+        if self.top_k is not None:
+            outside = logits < logits.topk(min(self.top_k, logits.shape[1])).values[:, -1:]
+        if self.top_p < 1.0:
+            law = logits.masked_fill(outside, EXCLUDED).softmax(-1)
+            outside |= law < _least_of_nucleus(law, self.top_p)
+        return outside
+
+
+POLICY = SamplingLaw()  # the policy's own law
+
+
+def _least_of_nucleus(law: Tensor, mass: float) -> Tensor:
+    """The smallest probability among the fewest likeliest choices that hold ``mass``: (N, 1), from (N, C)."""
+    choices = law.shape[1]
+    size = choices if law.is_cuda else min(NUCLEUS, choices)  # looking whether they suffice would wait for a GPU
+    while True:
+        likeliest = law.topk(size).values
+        before = F.pad(likeliest.double().cumsum(1), (1, 0))[:, :-1]  # what those that are likelier hold
+        inside = before < mass
+        if size == choices or not inside[:, -1].any():
+            return likeliest.gather(1, inside.sum(1, keepdim=True) - 1)
+        size = min(8 * size, choices)
