@@ -288,6 +288,19 @@ def test_samples_follow_their_seed(trained: tuple[Path, str]) -> None:
     assert cold == done("generate", trained[0], "--greedy", input=POINTS)
 
 
+def test_every_way_of_decoding_can_be_asked_for(tmp_path: Path, trained: tuple[Path, str]) -> None:
+    beam = ("--beam", 4, "--groups", 2, "--diversity", 1, "--length-norm", "gnmt", "--coverage-penalty", 0.2)
+    assert done("generate", trained[0], *beam, "--n-best", 2, input=POINTS).count("\n") == 4
+    whole = done("generate", trained[0], "--exhaustive", "--max-length", 3, "--scores", input=POINTS)
+    wide = done("generate", trained[0], "--beam", 100, "--max-length", 3, "--scores", input=POINTS)
+    assert whole == wide
+    likeliest = done("generate", trained[0], "--sample", "--top-k", 1, "--min-length", 3, input=POINTS)
+    assert likeliest == done("generate", trained[0], "--min-length", 3, input=POINTS)
+    for command in (("evaluate", trained[0]), ("compare", *[trained[0] / "checkpoints" / p for p in ("mle", "rl")])):
+        done(*command, "--sample", "--top-p", 0.9, "--seed", 2, "--max-instances", 5, "--json", tmp_path / "out.json")
+        assert "metrics" in (tmp_path / "out.json").read_text()
+
+
 def test_text_is_generated_with_the_checkpoints_own_vocabulary(text_run: Path) -> None:
     assert done("generate", text_run, input="3:45 PM\nline\u2028separator\n").count("\n") == 2
 

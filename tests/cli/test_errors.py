@@ -100,6 +100,42 @@ def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPat
         ),
         ("generate . --n-best 5 --beam 2", ["--n-best 5: there are only 2; give --beam 5 or --sample"]),
         ("generate . --seed 3 --length-penalty 1", ["--seed is for sampling", "--length-penalty is for beam search"]),
+        (
+            "generate . --sample --top-k 0 --top-p 1.5 --min-length 9 --max-length 3",
+            [
+                "--top-k 0: give 1 or more",
+                "--top-p 1.5: give a number above 0, at most 1",
+                "--min-length 9: give at most the maximum length, 3",
+            ],
+        ),
+        (
+            "evaluate . --beam 4 --groups 3 --diversity 0 --coverage-penalty -1 --top-k 2",
+            [
+                "--groups 3: give a divisor of the beam's size, 4",
+                "--diversity 0: give a number above 0",
+                "--coverage-penalty -1: give 0 or more",
+                "--top-k is for sampling: give --sample too",
+            ],
+        ),
+        ("evaluate . --beam 4 --diversity 1", ["--diversity is for groups: give --groups too"]),
+        (
+            "compare a b --exhaustive --groups 2 --sample --length-norm mean",
+            ["'mean' is not one of 'power', 'gnmt'"],
+        ),
+        (
+            "compare a b --exhaustive --groups 2 --sample",
+            [
+                "--greedy, --beam, --sample and --exhaustive exclude each other: give one",
+                "--groups is for beam search: give --beam too",
+            ],
+        ),
+        (
+            "evaluate . --coverage-penalty 0.2 --length-norm gnmt",
+            [
+                "--coverage-penalty is for beam search: give --beam or --exhaustive too",
+                "--length-norm is for beam search: give --beam or --exhaustive too",
+            ],
+        ),
         ("configs show hul", ["did you mean 'hull'?"]),
         ("configs show ../hull", ["no config of this name"]),
         ("configs copy hull no/where.yaml", ["no does not exist"]),

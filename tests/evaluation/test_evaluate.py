@@ -123,6 +123,31 @@ def test_options_are_checked_all_at_once() -> None:
         DecodingOptions("best", beam_size=0, temperature=0.0)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"length_norm": "mean"}, "length_norm is 'mean': give power or gnmt"),
+        ({"length_penalty": -1.0}, "length_penalty is -1.0: give 0 or more"),
+        ({"coverage_penalty": -0.1}, "coverage_penalty is -0.1: give 0 or more"),
+        ({"coverage_penalty": float("nan")}, "coverage_penalty is nan: give 0 or more"),
+        ({"beam_size": 4, "groups": 3}, "groups is 3: give a divisor of the beam's size, 4"),
+        ({"groups": 0}, "groups is 0: give 1 or more"),
+        ({"diversity": 0.0}, "diversity is 0.0: give a number above 0"),
+        ({"temperature": float("inf")}, "temperature is inf: give a number above 0"),
+        ({"top_k": 0}, "top_k is 0: give 1 or more"),
+        ({"top_p": 0.0}, "top_p is 0.0: give a number above 0, at most 1"),
+        ({"top_p": 1.01}, "top_p is 1.01: give a number above 0, at most 1"),
+        ({"min_length": 0}, "min_length is 0: give 1 or more"),
+        ({"max_length": 0}, "max_length is 0: give 1 or more"),
+        ({"min_length": 5, "max_length": 4}, "min_length is 5: give at most the maximum length, 4"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_with_what_would_be_right(values: Any, message: str) -> None:
+    with pytest.raises(EvaluationError) as caught:
+        DecodingOptions(**values)
+    assert str(caught.value) == f"decoding: {message}"
+
+
 # -------------------------------------------------------------------------------------------------- ways of decoding
 def test_a_beam_of_one_is_greedy(text: LoadedPolicy) -> None:
     greedy, beam = evaluate(text), evaluate(text, decoding=DecodingOptions("beam", beam_size=1))
@@ -146,6 +171,45 @@ def test_cold_samples_are_greedy(text: LoadedPolicy) -> None:
     assert [row[0].text for row in cold] == [
         row[0].text for row in generate_outputs(text, lines, DecodingOptions("greedy"))
     ]
+
+
+def test_the_likeliest_token_alone_is_greedy(hull: LoadedPolicy) -> None:
+    lines = ["0.1 0.1 0.9 0.2 0.5 0.8", "0.1 0.1 0.9 0.2 0.5 0.8 0.4 0.4"]
+    greedy = [row[0].text for row in generate_outputs(hull, lines, DecodingOptions())]
+    for options in ({"top_k": 1}, {"top_p": 1e-6}):
+        drawn = generate_outputs(hull, lines, DecodingOptions("sample", **options), n_best=2)
+        assert [[out.text for out in row] for row in drawn] == [[text] * 2 for text in greedy]
+        assert all(out.score == 0.0 for row in drawn for out in row)
+
+
+@pytest.mark.parametrize("method", ["greedy", "beam", "sample", "exhaustive"])
+def test_every_method_keeps_the_bounds_of_length(hull: LoadedPolicy, method: Any) -> None:
+    free = evaluate(hull, decoding=DecodingOptions(method), max_instances=40)
+    assert free.metrics["length"] > 3 and "max_length" not in free.to_json()["decoding"]
+    bound = evaluate(hull, decoding=DecodingOptions(method, min_length=2, max_length=2), max_instances=40)
+    assert (bound.outputs.lengths == 2).all()
+    told = bound.to_json()["decoding"]
+    assert told["method"] == method and told["min_length"] == told["max_length"] == 2
+
+
+def test_an_exhaustive_search_finds_nothing_worse_than_a_beam(hull: LoadedPolicy) -> None:
+    lines = ["0.1 0.1 0.9 0.2 0.5 0.8", "0.1 0.1 0.9 0.2 0.5 0.8 0.4 0.4"]
+    keys: Any = {"length_penalty": 0.0}
+    best, wide = (generate_outputs(hull, lines, DecodingOptions(method, **keys)) for method in ("exhaustive", "beam"))
+    assert all(ours[0].score >= theirs[0].score - 1e-5 for ours, theirs in zip(best, wide, strict=True))
+
+
+def test_too_large_an_exhaustive_search_is_refused(text: LoadedPolicy) -> None:
+    with pytest.raises(EvaluationError, match=r"more than 100,000 sequences .* give a smaller max_length, or"):
+        evaluate(text, decoding=DecodingOptions("exhaustive"), max_instances=1)
+
+
+def test_what_was_asked_for_is_told(hull: LoadedPolicy) -> None:
+    beam = {"beam_size": 4, "length_penalty": 0.6, "length_norm": "gnmt", "coverage_penalty": 0.2, "groups": 2}
+    found = evaluate(hull, decoding=DecodingOptions("beam", **beam), max_instances=3).to_json()["decoding"]
+    assert found == {"method": "beam"} | beam | {"diversity": 0.5}
+    drawn = DecodingOptions("sample", temperature=0.7, top_k=3, top_p=0.9, groups=5)
+    assert drawn.to_dict() == {"method": "sample", "temperature": 0.7, "top_k": 3, "top_p": 0.9, "seed": 0}
 
 
 def test_generated_outputs_are_those_of_the_split(text: LoadedPolicy) -> None:
