@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from rlseq.config.schema import RLConfig
 
 EXCLUDED = -1e9  # a logit whose probability is exactly 0 in fp32; finite, so that 0 · log 0 is 0
-NUCLEUS = 64  # likeliest choices that are looked through for the nucleus at first: most often it is among them
+NUCLEUS = 64  # likeliest choices that are looked through first: most often the nucleus is among them
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,15 @@ class SamplingLaw:
 
     def _outside(self, logits: Tensor) -> Tensor:
         """What is not in the support, (N, C), of tempered logits."""
-        outside = torch.zeros_like(logits, dtype=torch.bool)
+        outside = None
         if self.top_k is not None:
             outside = logits < logits.topk(min(self.top_k, logits.shape[1])).values[:, -1:]
+            logits = logits.masked_fill(outside, EXCLUDED)
         if self.top_p < 1.0:
-            law = logits.masked_fill(outside, EXCLUDED).softmax(-1)
-            outside |= law < _least_of_nucleus(law, self.top_p)
+            law = logits.softmax(-1)
+            beyond = law < _least_of_nucleus(law, self.top_p)
+            outside = beyond if outside is None else outside | beyond
+        assert outside is not None
         return outside
 
 
@@ -78,12 +82,18 @@ POLICY = SamplingLaw()  # the policy's own law
 
 def _least_of_nucleus(law: Tensor, mass: float) -> Tensor:
     """The smallest probability among the fewest likeliest choices that hold ``mass``: (N, 1), from (N, C)."""
-    choices = law.shape[1]
-    size = choices if law.is_cuda else min(NUCLEUS, choices)  # looking whether they suffice would wait for a GPU
-    while True:
-        likeliest = law.topk(size).values
-        before = F.pad(likeliest.double().cumsum(1), (1, 0))[:, :-1]  # what those that are likelier hold
-        inside = before < mass
-        if size == choices or not inside[:, -1].any():
-            return likeliest.gather(1, inside.sum(1, keepdim=True) - 1)
-        size = min(8 * size, choices)
+    if law.is_cuda:  # looking whether a few suffice would wait for it
+        return _last_inside(law.sort(dim=1, descending=True).values, mass)[0]
+    least, sufficed = _last_inside(law.topk(min(NUCLEUS, law.shape[1])).values, mass)
+    rest = (~sufficed).nonzero()[:, 0]
+    if len(rest):
+        descending = torch.from_numpy(np.sort(law[rest].numpy(), axis=1)).flip(1)  # torch sorts four times as slowly
+        least[rest] = _last_inside(descending, mass)[0]
+    return least
+
+
+def _last_inside(descending: Tensor, mass: float) -> tuple[Tensor, Tensor]:
+    """The last probability before those in front of it hold ``mass``, (N, 1), and whether all together do, (N,)."""
+    held = descending.double().cumsum(1)
+    inside = F.pad(held, (1, 0))[:, :-1] < mass
+    return descending.gather(1, inside.sum(1, keepdim=True) - 1), held[:, -1] >= mass
