@@ -10,6 +10,7 @@ from torch import Tensor
 from rlseq.decoding.ending import without_end
 from rlseq.decoding.ranking import LengthNorm, Ranking
 from rlseq.decoding.sampling import Decoded
+from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy, State
 
@@ -59,15 +60,18 @@ def beam_search(
             length 0 and log-probability −1e30.
         linear: As of ``decode``.
     """
+    if not len(limits):
+        empty = limits.new_zeros(0, n_best, 0)
+        return Decoded(empty, limits.new_zeros(0, n_best), memory.states.new_zeros(empty.shape))
     linear = linear or PackedLinear(len(limits) * size)
     ranking = Ranking(length_penalty, length_norm, coverage_penalty)
     beam = _Beam(policy, memory, limits, _Settings(ranking, groups, size // groups, diversity, min_length, n_best))
-    for time in range(int(limits.max()) if len(limits) else 0):
+    for time in range(int(limits.max())):
         beam.advance(time, linear)
         if not beam.drop_done(time):
             break
     sequences, lengths, log_probs = (part[:, :n_best] for part in beam.ranked())
-    longest = int(lengths.max()) if len(limits) else 0
+    longest = int(lengths.max())
     return mark_missing(Decoded(sequences[:, :, :longest], lengths, log_probs[:, :, :longest]))
 
 
@@ -95,14 +99,15 @@ class _Beam:
     """Hypotheses alive, (sources, groups, width) of sources that are not done, and the finished ones of all sources."""
 
     def __init__(self, policy: SequencePolicy, memory: Memory, limits: Tensor, settings: _Settings) -> None:
-        longest, floats = int(limits.max()) if len(limits) else 0, memory.states
+        longest, floats = int(limits.max()), memory.states
         shape = (len(limits), settings.groups, settings.width)
         self.policy, self.settings = policy, settings
         self.sources = torch.arange(len(limits), device=limits.device)  # the sources still searched
         self.limits, self.real = limits, memory.mask
-        self.memory = memory.select(self.sources.repeat_interleave(settings.groups * settings.width))
-        self.state: State = policy.initial_state(self.memory)
-        self.tokens = limits.new_zeros(len(self.memory.mask))
+        rows = self.sources.repeat_interleave(settings.groups * settings.width)
+        self.memory = memory.shared_by(Sharing.of(rows))
+        self.state: State = tuple(part[rows] for part in policy.initial_state(memory))
+        self.tokens = torch.zeros_like(rows)
         self.totals = floats.new_full(shape, NEVER)  # log-probabilities
         self.totals[:, :, 0] = 0.0
         self.scores = self.totals  # what the search goes by: log-probabilities less the costs of diversity
@@ -178,7 +183,9 @@ class _Beam:
         keep = passes.flatten(1).any(1).nonzero()[:, 0]
         if 0 < len(keep) < len(self.sources):
             rows = torch.arange(len(self.tokens), device=keep.device).view(len(self.sources), -1)[keep].flatten()
-            self.memory, self.state = self.memory.select(rows), tuple(part[rows] for part in self.state)
+            assert self.memory.sharing is not None
+            self.memory = self.memory.shared_by(self.memory.sharing.select(rows))
+            self.state = tuple(part[rows] for part in self.state)
             self.tokens, self.scores, self.totals = self.tokens[rows], self.scores[keep], self.totals[keep]
             self.sequences, self.log_probs = self.sequences[keep], self.log_probs[keep]
             self.attended = None if self.attended is None else self.attended[keep]

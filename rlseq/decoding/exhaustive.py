@@ -12,6 +12,7 @@ from rlseq.decoding.beam import mark_missing
 from rlseq.decoding.ending import without_end
 from rlseq.decoding.ranking import LengthNorm, Ranking
 from rlseq.decoding.sampling import Decoded
+from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy, State
 from rlseq.objectives.losses import IMPOSSIBLE
@@ -126,7 +127,7 @@ def _extend(
     """Every possible continuation by one token, the row of the prefix of each, and the state after each prefix."""
     rows = torch.zeros(len(prefixes.lengths), dtype=torch.int64, device=prefixes.tokens.device)
     last = prefixes.tokens[:, -1] if prefixes.tokens.shape[1] else rows
-    logits, state, attention = policy.step(last, state, alone.select(rows), linear)
+    logits, state, attention = policy.step(last, state, alone.shared_by(Sharing.of(rows)), linear)
     law = logits.log_softmax(-1)
     parents, tokens = ((without_end(law) if goes_on else law) > IMPOSSIBLE).nonzero(as_tuple=True)
     extended = _Prefixes(
