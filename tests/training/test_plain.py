@@ -11,6 +11,7 @@ import torch
 
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
+from rlseq.objectives.law import SamplingLaw
 from rlseq.training import plain
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, policy_weights
 from rlseq.training.plain import PlainEngine
@@ -49,6 +50,29 @@ def assert_same(ours: Tensors, theirs: Tensors) -> None:
 @pytest.fixture(params=["hull", "reverse"])
 def settings(request: pytest.FixtureRequest) -> Config:
     return config(request.param)
+
+
+# ------------------------------------------------------------------------------------------------------- sampling law
+@pytest.mark.parametrize("keys", [{"top_k": 2, "temperature": 0.8}, {"top_p": 0.7}])
+def test_samples_are_of_the_configured_law_and_train_under_it(keys: dict[str, Any]) -> None:
+    settings = config("reverse", rl=RL | {"baseline": "leave_one_out", "samples": 4} | keys)
+    trained, ids = engine(settings), np.arange(8)
+    out = trained.rollout(ids, num_samples=4, greedy=False, update=0, averaged=False)
+    source, source_lengths = map(torch.from_numpy, trained.task.source(ids.repeat(4)))
+    rows, lengths = torch.from_numpy(out.sequences).flatten(0, 1), torch.from_numpy(out.lengths).flatten()
+    with torch.no_grad():
+        policy = trained.policy.eval()
+        logits = policy.token_logits(policy.encode(source, source_lengths), rows, lengths)
+    law, real = SamplingLaw(keys.get("temperature", 1.0), keys.get("top_k"), keys.get("top_p", 1.0)), lengths.tolist()
+    tokens = torch.cat([row[:length] for row, length in zip(rows, real, strict=True)])
+    taken = law.logits(logits).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+    expected = [float(part.sum()) for part in taken.split(real)]
+    np.testing.assert_allclose(out.log_probs.flatten(), expected, atol=1e-5)
+    before = policy_weights(trained.get_state())
+    trained.start_phase("rl")
+    assert all(np.isfinite(list(stats.values())).all() for stats in trained.update(requests("rl", range(2))))
+    after = policy_weights(trained.get_state())
+    assert any(not np.array_equal(before[name], after[name]) for name in before)
 
 
 # ------------------------------------------------------------------------------------------------------ continuation
