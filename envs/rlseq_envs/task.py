@@ -113,6 +113,7 @@ class SequenceTask(ABC):
             0 is END, position i of the source is token i + 1).
         source_vocabulary_size: Number of source tokens, or None where the source is an array of vectors.
         source_features: Width of a source vector, or None where the source is made of tokens.
+        shared_vocabulary: Source tokens and tokens are the same, id by id.
         max_source_length: Longest source of any split, in positions.
         max_length: Longest sequence any instance may need, END included.
         selection_metric: The corpus metric that picks the best checkpoint; larger is better.
@@ -121,6 +122,7 @@ class SequenceTask(ABC):
     vocabulary_size: int | None
     source_vocabulary_size: int | None
     source_features: int | None
+    shared_vocabulary: bool = False
     max_source_length: int
     max_length: int
     selection_metric: str

@@ -286,6 +286,11 @@ class TranslationTask(SequenceTask):
         return self._vocabularies[1]
 
     @cached_property
+    def shared_vocabulary(self) -> bool:  # type: ignore[override]
+        """Whether both sides have one vocabulary."""
+        return self._source_vocabulary is self._target_vocabulary
+
+    @cached_property
     def vocabulary_size(self) -> int:  # type: ignore[override]
         """Number of target tokens, END included."""
         return len(self._target_vocabulary)
@@ -297,9 +302,8 @@ class TranslationTask(SequenceTask):
 
     def save_artifacts(self, directory: Path) -> None:
         """Write the vocabulary, as sentencepiece models or JSON lists, and a manifest."""
-        shared = self._source_vocabulary is self._target_vocabulary
-        source = self._source_vocabulary.save(directory, "shared" if shared else "source")
-        target = source if shared else self._target_vocabulary.save(directory, "target")
+        source = self._source_vocabulary.save(directory, "shared" if self.shared_vocabulary else "source")
+        target = source if self.shared_vocabulary else self._target_vocabulary.save(directory, "target")
         settings = self.settings
         values = (self.corpus_kind, settings.units, settings.lowercase, source, target)
         manifest = dict(zip(_MANIFEST_KEYS, values, strict=True))

@@ -32,7 +32,7 @@ class TaskShape:
             task.vocabulary_size,
             task.source_vocabulary_size,
             task.source_features,
-            bool(getattr(task, "shared_vocabulary", False)),
+            task.shared_vocabulary,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -247,6 +247,7 @@ def test_artifacts_alone_are_enough_to_decode(files, units, shared, tmp_path):
     task.save_artifacts(tmp_path)
     loaded = TranslationTask(units=units, artifacts=str(tmp_path))
     assert loaded.signature == task.signature
+    assert loaded.shared_vocabulary == task.shared_vocabulary == shared
     assert (loaded.vocabulary_size, loaded.source_vocabulary_size) == (
         task.vocabulary_size,
         task.source_vocabulary_size,

@@ -18,6 +18,7 @@ from rlseq.models.policy import Memory, SequencePolicy, length_mask, shift_right
 from rlseq.models.recurrent import LSTMLayer
 from rlseq.models.shape import TaskShape
 from rlseq_envs.convex_hull import ConvexHullTask
+from rlseq_envs.translation import TranslationTask
 from tests.support import (
     MATCHES,
     POINTS,
@@ -195,6 +196,15 @@ def test_a_source_that_few_rows_leave_unread_stays() -> None:
         shared = memory.shared_by(Sharing.of(read))
         assert len(shared.mask) == kept and shared.sharing is not None
         assert torch.equal(shared.states[shared.sharing.source], memory.states[read])
+
+
+@pytest.mark.parametrize(("shared", "tied", "tables"), [(True, True, 1), (False, True, 2), (True, False, 3)])
+def test_a_vocabulary_that_both_sides_share_has_one_table(shared: bool, tied: bool, tables: int) -> None:
+    task = TranslationTask(cldr_sizes=(60, 2, 2), vocabulary_size=250, shared_vocabulary=shared)
+    config = AttentionPolicyConfig(type="attention", embedding_size=8, hidden_size=16, tie_embeddings=tied)
+    policy = build_policy(config, TaskShape.of(task))
+    sizes = {task.vocabulary_size, task.source_vocabulary_size}
+    assert sum(p.dim() == 2 and len(p) in sizes for p in policy.parameters()) == tables
 
 
 # -------------------------------------------------------------------------------------------------------------- modes
