@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rlseq.decoding.beam import beam_search
+from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.exhaustive import SearchTooLarge, exhaustive_search
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
@@ -83,7 +84,7 @@ def _decode_shard(
     limits = loaded.task.length_limits(source_lengths)
     limits = limits if options.max_length is None else np.minimum(limits, options.max_length)
     place = loaded.device
-    memory = loaded.policy.encode(torch.from_numpy(source).to(place), torch.from_numpy(source_lengths).to(place))
+    memory = encode_sources(loaded.policy, source, source_lengths, place).detach()
     limit = torch.from_numpy(limits).to(place)
     if options.method in ("beam", "exhaustive"):
         return _search(loaded, memory, limit, options, n_best, linear)

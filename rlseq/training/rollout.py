@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from rlseq.config.schema import Precision
+from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
-from rlseq.models.linear import PackedLinear, fast_matmul
+from rlseq.models.linear import PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.objectives.law import POLICY, SamplingLaw
 from rlseq_envs.scoring import RolloutResult
@@ -144,7 +145,9 @@ def rollout(
             scored = []
             for part in parts:
                 draw = partial(counter_uniforms, seed, update, part, num_samples) if num_samples else None
-                memory, limits = _encode(policy, task, part, device)
+                source, lengths = task.source(part)
+                limits = task.length_limits(lengths)
+                memory = encode_sources(policy, source, lengths, device)
                 decoded = decode(
                     policy,
                     memory.detach(),
@@ -159,15 +162,6 @@ def rollout(
             return [future.result() for future in scored]
     finally:
         policy.train(mode)
-
-
-def _encode(policy: SequencePolicy, task: SequenceTask, ids: Ints, device: torch.device | str) -> tuple[Memory, Ints]:
-    """A shard's sources encoded, and how long their sequences may be."""
-    source, lengths = task.source(ids)
-    # With a graph even where nobody wants it: kernels for inference round otherwise, and all runners are to agree.
-    with torch.enable_grad(), fast_matmul():
-        memory = policy.encode(torch.from_numpy(source).to(device), torch.from_numpy(lengths).to(device))
-    return memory, task.length_limits(lengths)
 
 
 def _score(score: Score, ids: Ints, decoded: Decoded, greedy: bool, memory: Memory | None) -> Rollout:

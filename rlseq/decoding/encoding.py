@@ -1,0 +1,24 @@
+"""Sources to what decoders read, alike for rollouts, validation and evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+from rlseq.models.linear import fast_matmul
+from rlseq.models.policy import Memory, SequencePolicy
+from rlseq_envs.task import Ints
+
+
+def encode_sources(
+    policy: SequencePolicy, source: npt.NDArray[Any], source_lengths: Ints, device: torch.device | str
+) -> Memory:
+    """Sources as a task gives them, encoded with their graph.
+
+    With a graph even where nobody wants it: kernels for inference round otherwise, and whoever decodes is to agree with
+    the update that scores what was decoded.
+    """
+    with torch.enable_grad(), fast_matmul():
+        return policy.encode(torch.from_numpy(source).to(device), torch.from_numpy(source_lengths).to(device))
