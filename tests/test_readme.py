@@ -146,6 +146,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         "rl.kl=0.1",
         "rl.cross_entropy=0.1",
         "rl.entropy=0.01",
+        "rl.reward_scale=2",
         "rl.sampling_precision=bf16",
     ]
     for name in ("hull", "translation"):

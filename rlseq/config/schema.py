@@ -254,7 +254,12 @@ class RLConfig(PhaseConfig):
     """REINFORCE on the task's reward."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
-    baseline: Literal["greedy", "none", "mean", "leave_one_out"] = "greedy"
+    baseline: Literal["greedy", "none", "mean", "leave_one_out", "running_mean"] = "greedy"
+    baseline_decay: Fraction = 0.95  # of running_mean, the moving average of earlier updates' mean rewards
+    # Rewards are clipped to these bounds, in the task's own units, and then multiplied by the scale: this is what the
+    # baseline and the advantages are made of. Validation and the reported rewards are not touched.
+    reward_clip: tuple[float, float] | None = None
+    reward_scale: PositiveFloat = 1.0
     samples: PositiveInt = 1  # sequences sampled an instance
     # Of sampling, in this order; samples are scored under the same law, renormalised and with its support held fixed.
     temperature: PositiveFloat = 1.0
@@ -281,6 +286,11 @@ class RLConfig(PhaseConfig):
         return not self.dropout and self.precision == "fp32"
 
     @property
+    def reshaped(self) -> bool:
+        """Whether training sees other rewards than the task gives."""
+        return self.reward_clip is not None or self.reward_scale != 1.0
+
+    @property
     def reweighted(self) -> bool:
         """Whether samples are drawn under another law than they are scored under."""
         return "bf16" in (self.precision, self.sampling_precision)
@@ -290,6 +300,10 @@ class RLConfig(PhaseConfig):
         if self.baseline in ("leave_one_out", "mean") and self.samples < 2:
             raise ValueError(
                 f"baseline {self.baseline!r} compares the samples of an instance: set samples to 2 or more"
+            )
+        if self.reward_clip is not None and self.reward_clip[0] >= self.reward_clip[1]:
+            raise ValueError(
+                f"reward_clip {list(self.reward_clip)}: give [lowest, highest], the first below the second"
             )
         return self
 

@@ -1,10 +1,13 @@
 """Baselines: what is subtracted from the reward, and the advantages that are left.
 
-All are functions of one batch of rollouts and leave the gradient's expectation unchanged (Williams 1992, sec. 4), but
-``mean``, which is scaled by (K − 1)/K since it holds the sample's own reward.
+All leave the gradient's expectation unchanged (Williams 1992, sec. 4), but ``mean``, which is scaled by (K − 1)/K since
+it holds the sample's own reward. All are functions of one batch of rollouts, but ``running_mean``, whose state the
+trainer keeps.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +18,51 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def baseline_values(kind: str, rewards: Floats, greedy: Floats | None) -> Floats:
+@dataclass
+class RunningMean:
+    """Exponential moving average of past batches' mean rewards: Sutton's reinforcement comparison (1984).
+
+    Not yet a mean of nothing: it is divided by the weight of what it has seen, as Adam's moments are (Kingma & Ba 2015).
+
+    Attributes:
+        total: Weighted sum of the mean rewards.
+        weight: Sum of their weights.
+    """
+
+    total: float = 0.0
+    weight: float = 0.0
+
+    @property
+    def value(self) -> float:
+        """The average; 0 before the first batch."""
+        return self.total / self.weight if self.weight else 0.0
+
+    def add(self, reward: float, decay: float) -> None:
+        """Take in a batch's mean reward, after its update: a baseline that has seen the batch would bias it."""
+        self.total = decay * self.total + (1.0 - decay) * reward
+        self.weight = decay * self.weight + (1.0 - decay)
+
+
+def training_rewards(config: RLConfig, rewards: Floats) -> Floats:
+    """The task's rewards as training sees them: clipped first, so that the bounds are the task's, then scaled.
+
+    A scale multiplies the gradient; clipping (Mnih et al. 2015, Methods) changes what is optimised.
+    """
+    if config.reward_clip is not None:
+        rewards = rewards.clip(*config.reward_clip)
+    return rewards * config.reward_scale
+
+
+def baseline_values(kind: str, rewards: Floats, greedy: Floats | None, running_mean: float = 0.0) -> Floats:
     """The baseline of each sample.
 
     Args:
         kind: ``none``: 0; ``greedy``: the greedy sequence's reward (Rennie et al. 2017, self-critical);
             ``mean``: the instance's mean over its K samples; ``leave_one_out``: the mean over its other K − 1 samples
-            (Kool et al. 2019).
+            (Kool et al. 2019); ``running_mean``: ``RunningMean.value`` of earlier batches.
         rewards: (batch_size, K) of the samples.
         greedy: (batch_size,) of the greedy sequences; needed by ``greedy`` alone.
+        running_mean: Needed by ``running_mean`` alone.
 
     Returns:
         (batch_size, K).
@@ -35,11 +74,13 @@ def baseline_values(kind: str, rewards: Floats, greedy: Floats | None) -> Floats
         return np.broadcast_to(greedy[:, None], rewards.shape)
     if kind == "mean":
         return np.broadcast_to(rewards.mean(1, keepdims=True), rewards.shape)
+    if kind == "running_mean":
+        return np.full_like(rewards, running_mean)
     return (rewards.sum(1, keepdims=True) - rewards) / (rewards.shape[1] - 1)
 
 
 def advantages(
-    config: RLConfig, lengths: Ints, time: int, rewards: Floats, greedy: Floats | None
+    config: RLConfig, lengths: Ints, time: int, rewards: Floats, greedy: Floats | None, running_mean: float = 0.0
 ) -> tuple[Floats, Floats]:
     """Advantages and baselines of each token, as the configuration asks.
 
@@ -49,12 +90,13 @@ def advantages(
         time: The longest of them.
         rewards: (batch_size, K).
         greedy: (batch_size,) of the greedy sequences; needed by the greedy baseline alone.
+        running_mean: Of earlier batches; needed by that baseline alone.
 
     Returns:
         Twice (batch_size, K, time), 0 beyond a length.
     """
     live = np.arange(time) < lengths[:, :, None]
-    baseline = baseline_values(config.baseline, rewards, greedy)[:, :, None] * live
+    baseline = baseline_values(config.baseline, rewards, greedy, running_mean)[:, :, None] * live
     advantage = rewards[:, :, None] * live - baseline
     if config.normalize_advantage:
         advantage /= max(float(advantage[live].std()), 1e-6)

@@ -108,7 +108,7 @@ class SequenceAlgorithm(Algorithm):
             with_graph=config.encodes_once and self._runner is not None and self.learner_group.local is not None,
         )
         drawn, score_seconds = self._roll_out(request.ids, decoding, averaged=False)
-        batch, rollout_stats = rl_batch(self.task, drawn, config)
+        batch, rollout_stats = rl_batch(self.task, drawn, config, request.running_mean)
         _check_finite(rollout_stats, request.update)
         sampled = time.perf_counter()
         stats = self.learner_group.work([request], batch, drawn.memory)[0]

@@ -29,6 +29,7 @@ class UpdateRequest:
         phase_update: Number of the update in its phase, from 0.
         ids: (batch_size,) instances.
         learning_rate: Of this step.
+        running_mean: Of the rewards of earlier updates, for that baseline.
     """
 
     phase: Phase
@@ -36,6 +37,7 @@ class UpdateRequest:
     phase_update: int
     ids: Ints
     learning_rate: float
+    running_mean: float = 0.0
 
 
 class Engine(Protocol):

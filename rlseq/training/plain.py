@@ -73,7 +73,7 @@ class PlainEngine:
                 precision=phase.sampling_precision,
                 with_graph=phase.encodes_once,
             )
-            (batch, stats), memory = rl_batch(self.task, drawn, phase), drawn.memory
+            (batch, stats), memory = rl_batch(self.task, drawn, phase, request.running_mean), drawn.memory
         else:
             batch, stats, memory = next(references), {}, None
         sampled = time.perf_counter()

@@ -11,12 +11,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
 from rlseq.config.schema import Config, PhaseConfig, RLConfig
 from rlseq.data.batches import make_batches
 from rlseq.models.shape import TaskShape
+from rlseq.objectives.baselines import RunningMean
 from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.engine import Engine, Phase, TrainingError, UpdateRequest
@@ -57,6 +59,7 @@ class Trainer:
         self.config, self.task, self.engine, self.run, self.reporter = config, task, engine, run, reporter
         self.progress = Progress()
         self.monitor = CollapseMonitor()
+        self.running_mean = RunningMean()
         self._batches = make_batches(config, task)
         self._stop = False
 
@@ -81,6 +84,7 @@ class Trainer:
         assert checkpoint.state is not None
         self.progress = Progress.from_dict(checkpoint.meta["trainer"])
         self.monitor = CollapseMonitor.from_dict(checkpoint.meta["trainer"]["monitor"])
+        self._restore_running_mean(checkpoint)
         self.run.rewind(self.progress.update, self.progress.phase)
         self.reporter.start(self.config, self.run, self.progress.update)
         self.engine.set_state(checkpoint.state, self.progress.phase)
@@ -113,7 +117,7 @@ class Trainer:
         if not self.progress.started:
             self.engine.start_phase(phase)
             self.progress.started = True
-            self.monitor = CollapseMonitor()
+            self.monitor, self.running_mean = CollapseMonitor(), RunningMean()
             self.reporter.phase(phase, section.updates, 0)
             self._validate(section)  # what the phase starts from is its first best
         else:
@@ -144,7 +148,7 @@ class Trainer:
         progress, seconds = self.progress, (time.perf_counter() - started) / instances
         for stats in statistics:
             progress.count(stats | progress.timed(seconds))
-        self.monitor.add([stats["rollout/reward_mean"] for stats in statistics if "rollout/reward_mean" in stats])
+            self._watch(section, stats)
         early = self._log()
         if early or progress.phase_update % section.validate_every == 0 or progress.phase_update == section.updates:
             self._validate(section)
@@ -153,6 +157,15 @@ class Trainer:
         if self._stop:
             self._save()
             raise Interrupted(f"stopped at update {progress.update}")
+
+    def _watch(self, section: PhaseConfig, stats: dict[str, float]) -> None:
+        if isinstance(section, RLConfig):
+            reward = stats["rollout/reward_mean"]
+            self.monitor.add([reward])
+            self.running_mean.add(stats.get("rollout/training_reward_mean", reward), section.baseline_decay)
+
+    def _restore_running_mean(self, checkpoint: Checkpoint) -> None:
+        self.running_mean = RunningMean(**checkpoint.meta["trainer"].get("running_mean", {}))
 
     def _log(self) -> bool:
         """Report the means since the last log line, where one is due; True when they call for a validation."""
@@ -177,7 +190,8 @@ class Trainer:
         progress = self.progress
         number = progress.phase_update + offset
         rate = learning_rate(section.optimizer, number, section.updates) * progress.rate_scale
-        return UpdateRequest(progress.phase, progress.update + offset, number, self._ids(number), rate)
+        ids, running_mean = self._ids(number), self.running_mean.value
+        return UpdateRequest(progress.phase, progress.update + offset, number, ids, rate, running_mean)
 
     def _ids(self, number: int) -> Ints:
         phase = self.progress.phase
@@ -226,6 +240,7 @@ class Trainer:
         assert checkpoint.state is not None
         state = checkpoint.state | {f"policy/{name}": value for name, value in checkpoint.weights.items()}
         self.engine.set_state(state, progress.phase)
+        self._restore_running_mean(checkpoint)
         progress.recoveries += 1
         progress.rate_scale *= section.recovery_factor
         progress.validations_without_best = 0
@@ -252,7 +267,8 @@ class Trainer:
             "phase": progress.phase,
             "update": progress.update,
             "phase_update": progress.phase_update,
-            "trainer": progress.to_dict() | {"monitor": self.monitor.to_dict()},
+            "trainer": progress.to_dict()
+            | {"monitor": self.monitor.to_dict(), "running_mean": asdict(self.running_mean)},
             "metrics": progress.best_metrics if best else {},
         }
         self.run.save(progress.phase, progress.update, self.engine.get_state(), meta, best=best)

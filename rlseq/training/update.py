@@ -17,7 +17,7 @@ from torch import Tensor
 from rlseq.config.schema import MLEConfig, PhaseConfig, RLConfig
 from rlseq.models.policy import Memory, SequencePolicy, length_mask
 from rlseq.objectives import losses
-from rlseq.objectives.baselines import advantages
+from rlseq.objectives.baselines import advantages, training_rewards
 from rlseq.objectives.law import SamplingLaw
 from rlseq.training.rollout import Rollout
 from rlseq_envs.task import Ints, SequenceTask
@@ -49,18 +49,22 @@ def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig, seed: int) -> Ba
     }
 
 
-def rl_batch(task: SequenceTask, rollout: Rollout, config: RLConfig) -> tuple[Batch, dict[str, float]]:
+def rl_batch(
+    task: SequenceTask, rollout: Rollout, config: RLConfig, running_mean: float = 0.0
+) -> tuple[Batch, dict[str, float]]:
     """Samples as targets, advantages as weights; statistics of the rollout beside it.
 
     Columns: those of ``mle_batch`` with K targets an instance; ``state_weights`` (batch_size, K) for terms of the
     visited states; ``log_probs`` (batch_size, K) where the sampler's law is not the scorer's; ``references``,
     ``reference_lengths``, ``reference_weights`` where a share of cross-entropy is asked for. Of samples drawn more than
-    once, the first stands for all, with the sum of their weights; the others have 0.
+    once, the first stands for all, with the sum of their weights; the others have 0. ``running_mean`` is that of the
+    rewards of earlier updates, for that baseline.
     """
     samples = rollout.num_samples
     sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
-    rewards, greedy = rollout.rewards[:, :samples], rollout.rewards[:, -1] if rollout.greedy else None
-    advantage, baseline = advantages(config, lengths, sequences.shape[2], rewards, greedy)
+    shaped = training_rewards(config, rollout.rewards)
+    rewards, greedy = shaped[:, :samples], shaped[:, -1] if rollout.greedy else None
+    advantage, baseline = advantages(config, lengths, sequences.shape[2], rewards, greedy, running_mean)
     scale = normalizer(config, lengths.size, int(lengths.sum()))
     merged, times = _merge_duplicates(sequences, advantage)
     source, source_lengths = task.source(rollout.ids)
@@ -82,7 +86,8 @@ def rl_batch(task: SequenceTask, rollout: Rollout, config: RLConfig) -> tuple[Ba
             "reference_lengths": reference_lengths[:, None],
             "reference_weights": np.full((len(references), 1, references.shape[1]), share, np.float32),
         }
-    return batch, _rollout_statistics(rollout, samples, advantage, baseline)
+    stats = _rollout_statistics(rollout, samples, advantage, baseline)
+    return batch, stats | ({"rollout/training_reward_mean": float(rewards.mean())} if config.reshaped else {})
 
 
 def _merge_duplicates(

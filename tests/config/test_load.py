@@ -200,6 +200,10 @@ extra: 1
             "rl: {updates: 1, baseline: mean}",
             "rl: baseline 'mean' compares the samples of an instance: set samples to 2 or more",
         ),
+        (
+            "rl: {updates: 1, reward_clip: [1.0, 0.0]}",
+            "rl: reward_clip [1.0, 0.0]: give [lowest, highest], the first below the second",
+        ),
         ("rl: {updates: 1, dropout: 'yes'}", 'rl.dropout: "yes" is not true or false'),
         ("rl: {updates: 1, temperature: 0}", "rl.temperature: 0 is not a number above 0"),
         ("rl: {updates: 1, top_k: 1}", "rl.top_k: 1 is not a whole number at least 2 or null"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rlseq.config.schema import RLConfig
-from rlseq.objectives.baselines import advantages, baseline_values
+from rlseq.objectives.baselines import RunningMean, advantages, baseline_values, training_rewards
 
 REWARDS = np.array([[1.0, 0.0, 2.0], [3.0, 3.0, 0.0]])
 GREEDY = np.array([0.5, 4.0])
@@ -21,14 +23,15 @@ LIVE = np.arange(2) < LENGTHS[:, :, None]
         ("greedy", [[0.5, 0.5, 0.5], [4, 4, 4]]),
         ("mean", [[1, 1, 1], [2, 2, 2]]),
         ("leave_one_out", [[1, 1.5, 0.5], [1.5, 1.5, 3]]),
+        ("running_mean", [[0.75] * 3, [0.75] * 3]),
     ],
 )
 def test_baselines_by_hand(kind: str, expected: list[list[float]]) -> None:
     config = RLConfig.model_validate({"updates": 1, "samples": 3, "baseline": kind})
-    advantage, baseline = advantages(config, LENGTHS, 2, REWARDS, GREEDY)
+    advantage, baseline = advantages(config, LENGTHS, 2, REWARDS, GREEDY, 0.75)
     np.testing.assert_allclose(baseline, np.array(expected)[:, :, None] * LIVE)
     np.testing.assert_allclose(advantage, (REWARDS - expected)[:, :, None] * LIVE)
-    np.testing.assert_allclose(baseline_values(kind, REWARDS, GREEDY), expected)
+    np.testing.assert_allclose(baseline_values(kind, REWARDS, GREEDY, 0.75), expected)
 
 
 def test_a_baseline_does_not_see_its_own_sample() -> None:
@@ -47,3 +50,20 @@ def test_normalised_advantages_have_unit_spread_and_equal_rewards_stay_zero() ->
     np.testing.assert_allclose(advantage, plain / plain[LIVE].std())
     equal, _ = advantages(config, LENGTHS, 2, np.full((2, 3), 0.3), None)
     np.testing.assert_allclose(equal, 0.0, atol=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=20), st.sampled_from([0.0, 0.5, 0.95]))
+def test_the_running_mean_is_weighted_by_powers_of_its_decay(rewards: list[float], decay: float) -> None:
+    mean = RunningMean()
+    assert mean.value == 0.0
+    for reward in rewards:
+        mean.add(reward, decay)
+    weights = decay ** np.arange(len(rewards))[::-1]
+    assert mean.value == pytest.approx(np.average(rewards, weights=weights), abs=1e-9)
+
+
+def test_rewards_are_clipped_in_their_own_units_and_then_scaled() -> None:
+    config = RLConfig(updates=1, reward_clip=(0.5, 2.5), reward_scale=10.0)
+    np.testing.assert_array_equal(training_rewards(config, REWARDS), [[10, 5, 20], [25, 25, 5]])
+    np.testing.assert_array_equal(training_rewards(RLConfig(updates=1), REWARDS), REWARDS)

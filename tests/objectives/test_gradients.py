@@ -83,7 +83,7 @@ class Enumeration:
 
     def estimate(self, config: RLConfig, chosen: tuple[int, ...]) -> Tensor:
         """The gradient that training would follow, had these sequences been sampled."""
-        batch, _ = rl_batch(self.task, self.rollout(chosen, config.baseline == "greedy"), config)
+        batch, _ = rl_batch(self.task, self.rollout(chosen, config.baseline == "greedy"), config, running_mean=0.375)
         tensors = {name: torch.from_numpy(column) for name, column in batch.items()}
         return self.gradient(batch_loss(self.policy, None, tensors, config)[0])
 
@@ -107,7 +107,7 @@ def config(**keys: Any) -> RLConfig:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
-@pytest.mark.parametrize("baseline", ["none", "greedy"])
+@pytest.mark.parametrize("baseline", ["none", "greedy", "running_mean"])
 @pytest.mark.parametrize("feed", [False, True])
 def test_one_sample_is_unbiased(baseline: str, temperature: float, feed: bool) -> None:
     enumeration = Enumeration(attention_policy(vocabulary=3, feed_context=feed), 4, temperature)
@@ -181,6 +181,14 @@ def test_a_truncated_law_scored_as_the_whole_one_is_biased() -> None:
     enumeration = Truncated(attention_policy(vocabulary=3), 3, 1.0, 2, 1.0)
     ours = enumeration.expected_estimate(config(baseline="none"))
     assert float((ours - enumeration.exact()).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize(("clip", "scale"), [(None, 5.0), ((-0.5, 0.5), 1.0), ((-0.25, 1.0), 3.0)])
+def test_scaled_and_clipped_rewards_are_the_ones_optimised(clip: tuple[float, float] | None, scale: float) -> None:
+    enumeration = Enumeration(attention_policy(vocabulary=3), 3)
+    ours = enumeration.expected_estimate(config(baseline="running_mean", reward_clip=clip, reward_scale=scale))
+    enumeration.rewards = enumeration.rewards.clip(*(clip or (-8, 8))) * scale
+    assert_same(ours, enumeration.exact())
 
 
 class Mismatched(Enumeration):

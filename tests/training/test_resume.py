@@ -53,7 +53,13 @@ KINDS: dict[str, tuple[Record, Record, Record]] = {
 def config(kind: str) -> Config:
     task, policy, batches = KINDS[kind]
     steps = {"optimizer": {"learning_rate": 0.03}} | batches
-    sections = {"mle": MLE | steps, "rl": RL | steps, "evaluation": EVALUATION, "checkpoint": CHECKPOINT}
+    baseline = {"hull": "greedy", "reverse": "running_mean", "text": "greedy"}[kind]
+    sections = {
+        "mle": MLE | steps,
+        "rl": RL | steps | {"baseline": baseline},
+        "evaluation": EVALUATION,
+        "checkpoint": CHECKPOINT,
+    }
     return tiny_config(task, policy, log_every=2, **sections)
 
 

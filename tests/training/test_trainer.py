@@ -212,6 +212,25 @@ def test_a_loss_that_is_not_finite_in_rl_is_recovered_from_and_passed_over(tmp_p
     assert recorder.scores("rl")[-1] == pytest.approx(12 + 1.0 + 1.6)
 
 
+def test_an_update_is_told_the_mean_reward_of_those_before_it_and_a_recovery_forgets_what_came_after(
+    tmp_path: Path,
+) -> None:
+    gain, rewards = fails_at(33), {}
+
+    def reward(request: UpdateRequest) -> float:
+        return rewards.setdefault(request.update, request.phase_update / 7)
+
+    engine = ScriptedEngine(gain, reward)
+    trained(tmp_path, engine, rl={"updates": 20, "baseline_decay": 0.5})
+    seen: list[float] = []
+    for request in engine.requests[20:]:
+        if request.update == 34:
+            seen = seen[:10]  # the best checkpoint is that of update 30
+        weights = 0.5 ** np.arange(len(seen))[::-1]
+        assert request.running_mean == pytest.approx(np.average(seen, weights=weights) if seen else 0.0)
+        seen += [rewards[request.update]] if request.update in rewards else []
+
+
 def test_losses_that_are_never_finite_end_rl_with_its_start_as_best(tmp_path: Path) -> None:
     trainer, recorder = trained(tmp_path, ScriptedEngine(fails_at(*range(20, 100))), rl={"updates": 30})
     assert len(recorder.warnings) == 4 and "3 recoveries did not help" in recorder.warnings[-1]
