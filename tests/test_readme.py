@@ -138,7 +138,7 @@ def test_the_example_is_about_thirty_lines() -> None:
 # ----------------------------------------------------------------------------------------------- what a run writes
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A run on points and one on text, with every term of the rl loss."""
+    """A run on points and one on text, with every term of the rl loss; and one of each other objective."""
     directory = tmp_path_factory.mktemp("runs")
     terms = [
         "rl.baseline=greedy",
@@ -149,9 +149,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         "rl.reward_scale=2",
         "rl.sampling_precision=bf16",
     ]
-    for name in ("hull", "translation"):
-        rlseq("train", name, *SMALL[name], *FEW, *terms, "--run", str(directory / name))
-    return [directory / "hull", directory / "translation"]
+    mrt = ["rl.objective=mrt", "rl.baseline=none", "rl.samples=2"]
+    recipes = {"hull": ("hull", terms), "translation": ("translation", terms), "mrt": ("hull", mrt)}
+    for run, (name, keys) in (recipes | {"ppo": ("hull", ["rl.objective=ppo"])}).items():
+        rlseq("train", name, *SMALL[name], *FEW, *keys, "--run", str(directory / run))
+    return [directory / run for run in (*recipes, "ppo")]
 
 
 def tags(run: Path) -> Iterator[str]:

@@ -250,9 +250,29 @@ class MLEConfig(PhaseConfig):
     label_smoothing: Fraction = 0.0
 
 
-class RLConfig(PhaseConfig):
-    """REINFORCE on the task's reward."""
+class MRTConfig(Section):
+    """Minimum risk training: the expected −reward under the policy renormalised over an instance's candidates."""
 
+    alpha: PositiveFloat = 5e-3  # sharpness: the power that probabilities are raised to before they are renormalised
+    reference: bool = True  # the reference is a candidate beside the samples
+
+
+class PPOConfig(Section):
+    """Several optimiser steps on one batch of rollouts, held near the policy that sampled it by clipping."""
+
+    epochs: PositiveInt = 4  # optimiser steps an update, all on the whole batch and at the update's learning rate
+    clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2  # ratios further than this from 1 are not rewarded
+    ratio: Literal["token", "sequence"] = (
+        "token"  # sequence: geometric mean over its tokens, which wants a smaller clip
+    )
+
+
+class RLConfig(PhaseConfig):
+    """An objective made of the task's reward: REINFORCE, unless another is asked for."""
+
+    objective: Literal["reinforce", "mrt", "ppo"] = "reinforce"
+    mrt: MRTConfig = MRTConfig()
+    ppo: PPOConfig = PPOConfig()
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
     baseline: Literal["greedy", "none", "mean", "leave_one_out", "running_mean"] = "greedy"
     baseline_decay: Fraction = 0.95  # of running_mean, the moving average of earlier updates' mean rewards
@@ -286,14 +306,40 @@ class RLConfig(PhaseConfig):
         return not self.dropout and self.precision == "fp32"
 
     @property
+    def epochs(self) -> int:
+        """Optimiser steps an update."""
+        return self.ppo.epochs if self.objective == "ppo" else 1
+
+    @property
     def reshaped(self) -> bool:
         """Whether training sees other rewards than the task gives."""
         return self.reward_clip is not None or self.reward_scale != 1.0
 
     @property
     def reweighted(self) -> bool:
-        """Whether samples are drawn under another law than they are scored under."""
-        return "bf16" in (self.precision, self.sampling_precision)
+        """Whether samples are weighted because they are drawn under another law than they are scored under.
+
+        Not in ppo, whose ratio is that of the two laws, nor in mrt, which has candidates and no samples.
+        """
+        return self.objective == "reinforce" and "bf16" in (self.precision, self.sampling_precision)
+
+    @model_validator(mode="after")
+    def _objective(self) -> RLConfig:
+        for name, section in (("mrt", MRTConfig()), ("ppo", PPOConfig())):
+            if self.objective != name and getattr(self, name) != section:
+                raise ValueError(f"{name} is configured, but objective is {self.objective!r}: set it to {name!r}")
+        if self.objective == "mrt":
+            wrong = [
+                *(["samples to 2 or more"] if self.samples < 2 else []),
+                *(["baseline to 'none'"] if self.baseline != "none" else []),
+                *(["normalize_advantage to false"] if self.normalize_advantage else []),
+                *(["normalization to 'sequence' or 'constant'"] if self.normalization == "token" else []),
+            ]
+            if wrong:
+                raise ValueError(f"objective 'mrt' compares an instance's candidates alone: set {', '.join(wrong)}")
+        if self.objective == "ppo" and self.dropout:
+            raise ValueError("dropout would change the ratios of objective 'ppo' at random: set dropout to false")
+        return self
 
     @model_validator(mode="after")
     def _samples(self) -> RLConfig:

@@ -22,7 +22,8 @@ Ints = npt.NDArray[np.int64]
 class RunningMean:
     """Exponential moving average of past batches' mean rewards: Sutton's reinforcement comparison (1984).
 
-    Not yet a mean of nothing: it is divided by the weight of what it has seen, as Adam's moments are (Kingma & Ba 2015).
+    It is divided by the weight of what it has seen, as Adam's moments are (Kingma & Ba 2015), so that it does not begin
+    near 0.
 
     Attributes:
         total: Weighted sum of the mean rewards.

@@ -154,6 +154,17 @@ def importance_weights(logits: Tensor, targets: Tensor, lengths: Tensor, log_pro
     return (ours - log_probs).exp().clamp(max=cap).float()
 
 
+@torch.no_grad()
+def token_log_probs(features: Tensor, head: Head | None, targets: Tensor, law: SamplingLaw = POLICY) -> Tensor:
+    """Log-probability of each target (N,), chunk by chunk; arguments as of ``weighted_nll``."""
+    parts = []
+    for part, chosen in zip(features.split(CHUNK), targets.split(CHUNK), strict=True):
+        with torch.autocast(features.device.type, enabled=False):
+            logits = part if head is None else F.linear(part, *(tensor.to(part.dtype) for tensor in head))
+            parts.append(-negative_log_likelihood(law.logits(_widened(logits), chosen), chosen))
+    return torch.cat(parts)
+
+
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
     """−log p of each token (N,), from logits (N, C) and targets (N,)."""
     return F.cross_entropy(logits, targets, reduction="none")

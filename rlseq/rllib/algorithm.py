@@ -17,7 +17,7 @@ from rlseq.rllib.context import Decoding
 from rlseq.rllib.fleet import PublishedWeights, RunnerFleet, RunnerGroup
 from rlseq.rllib.learner_group import LearnersLost, SequenceLearnerGroup
 from rlseq.rllib.runner import SequenceEnvRunner
-from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest
+from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite
 from rlseq.training.rollout import Rollout, shards
 from rlseq.training.update import rl_batch
 from rlseq_envs.task import Ints
@@ -239,7 +239,7 @@ def _stretches(requests: list[UpdateRequest]) -> Iterator[list[UpdateRequest]]:
 def _check_finite(stats: dict[str, float], update: int) -> None:
     bad = {name: value for name, value in stats.items() if not math.isfinite(value)}
     if bad:
-        raise TrainingError(f"update {update}: {bad} is not finite; no step was taken")
+        raise TrainingError(not_finite(update, bad))
 
 
 def _tensors(weights: Tensors) -> dict[str, Any]:

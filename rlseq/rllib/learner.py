@@ -15,16 +15,16 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from rlseq.config.schema import PhaseConfig
+from rlseq.config.schema import PhaseConfig, RLConfig
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
 from rlseq.rllib.module import Objective, SequenceModule
-from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, to_numpy
+from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.plain import load_optimizer_state, optimizer_state, update_seed, with_prefix
 from rlseq.training.prefetch import prefetched
-from rlseq.training.update import Batch, mle_batch, split_batch
+from rlseq.training.update import Batch, mean_statistics, mle_batch, split_batch
 
 Statistics = dict[str, float]
 
@@ -48,6 +48,7 @@ class SequenceLearner(TorchLearner):
         self.phase, self.average = "mle", None
         self._request: UpdateRequest | None = None
         self._statistics: list[Statistics] = []
+        self._steps: list[Statistics] = []  # of the update in progress
         self._references: Iterator[Batch] = iter(())
         if self.config.num_learners:
             torch.set_num_threads(self.context.threads)
@@ -81,6 +82,11 @@ class SequenceLearner(TorchLearner):
         return section
 
     @property
+    def _epochs(self) -> int:
+        section = self.section
+        return section.epochs if isinstance(section, RLConfig) else 1
+
+    @property
     def _sequence_module(self) -> SequenceModule:
         module: SequenceModule = self._module[DEFAULT_MODULE_ID].unwrapped()
         return module
@@ -109,7 +115,11 @@ class SequenceLearner(TorchLearner):
             self._tokens = int(columns["target_lengths"].sum())
             self._reference_tokens = int(columns.get("reference_lengths", columns["target_lengths"]).sum())
             torch.manual_seed(update_seed(self.context.config.seed, share.rank, request.update))
-            yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(self._to_tensors(columns))}, max(1, self._tokens))
+            tensors, self._steps = self._to_tensors(columns), []
+            for epoch in range(self._epochs):
+                if epoch:  # the rollout encoded the sources under other weights
+                    self._sequence_module.objective.memory = None
+                yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(tensors)}, max(1, self._tokens))
 
     def _own_rows(self, request: UpdateRequest, share: Share) -> Batch:
         config = self.context.config  # one seed for all ranks: they take their shares of one batch
@@ -138,25 +148,29 @@ class SequenceLearner(TorchLearner):
         return gradients_dict
 
     def apply_gradients(self, gradients_dict: dict[Any, Any]) -> None:
-        """Take the step, if all that led to it is finite, and move the average."""
+        """Take the step, if all that led to it is finite; with the last of an update, move the average."""
         assert self._request is not None
         stats = {name: float(value) for name, value in self._parts.items()}
         optimizer = self.get_optimizer()
         bad = {name: value for name, value in stats.items() if not math.isfinite(value)}
         if bad:
             optimizer.zero_grad(set_to_none=True)
-            raise TrainingError(f"update {self._request.update}: {bad} is not finite; no step was taken")
+            raise TrainingError(not_finite(self._request.update, bad, len(self._steps)))
         self._set_optimizer_lr(optimizer, self._request.learning_rate)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        self._move_average(self._request.phase_update)
-        stats |= {
-            "train/learning_rate": self._request.learning_rate,
+        self._steps.append(stats)
+        if len(self._steps) == self._epochs:
+            self._move_average(self._request.phase_update)
+            self._statistics.append(mean_statistics(self._steps) | self._counts(self._request))
+
+    def _counts(self, request: UpdateRequest) -> Statistics:
+        return {
+            "train/learning_rate": request.learning_rate,
             "tokens": float(self._tokens),
             "reference_tokens": float(self._reference_tokens),
             "seconds": time.perf_counter() - self._started,
         }
-        self._statistics.append(stats)
 
     def _move_average(self, phase_update: int) -> None:
         if self.average is not None:

@@ -22,7 +22,7 @@ class Objective:
     Attributes:
         phase: The phase's section.
         reference: The mle policy, where the phase keeps near it.
-        memory: The batch's sources, where a rollout in this process has encoded them with a graph.
+        memory: The batch's sources, where a rollout in this process has encoded them with a graph, for one step.
     """
 
     phase: PhaseConfig

@@ -19,16 +19,21 @@ class TrainingError(RuntimeError):
     """Training cannot go on: the message names the update and what went wrong."""
 
 
+def not_finite(update: int, bad: dict[str, float], epoch: int = 0) -> str:
+    """What a ``TrainingError`` says about statistics that are not finite, in the epoch of an update, from 0."""
+    return f"update {update}: {bad} is not finite; no {'further ' if epoch else ''}step was taken"
+
+
 @dataclass(frozen=True)
 class UpdateRequest:
-    """One optimiser step.
+    """One update: an optimiser step, or the epochs of one batch of rollouts.
 
     Attributes:
         phase: Whose objective.
         update: Number of the update in the whole run; seeds the samples and the dropout.
         phase_update: Number of the update in its phase, from 0.
         ids: (batch_size,) instances.
-        learning_rate: Of this step.
+        learning_rate: Of its steps.
         running_mean: Of the rewards of earlier updates, for that baseline.
     """
 

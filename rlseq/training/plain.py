@@ -18,14 +18,14 @@ import torch
 from rlseq.config.schema import Config, PhaseConfig, Precision, RLConfig
 from rlseq.models.build import build_policy
 from rlseq.models.linear import fast_matmul
-from rlseq.models.policy import SequencePolicy
+from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.objectives.law import SamplingLaw
-from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, to_numpy
+from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.prefetch import prefetched
-from rlseq.training.rollout import Rollout, Score, rollout, shards
-from rlseq.training.update import Batch, batch_loss, mle_batch, rl_batch
+from rlseq.training.rollout import Rollout, Score, encode, rollout, shards
+from rlseq.training.update import Batch, batch_loss, mean_statistics, mle_batch, rl_batch
 from rlseq_envs.task import Ints, SequenceTask
 
 
@@ -76,16 +76,15 @@ class PlainEngine:
             (batch, stats), memory = rl_batch(self.task, drawn, phase, request.running_mean), drawn.memory
         else:
             batch, stats, memory = next(references), {}, None
+        self._check(stats, request.update)
         sampled = time.perf_counter()
         torch.manual_seed(update_seed(self.config.seed, 0, request.update))
         self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
         tensors = {name: torch.from_numpy(column).to(self.device) for name, column in batch.items()}
-        loss, parts = batch_loss(self.policy, self.reference, tensors, phase, memory)
-        loss.backward()
-        parts["train/grad_norm"] = self._clip(phase)
-        stats |= {name: float(value) for name, value in parts.items()}
-        self._check(stats, request.update)
-        self._apply(request, phase)
+        epochs = phase.epochs if isinstance(phase, RLConfig) else 1
+        steps = [self._epoch(request, phase, tensors, memory if not epoch else None, epoch) for epoch in range(epochs)]
+        self._move_average(request, phase)
+        stats |= mean_statistics(steps)
         done = time.perf_counter()
         seconds = {"time/sample_frac": sampled - started, "time/update_frac": done - sampled}
         tokens = int(batch["target_lengths"].sum())
@@ -93,21 +92,39 @@ class PlainEngine:
         stats["time/tokens_per_sec"] = tokens / (done - started)
         return stats | {"train/learning_rate": request.learning_rate}
 
-    def _clip(self, phase: PhaseConfig) -> torch.Tensor:
-        limit = phase.optimizer.clip_norm
-        return torch.nn.utils.clip_grad_norm_(self.policy.parameters(), math.inf if limit is None else limit)
-
-    def _check(self, stats: dict[str, float], update: int) -> None:
-        bad = {name: value for name, value in stats.items() if not math.isfinite(value)}
-        if bad:
-            self.optimizer.zero_grad(set_to_none=True)
-            raise TrainingError(f"update {update}: {bad} is not finite; no step was taken")
-
-    def _apply(self, request: UpdateRequest, phase: PhaseConfig) -> None:
+    def _epoch(
+        self,
+        request: UpdateRequest,
+        phase: PhaseConfig,
+        batch: dict[str, torch.Tensor],
+        memory: Memory | None,
+        epoch: int,
+    ) -> dict[str, float]:
+        """One optimiser step; only the first can use what the rollout encoded."""
+        if memory is None and isinstance(phase, RLConfig) and phase.encodes_once:
+            memory = encode(self.policy, batch["source"], batch["source_lengths"], self.config.compute.shard_size)
+        loss, parts = batch_loss(self.policy, self.reference, batch, phase, memory)
+        loss.backward()
+        parts["train/grad_norm"] = self._clip(phase)
+        stats = {name: float(value) for name, value in parts.items()}
+        self._check(stats, request.update, epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = request.learning_rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        return stats
+
+    def _clip(self, phase: PhaseConfig) -> torch.Tensor:
+        limit = phase.optimizer.clip_norm
+        return torch.nn.utils.clip_grad_norm_(self.policy.parameters(), math.inf if limit is None else limit)
+
+    def _check(self, stats: dict[str, float], update: int, epoch: int = 0) -> None:
+        bad = {name: value for name, value in stats.items() if not math.isfinite(value)}
+        if bad:
+            self.optimizer.zero_grad(set_to_none=True)
+            raise TrainingError(not_finite(update, bad, epoch))
+
+    def _move_average(self, request: UpdateRequest, phase: PhaseConfig) -> None:
         if self.average is not None:
             with torch.no_grad():
                 ours, theirs = list(self.average.parameters()), list(self.policy.parameters())

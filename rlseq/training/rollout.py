@@ -41,6 +41,7 @@ class Rollout:
         greedy: The last of the R is the greedy sequence.
         attention: (batch_size, R, time, source_length) where it was asked for; None otherwise.
         memory: The encoded sources with their graph where it was asked for; it stays in its process.
+        token_log_probs: (batch_size, R, time) ``log_probs`` token by token, 0 beyond a length.
     """
 
     ids: Ints
@@ -53,6 +54,7 @@ class Rollout:
     greedy: bool
     attention: npt.NDArray[np.float32] | None = None
     memory: Memory | None = None
+    token_log_probs: npt.NDArray[np.float32] | None = None
 
     @property
     def num_samples(self) -> int:
@@ -64,6 +66,7 @@ class Rollout:
         """Join shards in order."""
         attention = [p.attention for p in parts if p.attention is not None]
         memories = [p.memory for p in parts if p.memory is not None]
+        log_probs = [p.token_log_probs for p in parts if p.token_log_probs is not None]
         return Rollout(
             np.concatenate([p.ids for p in parts]),
             _concatenate_padded([p.sequences for p in parts]),
@@ -75,6 +78,7 @@ class Rollout:
             parts[0].greedy,
             _concatenate_padded(attention) if attention else None,
             Memory.concatenate(memories) if memories else None,
+            _concatenate_padded(log_probs) if log_probs else None,
         )
 
 
@@ -180,4 +184,5 @@ def _score(score: Score, ids: Ints, decoded: Decoded, greedy: bool, memory: Memo
         greedy,
         None if decoded.attention is None else decoded.attention.cpu().numpy(),
         memory,
+        decoded.log_probs.float().cpu().numpy(),
     )

@@ -1,7 +1,8 @@
 """One update: from instances or rollouts to a batch, from a batch to the one loss of both phases.
 
 loss = Σ_tokens w · −log p(token) + shares of cross-entropy, KL and entropy. Cross-entropy has w = 1 / normaliser on the
-references; REINFORCE has w = advantage / normaliser on the samples.
+references; REINFORCE has w = advantage / normaliser on the samples. The weights of other objectives follow from the
+log-probabilities, too: see ``rlseq.objectives.surrogates``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from rlseq.config.schema import MLEConfig, PhaseConfig, RLConfig
 from rlseq.models.policy import Memory, SequencePolicy, length_mask
-from rlseq.objectives import losses
+from rlseq.objectives import losses, surrogates
 from rlseq.objectives.baselines import advantages, training_rewards
 from rlseq.objectives.law import SamplingLaw
 from rlseq.training.rollout import Rollout
@@ -57,8 +58,16 @@ def rl_batch(
     Columns: those of ``mle_batch`` with K targets an instance; ``state_weights`` (batch_size, K) for terms of the
     visited states; ``log_probs`` (batch_size, K) where the sampler's law is not the scorer's; ``references``,
     ``reference_lengths``, ``reference_weights`` where a share of cross-entropy is asked for. Of samples drawn more than
-    once, the first stands for all, with the sum of their weights; the others have 0. ``running_mean`` is that of the
-    rewards of earlier updates, for that baseline.
+    once, the first stands for all, with the sum of their weights; the others have 0.
+
+    With ppo, also ``token_log_probs`` (batch_size, K, time) under the sampler's law. With mrt, the targets are the
+    candidates, ``weights`` are their instance's at the first of equal ones, and ``rewards`` (batch_size, candidates).
+
+    Args:
+        task: Gives sources and references.
+        rollout: Of the batch.
+        config: The phase's section.
+        running_mean: Of the training rewards of earlier updates, for that baseline.
     """
     samples = rollout.num_samples
     sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
@@ -76,6 +85,11 @@ def rl_batch(
         "weights": (merged / scale).astype(np.float32),
         "state_weights": (times / scale).astype(np.float32),
     }
+    if config.objective == "mrt":
+        batch |= _candidates(task, rollout, config, batch["state_weights"])
+    if config.objective == "ppo":
+        assert rollout.token_log_probs is not None
+        batch["token_log_probs"] = rollout.token_log_probs[:, :samples]
     if config.reweighted:
         batch["log_probs"] = rollout.log_probs[:, :samples]
     if config.cross_entropy:
@@ -86,15 +100,20 @@ def rl_batch(
             "reference_lengths": reference_lengths[:, None],
             "reference_weights": np.full((len(references), 1, references.shape[1]), share, np.float32),
         }
-    stats = _rollout_statistics(rollout, samples, advantage, baseline)
-    return batch, stats | ({"rollout/training_reward_mean": float(rewards.mean())} if config.reshaped else {})
+    stats = _rollout_statistics(rollout, samples)
+    if config.reshaped:
+        stats["rollout/training_reward_mean"] = float(rewards.mean())
+    if config.objective == "mrt":
+        candidates = batch["weights"].any(2).sum(1).mean()
+        return batch, stats | {"rollout/candidates_mean": float(candidates)}
+    return batch, stats | _advantage_statistics(advantage, baseline, lengths)
 
 
 def _merge_duplicates(
     sequences: Ints, advantage: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Advantages of equal sequences summed into the first of them, and how often each was drawn, 0 for the others."""
-    first = (sequences[:, :, None] == sequences[:, None]).all(-1).argmax(2)
+    first = _first_of_equals(sequences)
     rows = np.arange(len(sequences))[:, None]
     merged, times = np.zeros_like(advantage), np.zeros(first.shape)
     np.add.at(merged, (rows, first), advantage)
@@ -102,19 +121,51 @@ def _merge_duplicates(
     return merged, times
 
 
-def _rollout_statistics(
-    rollout: Rollout, samples: int, advantage: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64]
-) -> dict[str, float]:
+def _first_of_equals(sequences: Ints) -> Ints:
+    """Of each sequence of an instance (batch_size, K), the place of the first that equals it."""
+    return (sequences[:, :, None] == sequences[:, None]).all(-1).argmax(2)
+
+
+def _candidates(
+    task: SequenceTask, rollout: Rollout, config: RLConfig, state_weights: npt.NDArray[np.float32]
+) -> Batch:
+    """The columns of minimum risk training: samples, then the reference where it is a candidate."""
+    samples = rollout.num_samples
+    sequences, lengths, rewards = (
+        column[:, :samples] for column in (rollout.sequences, rollout.lengths, rollout.rewards)
+    )
+    if config.mrt.reference:
+        references, reference_lengths = task.references(rollout.ids)
+        total = task.reward(references, reference_lengths, rollout.ids).total
+        sequences = _beside(sequences, references * (np.arange(references.shape[1]) < reference_lengths[:, None]))
+        lengths = np.column_stack([lengths, reference_lengths])
+        rewards = np.column_stack([rewards, total])
+        state_weights = np.pad(state_weights, ((0, 0), (0, 1)))  # the policy did not visit them
+    distinct = _first_of_equals(sequences) == np.arange(sequences.shape[1])
+    live = np.arange(sequences.shape[2]) < lengths[:, :, None]
+    return {
+        "targets": sequences,
+        "target_lengths": lengths,
+        "weights": (distinct[:, :, None] * live / normalizer(config, len(sequences), 0)).astype(np.float32),
+        "state_weights": state_weights,
+        "rewards": training_rewards(config, rewards).astype(np.float32),
+    }
+
+
+def _beside(sequences: Ints, more: Ints) -> Ints:
+    """(batch_size, K, time) and (batch_size, time) as (batch_size, K + 1, time), padded with END to the longer."""
+    time = max(sequences.shape[2], more.shape[1])
+    wide = np.pad(sequences, ((0, 0), (0, 0), (0, time - sequences.shape[2])))
+    return np.concatenate([wide, np.pad(more, ((0, 0), (0, time - more.shape[1])))[:, None]], axis=1)
+
+
+def _rollout_statistics(rollout: Rollout, samples: int) -> dict[str, float]:
     rewards, lengths = rollout.rewards[:, :samples], rollout.lengths[:, :samples]
-    live = np.arange(advantage.shape[2]) < lengths[:, :, None]
     stats = {
         "rollout/reward_mean": rewards.mean(),
         "rollout/reward_std": rewards.std(),
-        "rollout/baseline_mean": baseline[live].mean(),
-        "rollout/advantage_std": advantage[live].std(),
         "rollout/length_mean": lengths.mean(),
         "rollout/truncated_frac": rollout.truncated[:, :samples].mean(),
-        "rollout/zero_advantage_frac": (advantage[live] == 0).mean(),
         # The mean of −log p over sampled tokens estimates the entropy of the sampling law, at no cost.
         "train/entropy": -rollout.log_probs[:, :samples].sum() / lengths.sum(),
     }
@@ -123,6 +174,17 @@ def _rollout_statistics(
     if rollout.greedy:
         stats["rollout/greedy_reward_mean"] = rollout.rewards[:, -1].mean()
     return {name: float(value) for name, value in stats.items()}
+
+
+def _advantage_statistics(
+    advantage: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64], lengths: Ints
+) -> dict[str, float]:
+    live = np.arange(advantage.shape[2]) < lengths[:, :, None]
+    return {
+        "rollout/baseline_mean": float(baseline[live].mean()),
+        "rollout/advantage_std": float(advantage[live].std()),
+        "rollout/zero_advantage_frac": float((advantage[live] == 0).mean()),
+    }
 
 
 def split_batch(batch: Batch, world: int) -> list[Batch]:
@@ -174,7 +236,8 @@ def _rl_loss(
     weights, times = batch["weights"].flatten(0, 1), batch["state_weights"].flatten()
     of_states = bool(config.kl or config.entropy)  # terms that read whole laws, not only what was drawn
     # A row without advantages adds nothing to the policy gradient: skip it, unless another term reads its states.
-    rows = (times if of_states else weights.ne(0).any(-1)).nonzero()[:, 0]
+    read = times if of_states and config.objective != "mrt" else weights.ne(0).any(-1)
+    rows = read.nonzero()[:, 0]
     rows = rows[batch["target_lengths"].flatten()[rows].argsort(stable=True)]
     targets, lengths = batch["targets"].flatten(0, 1)[rows], batch["target_lengths"].flatten()[rows]
     instance = rows // batch["targets"].shape[1]
@@ -188,7 +251,13 @@ def _rl_loss(
         )
         weights = weights * ratio[:, None]
         stats["train/importance_mean"] = ratio.sum() / max(1, len(ratio))
-    loss, _ = losses.weighted_nll(values, head, targets[real], weights[real], law=law)
+    if config.objective == "reinforce":
+        loss, _ = losses.weighted_nll(values, head, targets[real], weights[real], law=law)
+    else:
+        log_probs = losses.token_log_probs(values, head, targets[real], law)
+        of_tokens, value, more = _surrogate(log_probs, rows, real, weights[real], batch, config)
+        loss, _ = losses.weighted_nll(values, head, targets[real], of_tokens, law=law)
+        loss, stats = loss + (value - loss.detach()), stats | more  # the objective's gradient, and its value
     stats["train/policy_loss"] = loss.detach()
     state_weights = torch.repeat_interleave(times[rows], lengths)
     if config.kl:
@@ -206,6 +275,28 @@ def _rl_loss(
         share, nll = _weighted_nll(policy, memory, batch, columns, 0.0)
         loss, stats["train/nll"] = loss + share, nll
     return loss, stats | {"train/loss": loss.detach()}
+
+
+def _surrogate(
+    log_probs: Tensor, rows: Tensor, real: Tensor, weights: Tensor, batch: dict[str, Tensor], config: RLConfig
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Weights of the tokens' −log p, value and statistics of an objective other than REINFORCE, from packed columns."""
+    lengths = real.sum(1)
+    if config.objective == "ppo":
+        drawn_under = batch["token_log_probs"].flatten(0, 1)[rows][real]
+        return surrogates.clipped_ratio(log_probs - drawn_under, weights, lengths, config.ppo.clip, config.ppo.ratio)
+    of_sequences = log_probs.new_zeros(batch["rewards"].numel()).index_copy_(
+        0, rows, surrogates.totals(log_probs, lengths)
+    )
+    risk = surrogates.minimum_risk(
+        of_sequences.view_as(batch["rewards"]), batch["rewards"], batch["weights"][:, :, 0], config.mrt.alpha
+    )
+    return risk[0].flatten()[rows].repeat_interleave(lengths), risk[1], {}
+
+
+def mean_statistics(steps: list[dict[str, float]]) -> dict[str, float]:
+    """Means over the optimiser steps of one update, by tag."""
+    return {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
 
 
 def _read(

@@ -204,6 +204,28 @@ extra: 1
             "rl: {updates: 1, reward_clip: [1.0, 0.0]}",
             "rl: reward_clip [1.0, 0.0]: give [lowest, highest], the first below the second",
         ),
+        (
+            "rl: {updates: 1, objective: mrt}",
+            "rl: objective 'mrt' compares an instance's candidates alone: set samples to 2 or more, baseline to 'none'",
+        ),
+        (
+            "rl: {updates: 1, objective: mrt, samples: 2, baseline: none, normalization: token, "
+            "normalize_advantage: true}",
+            "rl: objective 'mrt' compares an instance's candidates alone: set normalize_advantage to false, "
+            "normalization to 'sequence' or 'constant'",
+        ),
+        ("rl: {updates: 1, mrt: {alpha: 0}}", "rl.mrt.alpha: 0 is not a number above 0"),
+        ("rl: {updates: 1, ppo: {epochs: 2}}", "rl: ppo is configured, but objective is 'reinforce': set it to 'ppo'"),
+        ("rl: {updates: 1, ppo: {epochs: 0}}", "rl.ppo.epochs: 0 is not a whole number above 0"),
+        ("rl: {updates: 1, ppo: {clip: 1.5}}", "rl.ppo.clip: 1.5 is not a number above 0 and below 1"),
+        (
+            "rl: {updates: 1, objective: ppo, dropout: true}",
+            "rl: dropout would change the ratios of objective 'ppo' at random: set dropout to false",
+        ),
+        (
+            "rl: {updates: 1, objective: reinforced}",
+            "rl.objective: \"reinforced\" is not reinforce, mrt or ppo; did you mean 'reinforce'?",
+        ),
         ("rl: {updates: 1, dropout: 'yes'}", 'rl.dropout: "yes" is not true or false'),
         ("rl: {updates: 1, temperature: 0}", "rl.temperature: 0 is not a number above 0"),
         ("rl: {updates: 1, top_k: 1}", "rl.top_k: 1 is not a whole number at least 2 or null"),

@@ -66,6 +66,26 @@ def test_reinforce_improves_a_half_trained_policy_of_tokens(
     assert accuracy[-1] > accuracy[0] + margin and np.mean(rewards[-3:]) > rewards[0] + margin / 100
 
 
+@pytest.mark.parametrize(
+    ("keys", "rate", "margin"),
+    [
+        ({"objective": "mrt", "baseline": "none", "samples": 4, "mrt": {"alpha": 1.0}}, 3e-3, 20),
+        ({"objective": "ppo", "baseline": "leave_one_out", "samples": 4, "ppo": {"epochs": 3}}, 1e-3, 20),
+        ({"objective": "ppo", "samples": 4, "ppo": {"epochs": 2, "ratio": "sequence", "clip": 0.05}}, 1e-3, 10),
+    ],
+    ids=["mrt", "ppo", "gspo"],
+)
+def test_other_objectives_improve_a_half_trained_policy_of_tokens(
+    tmp_path: Path, keys: dict[str, Any], rate: float, margin: float
+) -> None:
+    mle = {"updates": 25, "validate_every": 25, "optimizer": steps(1e-2)}
+    rl = {"updates": 120, "validate_every": 40, "optimizer": steps(rate)} | keys
+    recorder, rewards = trained(config(REVERSE, ATTENTION, mle, rl), tmp_path)
+    accuracy = recorder.scores("rl")
+    assert 30 < accuracy[0] == max(recorder.scores("mle")) < 80
+    assert accuracy[-1] > accuracy[0] + margin and np.mean(rewards[-2:]) > rewards[0] + margin / 100
+
+
 def test_both_phases_learn_hulls_of_five_points(tmp_path: Path) -> None:
     mle = {"updates": 600, "validate_every": 200, "optimizer": steps(5e-3)}
     rl = {

@@ -40,14 +40,18 @@ class Enumeration:
     def _source(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.source.numpy().repeat(len(ids), 0), self.source_lengths.numpy().repeat(len(ids))
 
-    def law(self) -> Tensor:
-        """Probability of each sequence, with its graph."""
+    def token_log_probs(self) -> Tensor:
+        """Log-probability of each token (sequences, time), 0 beyond a length, with its graph."""
         memory = self.policy.encode(self.source, self.source_lengths)
         memory = memory.select(torch.zeros(len(self.rows), dtype=torch.int64))
         logits = self.policy.token_logits(memory, self.rows, self.lengths) / self.temperature
-        tokens = self.rows[length_mask(self.lengths, self.rows.shape[1])]
-        taken = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
-        return torch.stack([part.sum() for part in taken.split(self.lengths.tolist())]).exp()
+        real = length_mask(self.lengths, self.rows.shape[1])
+        taken = logits.log_softmax(-1).gather(1, self.rows[real][:, None])[:, 0]
+        return taken.new_zeros(real.shape).masked_scatter(real, taken)
+
+    def law(self) -> Tensor:
+        """Probability of each sequence, with its graph."""
+        return self.token_log_probs().sum(1).exp()
 
     def gradient(self, loss: Tensor) -> Tensor:
         """The gradient over all parameters as one vector."""
@@ -79,6 +83,7 @@ class Enumeration:
             {},
             np.zeros(shape, np.bool_),
             greedy,
+            token_log_probs=self.token_log_probs().detach()[index][None].numpy(),
         )
 
     def estimate(self, config: RLConfig, chosen: tuple[int, ...]) -> Tensor:
