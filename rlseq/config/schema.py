@@ -250,11 +250,25 @@ class MLEConfig(PhaseConfig):
     label_smoothing: Fraction = 0.0
 
 
+class CriticConfig(Section):
+    """A network that predicts a sequence's reward at each of its tokens, from the decoder's state before the token."""
+
+    hidden_size: PositiveInt = 64
+    weight: PositiveFloat = 0.5  # of its mean squared error beside the objective; no gradient reaches the policy
+
+
 class MRTConfig(Section):
     """Minimum risk training: the expected −reward under the policy renormalised over an instance's candidates."""
 
     alpha: PositiveFloat = 5e-3  # sharpness: the power that probabilities are raised to before they are renormalised
     reference: bool = True  # the reference is a candidate beside the samples
+
+
+class MixerConfig(Section):
+    """The first tokens of a sequence are the reference's, learnt by cross-entropy; the policy samples the others."""
+
+    step: PositiveInt = 2  # tokens at the reference's end, END counted, that are sampled at first, and more each time
+    every: PositiveInt = 500  # updates between steps of the boundary towards the first token
 
 
 class PPOConfig(Section):
@@ -270,11 +284,13 @@ class PPOConfig(Section):
 class RLConfig(PhaseConfig):
     """An objective made of the task's reward: REINFORCE, unless another is asked for."""
 
-    objective: Literal["reinforce", "mrt", "ppo"] = "reinforce"
+    objective: Literal["reinforce", "mixer", "mrt", "ppo"] = "reinforce"
+    mixer: MixerConfig = MixerConfig()
     mrt: MRTConfig = MRTConfig()
     ppo: PPOConfig = PPOConfig()
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
-    baseline: Literal["greedy", "none", "mean", "leave_one_out", "running_mean"] = "greedy"
+    baseline: Literal["greedy", "none", "mean", "leave_one_out", "running_mean", "critic"] = "greedy"
+    critic: CriticConfig = CriticConfig()
     baseline_decay: Fraction = 0.95  # of running_mean, the moving average of earlier updates' mean rewards
     # Rewards are clipped to these bounds, in the task's own units, and then multiplied by the scale: this is what the
     # baseline and the advantages are made of. Validation and the reported rewards are not touched.
@@ -310,6 +326,12 @@ class RLConfig(PhaseConfig):
         """Optimiser steps an update."""
         return self.ppo.epochs if self.objective == "ppo" else 1
 
+    def sampled_tokens(self, phase_update: int) -> int | None:
+        """How many tokens at the reference's end an update leaves to the policy; None: all there are."""
+        if self.objective != "mixer":
+            return None
+        return self.mixer.step * (1 + phase_update // self.mixer.every)
+
     @property
     def reshaped(self) -> bool:
         """Whether training sees other rewards than the task gives."""
@@ -321,13 +343,19 @@ class RLConfig(PhaseConfig):
 
         Not in ppo, whose ratio is that of the two laws, nor in mrt, which has candidates and no samples.
         """
-        return self.objective == "reinforce" and "bf16" in (self.precision, self.sampling_precision)
+        return self.objective in ("reinforce", "mixer") and "bf16" in (self.precision, self.sampling_precision)
 
     @model_validator(mode="after")
     def _objective(self) -> RLConfig:
-        for name, section in (("mrt", MRTConfig()), ("ppo", PPOConfig())):
+        for name, section in (("mixer", MixerConfig()), ("mrt", MRTConfig()), ("ppo", PPOConfig())):
             if self.objective != name and getattr(self, name) != section:
                 raise ValueError(f"{name} is configured, but objective is {self.objective!r}: set it to {name!r}")
+        if self.baseline != "critic" and self.critic != CriticConfig():
+            raise ValueError(f"critic is configured, but baseline is {self.baseline!r}: set it to 'critic'")
+        if self.baseline == "critic" and self.normalize_advantage:
+            raise ValueError(
+                "baseline 'critic' is known only where an update is done: set normalize_advantage to false"
+            )
         if self.objective == "mrt":
             wrong = [
                 *(["samples to 2 or more"] if self.samples < 2 else []),
@@ -337,6 +365,11 @@ class RLConfig(PhaseConfig):
             ]
             if wrong:
                 raise ValueError(f"objective 'mrt' compares an instance's candidates alone: set {', '.join(wrong)}")
+        if self.objective == "mixer" and self.reweighted:
+            raise ValueError(
+                "bf16 weights whole samples, and objective 'mixer' samples only their ends: "
+                "set precision and sampling_precision to fp32"
+            )
         if self.objective == "ppo" and self.dropout:
             raise ValueError("dropout would change the ratios of objective 'ppo' at random: set dropout to false")
         return self
@@ -356,7 +389,12 @@ class RLConfig(PhaseConfig):
     @model_validator(mode="after")
     def _support(self) -> RLConfig:
         cut = [name for name, whole in (("top_k", None), ("top_p", 1.0)) if getattr(self, name) != whole]
-        if cut and self.reweighted:
+        if cut and (self.objective == "mixer" or (self.objective == "mrt" and self.mrt.reference)):
+            raise ValueError(
+                f"{' and '.join(cut)} cut the law, and objective {self.objective!r} scores tokens of the reference, which "
+                "may be outside: draw from the whole law"
+            )
+        if cut and "bf16" in (self.precision, self.sampling_precision):
             # A choice that rounding moves over the edge of the support has probability 0 under one of the two laws.
             raise ValueError(
                 f"{' and '.join(cut)} cut the law, and bf16 would cut it elsewhere when drawing than when scoring: "

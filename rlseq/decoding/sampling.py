@@ -49,6 +49,7 @@ def decode(
     min_length: int = 1,
     with_attention: bool = False,
     linear: Linear | None = None,
+    prefixes: Tensor | None = None,
 ) -> Decoded:
     """Decode ``K`` samples (one a column of ``uniforms``) and the greedy sequence of each instance, all in one batch.
 
@@ -64,6 +65,8 @@ def decode(
         min_length: Fewest tokens, END included; see ``without_end``.
         with_attention: Return the attention.
         linear: Does the policy's linear maps, over several calls under the same weights; default: one for this call.
+        prefixes: (batch_size, limits.max()) tokens that an instance's sequences begin with, −1 where the policy
+            chooses. The log-probability of a given token is 0.
     """
     batch, device = len(limits), limits.device
     samples = 0 if uniforms is None else uniforms.shape[1]
@@ -71,7 +74,8 @@ def decode(
     instances = torch.cat([instance.repeat_interleave(samples), *([instance] if greedy else [])])
     draws = None if uniforms is None else uniforms.reshape(batch * samples, -1)
     loop = _Loop(policy, memory, limits, instances, batch * samples, law, min_length, with_attention)
-    loop.run(draws, linear or PackedLinear(len(instances)))
+    given = None if prefixes is None else prefixes[instances]
+    loop.run(draws, linear or PackedLinear(len(instances)), given)
     return _by_instance(loop, batch, samples, greedy)
 
 
@@ -114,11 +118,14 @@ class _Loop:
         shape = (count, longest, memory.mask.shape[1])
         self.attention = torch.zeros(shape, device=device) if attention else None
 
-    def run(self, draws: Tensor | None, linear: Linear) -> None:
+    def run(self, draws: Tensor | None, linear: Linear, prefixes: Tensor | None = None) -> None:
         for time in range(self.sequences.shape[1]):
             logits, self.state, attention = self.policy.step(self.inputs, self.state, self.memory, linear)
             draw = None if draws is None else draws[self.live[: self.samples], time]
             tokens, log_probs = self._choose(time, logits, draw)
+            if prefixes is not None:
+                given = prefixes[self.live, time]
+                tokens, log_probs = torch.where(given < 0, tokens, given), torch.where(given < 0, log_probs, 0.0)
             self._record(time, tokens, log_probs, attention)
             if (time + 1) % self.check_every:
                 self.inputs = tokens

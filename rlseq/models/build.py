@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from rlseq.config.schema import AttentionPolicyConfig, PolicyConfig
+from rlseq.config.schema import AttentionPolicyConfig, Config, PolicyConfig
 from rlseq.models.attention_policy import AttentionPolicy
+from rlseq.models.critic import Critic
 from rlseq.models.pointer_policy import PointerPolicy
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
@@ -22,3 +23,13 @@ def build_policy(config: PolicyConfig, shape: TaskShape, seed: int = 0) -> Seque
         if isinstance(config, AttentionPolicyConfig):
             return AttentionPolicy(config, shape)
         return PointerPolicy(config, shape)
+
+
+def build_trained(config: Config, shape: TaskShape) -> SequencePolicy:
+    """The policy that a run trains: ``build_policy``'s, with a critic beside it where the rl phase has one."""
+    policy = build_policy(config.policy, shape, config.seed)
+    if config.rl.baseline == "critic":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            policy.critic = Critic(config.policy.hidden_size, config.rl.critic)
+    return policy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,7 +90,13 @@ def shift_right(targets: Tensor) -> Tensor:
 
 
 class SequencePolicy(nn.Module, ABC):
-    """Gives the law of the next token; knows no reward and no optimiser."""
+    """Gives the law of the next token; knows no reward and no optimiser.
+
+    Attributes:
+        critic: Reads ``token_states``, where one is trained beside the policy; decoding does without.
+    """
+
+    critic: nn.Module | None
 
     @abstractmethod
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
@@ -119,6 +125,10 @@ class SequencePolicy(nn.Module, ABC):
     @abstractmethod
     def token_features(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
         """What ``head`` reads at every real token of ``targets`` (batch_size, time), row by row: (lengths.sum(), D)."""
+
+    @abstractmethod
+    def token_states(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
+        """The decoder's states (lengths.sum(), hidden_size) that real tokens are chosen from; arguments as above."""
 
     @property
     def head(self) -> tuple[Tensor, Tensor] | None:
@@ -151,6 +161,7 @@ class RecurrentPolicy(SequencePolicy):
         self, config: AttentionPolicyConfig | PointerPolicyConfig, embedding_size: int, feed_size: int
     ) -> None:
         super().__init__()
+        self.register_module("critic", None)
         size = config.hidden_size
         self.embedding_size = embedding_size
         self.feed_size = feed_size if config.feed_context else 0
@@ -227,10 +238,21 @@ class RecurrentPolicy(SequencePolicy):
         features = self._unroll(inputs, memory) if self.feed_size else self._parallel(inputs, memory)
         return features[length_mask(lengths, targets.shape[1])]
 
-    def _parallel(self, inputs: Tensor, memory: Memory) -> Tensor:
+    def token_states(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
+        """See ``SequencePolicy``: the hidden states, which have read the source and the tokens before."""
+        inputs = shift_right(targets)
+        if self.feed_size:
+            states = torch.stack([state[0] for _, state in self._steps(inputs, memory)], 1)
+        else:
+            states = self._hidden(inputs, memory)
+        return states[length_mask(lengths, targets.shape[1])]
+
+    def _hidden(self, inputs: Tensor, memory: Memory) -> Tensor:
         hidden, cell = self.initial_state(memory)[:2]
-        outputs = self.decoder(self._embed(inputs, memory), (hidden[None], cell[None]))[0]
-        return self._attend(outputs, memory, self._visited_before(inputs, memory))[0]
+        return self.decoder(self._embed(inputs, memory), (hidden[None], cell[None]))[0]
+
+    def _parallel(self, inputs: Tensor, memory: Memory) -> Tensor:
+        return self._attend(self._hidden(inputs, memory), memory, self._visited_before(inputs, memory))[0]
 
     def _visited_before(self, inputs: Tensor, memory: Memory) -> Tensor | None:
         visited = self._first_visited(memory)
@@ -243,12 +265,15 @@ class RecurrentPolicy(SequencePolicy):
         return torch.stack(steps, 1)
 
     def _unroll(self, inputs: Tensor, memory: Memory) -> Tensor:
+        return torch.stack([features for features, _ in self._steps(inputs, memory)], 1)
+
+    def _steps(self, inputs: Tensor, memory: Memory) -> Iterator[tuple[Tensor, State]]:
+        """Features and state of each step under teacher forcing."""
         gates = self.decoder.input_gates(self._embed(inputs, memory), self.embedding_size)
-        state, steps, linear = self.initial_state(memory), [], UnrolledLinear(len(inputs))
+        state, linear = self.initial_state(memory), UnrolledLinear(len(inputs))
         for fed, tokens in zip(gates.unbind(1), inputs.unbind(1), strict=True):
             features, state, _ = self._advance(fed, tokens, state, memory, linear)
-            steps.append(features)
-        return torch.stack(steps, 1)
+            yield features, state
 
 
 def forbid(logits: Tensor, forbidden: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rlseq.config.schema import RLConfig
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass
@@ -60,7 +60,8 @@ def baseline_values(kind: str, rewards: Floats, greedy: Floats | None, running_m
     Args:
         kind: ``none``: 0; ``greedy``: the greedy sequence's reward (Rennie et al. 2017, self-critical);
             ``mean``: the instance's mean over its K samples; ``leave_one_out``: the mean over its other K − 1 samples
-            (Kool et al. 2019); ``running_mean``: ``RunningMean.value`` of earlier batches.
+            (Kool et al. 2019); ``running_mean``: ``RunningMean.value`` of earlier batches; ``critic``: 0 here, its
+            values are subtracted where the update is done.
         rewards: (batch_size, K) of the samples.
         greedy: (batch_size,) of the greedy sequences; needed by ``greedy`` alone.
         running_mean: Needed by ``running_mean`` alone.
@@ -68,7 +69,7 @@ def baseline_values(kind: str, rewards: Floats, greedy: Floats | None, running_m
     Returns:
         (batch_size, K).
     """
-    if kind == "none":
+    if kind in ("none", "critic"):
         return np.zeros_like(rewards)
     if kind == "greedy":
         assert greedy is not None
@@ -81,22 +82,20 @@ def baseline_values(kind: str, rewards: Floats, greedy: Floats | None, running_m
 
 
 def advantages(
-    config: RLConfig, lengths: Ints, time: int, rewards: Floats, greedy: Floats | None, running_mean: float = 0.0
+    config: RLConfig, live: Bools, rewards: Floats, greedy: Floats | None, running_mean: float = 0.0
 ) -> tuple[Floats, Floats]:
     """Advantages and baselines of each token, as the configuration asks.
 
     Args:
         config: The phase's section.
-        lengths: (batch_size, K) of the samples.
-        time: The longest of them.
+        live: (batch_size, K, time) True at the tokens that were sampled.
         rewards: (batch_size, K).
         greedy: (batch_size,) of the greedy sequences; needed by the greedy baseline alone.
         running_mean: Of earlier batches; needed by that baseline alone.
 
     Returns:
-        Twice (batch_size, K, time), 0 beyond a length.
+        Twice (batch_size, K, time), 0 where nothing was sampled.
     """
-    live = np.arange(time) < lengths[:, :, None]
     baseline = baseline_values(config.baseline, rewards, greedy, running_mean)[:, :, None] * live
     advantage = rewards[:, :, None] * live - baseline
     if config.normalize_advantage:

@@ -106,6 +106,7 @@ class SequenceAlgorithm(Algorithm):
             request.update,
             precision=config.sampling_precision,
             with_graph=config.encodes_once and self._runner is not None and self.learner_group.local is not None,
+            sampled_tokens=config.sampled_tokens(request.phase_update),
         )
         drawn, score_seconds = self._roll_out(request.ids, decoding, averaged=False)
         batch, rollout_stats = rl_batch(self.task, drawn, config, request.running_mean)

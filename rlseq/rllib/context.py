@@ -84,6 +84,7 @@ class Decoding:
     with_attention: bool = False
     precision: Precision = "fp32"
     with_graph: bool = False
+    sampled_tokens: int | None = None
 
 
 @dataclass(frozen=True)

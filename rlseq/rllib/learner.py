@@ -16,6 +16,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from rlseq.config.schema import PhaseConfig, RLConfig
+from rlseq.models.critic import load_weights
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
@@ -209,7 +210,7 @@ class SequenceLearner(TorchLearner):
 
     def set_weights(self, weights: Tensors) -> None:
         """See ``Engine.set_weights``."""
-        self.policy.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        load_weights(self.policy, {name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
 
     def pack(self) -> Tensors:
         """See ``Engine.get_state``."""

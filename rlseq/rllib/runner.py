@@ -147,6 +147,7 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             with_attention=decoding.with_attention,
             precision=decoding.precision,
             with_graph=decoding.with_graph,
+            sampled_tokens=decoding.sampled_tokens,
             device=self.device,
         )
 

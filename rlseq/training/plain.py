@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from rlseq.config.schema import Config, PhaseConfig, Precision, RLConfig
-from rlseq.models.build import build_policy
+from rlseq.models.build import build_trained
+from rlseq.models.critic import load_weights
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.models.shape import TaskShape
@@ -46,7 +47,7 @@ class PlainEngine:
 
     def __init__(self, config: Config, task: SequenceTask, score: Score, device: str = "cpu") -> None:
         self.config, self.task, self.score, self.device = config, task, score, device
-        self.policy = build_policy(config.policy, TaskShape.of(task), config.seed).to(device)
+        self.policy = build_trained(config, TaskShape.of(task)).to(device)
         self.reference: SequencePolicy | None = None
         self.average: SequencePolicy | None = None
         self.start_phase("mle")
@@ -72,6 +73,7 @@ class PlainEngine:
                 request.update,
                 precision=phase.sampling_precision,
                 with_graph=phase.encodes_once,
+                sampled_tokens=phase.sampled_tokens(request.phase_update),
             )
             (batch, stats), memory = rl_batch(self.task, drawn, phase, request.running_mean), drawn.memory
         else:
@@ -148,6 +150,7 @@ class PlainEngine:
         attention: bool = False,
         precision: Precision = "fp32",
         with_graph: bool = False,
+        sampled_tokens: int | None = None,
     ) -> Rollout:
         parts = rollout(
             policy,
@@ -163,6 +166,7 @@ class PlainEngine:
             with_attention=attention,
             precision=precision,
             with_graph=with_graph,
+            sampled_tokens=sampled_tokens,
         )
         return Rollout.concatenate(parts)
 
@@ -191,7 +195,7 @@ class PlainEngine:
 
     def set_weights(self, weights: Tensors) -> None:
         """See ``Engine.set_weights``."""
-        self.policy.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        load_weights(self.policy, {name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
 
     def close(self) -> None:
         """See ``Engine.close``."""

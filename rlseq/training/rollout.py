@@ -42,6 +42,7 @@ class Rollout:
         attention: (batch_size, R, time, source_length) where it was asked for; None otherwise.
         memory: The encoded sources with their graph where it was asked for; it stays in its process.
         token_log_probs: (batch_size, R, time) ``log_probs`` token by token, 0 beyond a length.
+        given: (batch_size,) tokens that an instance's sequences begin with as its reference does, of log-probability 0.
     """
 
     ids: Ints
@@ -55,6 +56,7 @@ class Rollout:
     attention: npt.NDArray[np.float32] | None = None
     memory: Memory | None = None
     token_log_probs: npt.NDArray[np.float32] | None = None
+    given: Ints | None = None
 
     @property
     def num_samples(self) -> int:
@@ -67,6 +69,7 @@ class Rollout:
         attention = [p.attention for p in parts if p.attention is not None]
         memories = [p.memory for p in parts if p.memory is not None]
         log_probs = [p.token_log_probs for p in parts if p.token_log_probs is not None]
+        given = [p.given for p in parts if p.given is not None]
         return Rollout(
             np.concatenate([p.ids for p in parts]),
             _concatenate_padded([p.sequences for p in parts]),
@@ -79,6 +82,7 @@ class Rollout:
             _concatenate_padded(attention) if attention else None,
             Memory.concatenate(memories) if memories else None,
             _concatenate_padded(log_probs) if log_probs else None,
+            np.concatenate(given) if given else None,
         )
 
 
@@ -117,6 +121,7 @@ def rollout(
     with_attention: bool = False,
     precision: Precision = "fp32",
     with_graph: bool = False,
+    sampled_tokens: int | None = None,
 ) -> list[Rollout]:
     """Decode and score instances, shard by shard; a shard is scored in the background while the next one is decoded.
 
@@ -136,6 +141,7 @@ def rollout(
         with_attention: Return the attention, too.
         precision: Of the matrix products of decoding; ``log_probs`` are those of the law that is drawn from.
         with_graph: Return the memory with its graph, for an update under the same weights.
+        sampled_tokens: How many tokens at the reference's end are left to the policy; None: all there are.
 
     Returns:
         The rollout of each shard.
@@ -152,6 +158,7 @@ def rollout(
                 source, lengths = task.source(part)
                 limits = task.length_limits(lengths)
                 memory = encode_sources(policy, source, lengths, device)
+                prefixes, given = _prefixes(task, part, limits, sampled_tokens) if sampled_tokens else (None, None)
                 decoded = decode(
                     policy,
                     memory.detach(),
@@ -161,14 +168,28 @@ def rollout(
                     law=law,
                     with_attention=with_attention,
                     linear=linear,
+                    prefixes=None if prefixes is None else torch.from_numpy(prefixes).to(device),
                 )
-                scored.append(scorer.submit(_score, score, part, decoded, greedy, memory if with_graph else None))
+                kept = memory if with_graph else None
+                scored.append(scorer.submit(_score, score, part, decoded, greedy, kept, given))
             return [future.result() for future in scored]
     finally:
         policy.train(mode)
 
 
-def _score(score: Score, ids: Ints, decoded: Decoded, greedy: bool, memory: Memory | None) -> Rollout:
+def _prefixes(task: SequenceTask, ids: Ints, limits: Ints, sampled_tokens: int) -> tuple[Ints, Ints]:
+    """References without their ends (batch_size, limits.max()), −1 beyond, and how long they are."""
+    references, lengths = task.references(ids)
+    given = np.minimum(lengths - sampled_tokens, limits - 1).clip(0)
+    prefixes = np.full((len(ids), int(limits.max())), -1)
+    width = min(prefixes.shape[1], references.shape[1])
+    prefixes[:, :width] = np.where(np.arange(width) < given[:, None], references[:, :width], -1)
+    return prefixes, given
+
+
+def _score(
+    score: Score, ids: Ints, decoded: Decoded, greedy: bool, memory: Memory | None, given: Ints | None
+) -> Rollout:
     sequences = decoded.sequences.cpu().numpy()
     batch, each, time = sequences.shape
     result = score(np.repeat(ids, each), sequences.reshape(batch * each, time))
@@ -185,4 +206,5 @@ def _score(score: Score, ids: Ints, decoded: Decoded, greedy: bool, memory: Memo
         None if decoded.attention is None else decoded.attention.cpu().numpy(),
         memory,
         decoded.log_probs.float().cpu().numpy(),
+        given,
     )

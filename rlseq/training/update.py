@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rlseq.config.schema import MLEConfig, PhaseConfig, RLConfig
+from rlseq.models.critic import idle
 from rlseq.models.policy import Memory, SequencePolicy, length_mask
 from rlseq.objectives import losses, surrogates
 from rlseq.objectives.baselines import advantages, training_rewards
@@ -58,7 +59,11 @@ def rl_batch(
     Columns: those of ``mle_batch`` with K targets an instance; ``state_weights`` (batch_size, K) for terms of the
     visited states; ``log_probs`` (batch_size, K) where the sampler's law is not the scorer's; ``references``,
     ``reference_lengths``, ``reference_weights`` where a share of cross-entropy is asked for. Of samples drawn more than
-    once, the first stands for all, with the sum of their weights; the others have 0.
+    once, the first stands for all, with the sum of their weights; the others have 0. Tokens that were given have the
+    weights of cross-entropy.
+
+    With a critic, ``weights`` are those of the rewards, and there are ``rewards`` (batch_size, K) and ``value_weights``
+    (batch_size, K, time) of its squared errors, whose mean is over the tokens that were sampled.
 
     With ppo, also ``token_log_probs`` (batch_size, K, time) under the sampler's law. With mrt, the targets are the
     candidates, ``weights`` are their instance's at the first of equal ones, and ``rewards`` (batch_size, candidates).
@@ -73,9 +78,13 @@ def rl_batch(
     sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
     shaped = training_rewards(config, rollout.rewards)
     rewards, greedy = shaped[:, :samples], shaped[:, -1] if rollout.greedy else None
-    advantage, baseline = advantages(config, lengths, sequences.shape[2], rewards, greedy, running_mean)
+    place = np.arange(sequences.shape[2])
+    given = np.zeros((len(sequences), 1, 1)) if rollout.given is None else rollout.given[:, None, None]
+    sampled = (place >= given) & (place < lengths[:, :, None])
+    advantage, baseline = advantages(config, sampled, rewards, greedy, running_mean)
     scale = normalizer(config, lengths.size, int(lengths.sum()))
-    merged, times = _merge_duplicates(sequences, advantage)
+    # A token that was given counts as one of advantage 1: this is its cross-entropy.
+    merged, times = _merge_duplicates(sequences, np.where(place < given, 1.0, advantage))
     source, source_lengths = task.source(rollout.ids)
     batch = {
         "source": source,
@@ -87,6 +96,9 @@ def rl_batch(
     }
     if config.objective == "mrt":
         batch |= _candidates(task, rollout, config, batch["state_weights"])
+    if config.baseline == "critic":
+        batch["rewards"] = rewards.astype(np.float32)
+        batch["value_weights"] = (times[:, :, None] * sampled / sampled.sum()).astype(np.float32)
     if config.objective == "ppo":
         assert rollout.token_log_probs is not None
         batch["token_log_probs"] = rollout.token_log_probs[:, :samples]
@@ -100,13 +112,15 @@ def rl_batch(
             "reference_lengths": reference_lengths[:, None],
             "reference_weights": np.full((len(references), 1, references.shape[1]), share, np.float32),
         }
-    stats = _rollout_statistics(rollout, samples)
+    stats = _rollout_statistics(rollout, samples, sampled)
     if config.reshaped:
         stats["rollout/training_reward_mean"] = float(rewards.mean())
     if config.objective == "mrt":
         candidates = batch["weights"].any(2).sum(1).mean()
         return batch, stats | {"rollout/candidates_mean": float(candidates)}
-    return batch, stats | _advantage_statistics(advantage, baseline, lengths)
+    if config.baseline == "critic":
+        return batch, stats
+    return batch, stats | _advantage_statistics(advantage[sampled], baseline[sampled])
 
 
 def _merge_duplicates(
@@ -131,9 +145,8 @@ def _candidates(
 ) -> Batch:
     """The columns of minimum risk training: samples, then the reference where it is a candidate."""
     samples = rollout.num_samples
-    sequences, lengths, rewards = (
-        column[:, :samples] for column in (rollout.sequences, rollout.lengths, rollout.rewards)
-    )
+    sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
+    rewards = rollout.rewards[:, :samples]
     if config.mrt.reference:
         references, reference_lengths = task.references(rollout.ids)
         total = task.reward(references, reference_lengths, rollout.ids).total
@@ -159,7 +172,7 @@ def _beside(sequences: Ints, more: Ints) -> Ints:
     return np.concatenate([wide, np.pad(more, ((0, 0), (0, time - more.shape[1])))[:, None]], axis=1)
 
 
-def _rollout_statistics(rollout: Rollout, samples: int) -> dict[str, float]:
+def _rollout_statistics(rollout: Rollout, samples: int, sampled: npt.NDArray[np.bool_]) -> dict[str, float]:
     rewards, lengths = rollout.rewards[:, :samples], rollout.lengths[:, :samples]
     stats = {
         "rollout/reward_mean": rewards.mean(),
@@ -167,23 +180,23 @@ def _rollout_statistics(rollout: Rollout, samples: int) -> dict[str, float]:
         "rollout/length_mean": lengths.mean(),
         "rollout/truncated_frac": rollout.truncated[:, :samples].mean(),
         # The mean of −log p over sampled tokens estimates the entropy of the sampling law, at no cost.
-        "train/entropy": -rollout.log_probs[:, :samples].sum() / lengths.sum(),
+        "train/entropy": -rollout.log_probs[:, :samples].sum() / sampled.sum(),
     }
     if len(rollout.components) > 1:
         stats |= {f"rollout/{name}_mean": col[:, :samples].mean() for name, col in rollout.components.items()}
+    if rollout.given is not None:
+        stats["rollout/given_frac"] = 1.0 - sampled.sum() / lengths.sum()
     if rollout.greedy:
         stats["rollout/greedy_reward_mean"] = rollout.rewards[:, -1].mean()
     return {name: float(value) for name, value in stats.items()}
 
 
-def _advantage_statistics(
-    advantage: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64], lengths: Ints
-) -> dict[str, float]:
-    live = np.arange(advantage.shape[2]) < lengths[:, :, None]
+def _advantage_statistics(advantage: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Of the tokens that were sampled, (tokens,) of each."""
     return {
-        "rollout/baseline_mean": float(baseline[live].mean()),
-        "rollout/advantage_std": float(advantage[live].std()),
-        "rollout/zero_advantage_frac": float((advantage[live] == 0).mean()),
+        "rollout/baseline_mean": float(baseline.mean()),
+        "rollout/advantage_std": float(advantage.std()),
+        "rollout/zero_advantage_frac": float((advantage == 0).mean()),
     }
 
 
@@ -223,6 +236,8 @@ def batch_loss(
             return _rl_loss(policy, reference, memory, batch, config)
         smoothing = config.label_smoothing if isinstance(config, MLEConfig) else 0.0
         loss, nll = _weighted_nll(policy, memory, batch, ("targets", "target_lengths", "weights"), smoothing)
+        if policy.critic is not None:
+            loss = loss + idle(policy.critic)
         return loss, {"train/loss": loss.detach(), "train/nll": nll}
 
 
@@ -236,7 +251,8 @@ def _rl_loss(
     weights, times = batch["weights"].flatten(0, 1), batch["state_weights"].flatten()
     of_states = bool(config.kl or config.entropy)  # terms that read whole laws, not only what was drawn
     # A row without advantages adds nothing to the policy gradient: skip it, unless another term reads its states.
-    read = times if of_states and config.objective != "mrt" else weights.ne(0).any(-1)
+    every = (of_states and config.objective != "mrt") or policy.critic is not None
+    read = times if every else weights.ne(0).any(-1)
     rows = read.nonzero()[:, 0]
     rows = rows[batch["target_lengths"].flatten()[rows].argsort(stable=True)]
     targets, lengths = batch["targets"].flatten(0, 1)[rows], batch["target_lengths"].flatten()[rows]
@@ -244,6 +260,12 @@ def _rl_loss(
     head = None if of_states or config.reweighted else policy.head
     values = _read(policy.token_features if head else policy.token_logits, memory, instance, targets, lengths)
     real, law, weights, stats = length_mask(lengths, targets.shape[1]), SamplingLaw.of(config), weights[rows], {}
+    value_loss = None
+    if policy.critic is not None:
+        with torch.no_grad():
+            states = _read(policy.token_states, memory, instance, targets, lengths)
+        baseline, value_loss = _criticised(policy.critic(states), rows, real, batch)
+        weights, stats["train/value_loss"] = weights - baseline, value_loss.detach()
     if config.reweighted:
         drawn_under = batch["log_probs"].flatten()[rows]
         ratio = losses.importance_weights(
@@ -251,7 +273,7 @@ def _rl_loss(
         )
         weights = weights * ratio[:, None]
         stats["train/importance_mean"] = ratio.sum() / max(1, len(ratio))
-    if config.objective == "reinforce":
+    if config.objective in ("reinforce", "mixer"):
         loss, _ = losses.weighted_nll(values, head, targets[real], weights[real], law=law)
     else:
         log_probs = losses.token_log_probs(values, head, targets[real], law)
@@ -259,6 +281,8 @@ def _rl_loss(
         loss, _ = losses.weighted_nll(values, head, targets[real], of_tokens, law=law)
         loss, stats = loss + (value - loss.detach()), stats | more  # the objective's gradient, and its value
     stats["train/policy_loss"] = loss.detach()
+    if value_loss is not None:
+        loss = loss + config.critic.weight * value_loss
     state_weights = torch.repeat_interleave(times[rows], lengths)
     if config.kl:
         assert reference is not None
@@ -275,6 +299,16 @@ def _rl_loss(
         share, nll = _weighted_nll(policy, memory, batch, columns, 0.0)
         loss, stats["train/nll"] = loss + share, nll
     return loss, stats | {"train/loss": loss.detach()}
+
+
+def _criticised(values: Tensor, rows: Tensor, real: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """What the critic's values take off the tokens' weights (rows, time), and the mean of their squared errors."""
+    lengths = real.sum(1)
+    returns = batch["rewards"].flatten()[rows].repeat_interleave(lengths)
+    weights = batch["value_weights"].flatten(0, 1)[rows][real]
+    of_tokens = values.detach() * batch["state_weights"].flatten()[rows].repeat_interleave(lengths) * weights.ne(0)
+    baseline = of_tokens.new_zeros(real.shape).masked_scatter(real, of_tokens)
+    return baseline, (weights * (values - returns).square()).sum()
 
 
 def _surrogate(

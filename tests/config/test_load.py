@@ -216,6 +216,19 @@ extra: 1
         ),
         ("rl: {updates: 1, mrt: {alpha: 0}}", "rl.mrt.alpha: 0 is not a number above 0"),
         ("rl: {updates: 1, ppo: {epochs: 2}}", "rl: ppo is configured, but objective is 'reinforce': set it to 'ppo'"),
+        (
+            "rl: {updates: 1, objective: mixer, precision: bf16}",
+            "rl: bf16 weights whole samples, and objective 'mixer' samples only their ends: "
+            "set precision and sampling_precision to fp32",
+        ),
+        (
+            "rl: {updates: 1, critic: {weight: 1.0}}",
+            "rl: critic is configured, but baseline is 'greedy': set it to 'critic'",
+        ),
+        (
+            "rl: {updates: 1, baseline: critic, normalize_advantage: true}",
+            "rl: baseline 'critic' is known only where an update is done: set normalize_advantage to false",
+        ),
         ("rl: {updates: 1, ppo: {epochs: 0}}", "rl.ppo.epochs: 0 is not a whole number above 0"),
         ("rl: {updates: 1, ppo: {clip: 1.5}}", "rl.ppo.clip: 1.5 is not a number above 0 and below 1"),
         (
@@ -224,7 +237,7 @@ extra: 1
         ),
         (
             "rl: {updates: 1, objective: reinforced}",
-            "rl.objective: \"reinforced\" is not reinforce, mrt or ppo; did you mean 'reinforce'?",
+            "rl.objective: \"reinforced\" is not reinforce, mixer, mrt or ppo; did you mean 'reinforce'?",
         ),
         ("rl: {updates: 1, dropout: 'yes'}", 'rl.dropout: "yes" is not true or false'),
         ("rl: {updates: 1, temperature: 0}", "rl.temperature: 0 is not a number above 0"),

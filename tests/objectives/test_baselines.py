@@ -28,7 +28,7 @@ LIVE = np.arange(2) < LENGTHS[:, :, None]
 )
 def test_baselines_by_hand(kind: str, expected: list[list[float]]) -> None:
     config = RLConfig.model_validate({"updates": 1, "samples": 3, "baseline": kind})
-    advantage, baseline = advantages(config, LENGTHS, 2, REWARDS, GREEDY, 0.75)
+    advantage, baseline = advantages(config, LIVE, REWARDS, GREEDY, 0.75)
     np.testing.assert_allclose(baseline, np.array(expected)[:, :, None] * LIVE)
     np.testing.assert_allclose(advantage, (REWARDS - expected)[:, :, None] * LIVE)
     np.testing.assert_allclose(baseline_values(kind, REWARDS, GREEDY, 0.75), expected)
@@ -44,11 +44,11 @@ def test_a_baseline_does_not_see_its_own_sample() -> None:
 
 def test_normalised_advantages_have_unit_spread_and_equal_rewards_stay_zero() -> None:
     config = RLConfig(updates=1, samples=3, baseline="leave_one_out", normalize_advantage=True)
-    advantage, _ = advantages(config, LENGTHS, 2, REWARDS, None)
-    plain, _ = advantages(RLConfig(updates=1, samples=3, baseline="leave_one_out"), LENGTHS, 2, REWARDS, None)
+    advantage, _ = advantages(config, LIVE, REWARDS, None)
+    plain, _ = advantages(RLConfig(updates=1, samples=3, baseline="leave_one_out"), LIVE, REWARDS, None)
     assert advantage[LIVE].std() == pytest.approx(1.0)
     np.testing.assert_allclose(advantage, plain / plain[LIVE].std())
-    equal, _ = advantages(config, LENGTHS, 2, np.full((2, 3), 0.3), None)
+    equal, _ = advantages(config, LIVE, np.full((2, 3), 0.3), None)
     np.testing.assert_allclose(equal, 0.0, atol=1e-9)
 
 

@@ -97,7 +97,7 @@ class Enumeration:
         law = self.sampler()
         assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)
         mean = torch.zeros(sum(p.numel() for p in self.policy.parameters()), dtype=torch.float64)
-        for chosen in itertools.product(range(len(law)), repeat=config.samples):
+        for chosen in itertools.product(law.nonzero()[:, 0].tolist(), repeat=config.samples):
             mean += law[list(chosen)].prod() * self.estimate(config, chosen)
         return mean
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlseq.config.schema import MRTConfig, PPOConfig
+from rlseq.config.schema import CriticConfig, MixerConfig, MRTConfig, PPOConfig
 from rlseq.rllib import cluster, engine, learner, module
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.config import SequenceConfig
@@ -40,6 +40,8 @@ RECIPES = {
     "leave_one_out": {"baseline": "leave_one_out", "samples": 3, "entropy": 0.01, "normalize_advantage": True},
     "bf16": {"baseline": "greedy", "precision": "bf16", "sampling_precision": "bf16"},
     "mrt": {"objective": "mrt", "baseline": "none", "samples": 3, "mrt": MRTConfig(alpha=0.5), "kl": 0.1},
+    "mixer": {"objective": "mixer", "mixer": MixerConfig(step=1, every=2), "samples": 2},
+    "critic": {"baseline": "critic", "samples": 2, "cross_entropy": 0.1, "critic": CriticConfig(hidden_size=8)},
     "ppo": {"objective": "ppo", "ppo": PPOConfig(epochs=3, clip=0.01), "kl": 0.1, "entropy": 0.01},
     "ppo_bf16": {"objective": "ppo", "ppo": PPOConfig(ratio="sequence"), "sampling_precision": "bf16"},
 }

@@ -53,7 +53,7 @@ KINDS: dict[str, tuple[Record, Record, Record]] = {
 def config(kind: str) -> Config:
     task, policy, batches = KINDS[kind]
     steps = {"optimizer": {"learning_rate": 0.03}} | batches
-    baseline = {"hull": "greedy", "reverse": "running_mean", "text": "greedy"}[kind]
+    baseline = {"hull": "critic", "reverse": "running_mean", "text": "greedy"}[kind]
     sections = {
         "mle": MLE | steps,
         "rl": RL | steps | {"baseline": baseline},

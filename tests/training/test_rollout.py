@@ -121,6 +121,34 @@ def test_log_probabilities_are_of_whole_sequences_under_the_law_they_were_drawn_
 
 
 @both_tasks
+@pytest.mark.parametrize("sampled", [1, 3])
+def test_sequences_begin_as_their_references_where_only_ends_are_sampled(make: Make, sampled: int) -> None:
+    env, policy = make()
+    ids = np.arange(9)
+    ours = rolled(env, policy, ids, sampled_tokens=sampled)
+    references, lengths = env.task.references(ids)
+    assert ours.given is not None and ours.token_log_probs is not None
+    np.testing.assert_array_equal(ours.given, (lengths - sampled).clip(0))
+    policy.eval()
+    source, source_lengths = (torch.from_numpy(column) for column in env.task.source(ids))
+    for column in range(4):
+        rows, counts = torch.from_numpy(ours.sequences[:, column]), torch.from_numpy(ours.lengths[:, column])
+        scored = policy(source, source_lengths, rows, counts).gather(2, rows[:, :, None])[:, :, 0].detach().numpy()
+        for row, given in enumerate(ours.given):
+            assert (ours.sequences[row, column, :given] == references[row, :given]).all()
+            assert ours.lengths[row, column] > given and not ours.token_log_probs[row, column, :given].any()
+            np.testing.assert_allclose(ours.token_log_probs[row, column, given:], scored[row, given:], atol=1e-5)
+    np.testing.assert_allclose(ours.token_log_probs.sum(2), ours.log_probs, atol=1e-5)
+
+
+def test_sampling_more_than_there_is_is_sampling_all() -> None:
+    env, policy = reverse()
+    plain, ours = (rolled(env, policy, np.arange(9), sampled_tokens=count) for count in (None, 100))
+    np.testing.assert_array_equal(ours.sequences, plain.sequences)
+    assert not ours.given.any()  # type: ignore[union-attr]
+
+
+@both_tasks
 def test_a_rollouts_memory_is_that_of_the_shards_and_carries_their_graph(make: Make) -> None:
     env, policy = make()
     policy.eval()
