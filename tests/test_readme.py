@@ -151,7 +151,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
     mrt = ["rl.objective=mrt", "rl.baseline=none", "rl.samples=2"]
     recipes = {"hull": ("hull", terms), "translation": ("translation", terms), "mrt": ("hull", mrt)}
-    recipes["mixer"] = ("hull", ["rl.objective=mixer", "rl.baseline=critic"])
+    recipes["mixer"] = ("hull", ["rl.objective=mixer", "rl.baseline=critic", "rl.variance_every=1"])
     for run, (name, keys) in (recipes | {"ppo": ("hull", ["rl.objective=ppo"])}).items():
         rlseq("train", name, *SMALL[name], *FEW, *keys, "--run", str(directory / run))
     return [directory / run for run in (*recipes, "ppo")]

@@ -276,9 +276,8 @@ class PPOConfig(Section):
 
     epochs: PositiveInt = 4  # optimiser steps an update, all on the whole batch and at the update's learning rate
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2  # ratios further than this from 1 are not rewarded
-    ratio: Literal["token", "sequence"] = (
-        "token"  # sequence: geometric mean over its tokens, which wants a smaller clip
-    )
+    # Of a token's probabilities, or the geometric mean over a sequence's tokens, which wants a smaller clip (GSPO).
+    ratio: Literal["token", "sequence"] = "token"
 
 
 class RLConfig(PhaseConfig):
@@ -310,6 +309,7 @@ class RLConfig(PhaseConfig):
     cross_entropy: NonNegativeFloat = 0.0  # weight of a share of cross-entropy on the references
     kl: NonNegativeFloat = 0.0  # weight of KL(policy ‖ mle policy) on the sampled states, over all choices
     entropy: NonNegativeFloat = 0.0  # weight of an entropy bonus, of the law that is sampled from
+    variance_every: NonNegativeInt = 0  # updates between estimates of the gradient's variance: two more passes; 0: none
     # A validation this far (in the selection metric's units) below the best is a collapse: back to the best
     # checkpoint, with the learning rate multiplied by recovery_factor; after max_recoveries the phase ends.
     collapse_tolerance: PositiveFloat = 2.0
@@ -331,6 +331,10 @@ class RLConfig(PhaseConfig):
         if self.objective != "mixer":
             return None
         return self.mixer.step * (1 + phase_update // self.mixer.every)
+
+    def estimates_variance(self, phase_update: int) -> bool:
+        """Whether an update draws a second batch of samples, to compare its gradient with the first one's."""
+        return bool(self.variance_every) and phase_update % self.variance_every == 0
 
     @property
     def reshaped(self) -> bool:
@@ -391,8 +395,8 @@ class RLConfig(PhaseConfig):
         cut = [name for name, whole in (("top_k", None), ("top_p", 1.0)) if getattr(self, name) != whole]
         if cut and (self.objective == "mixer" or (self.objective == "mrt" and self.mrt.reference)):
             raise ValueError(
-                f"{' and '.join(cut)} cut the law, and objective {self.objective!r} scores tokens of the reference, which "
-                "may be outside: draw from the whole law"
+                f"{' and '.join(cut)} cut the law, while objective {self.objective!r} scores tokens of the reference "
+                "outside, too: draw from the whole law"
             )
         if cut and "bf16" in (self.precision, self.sampling_precision):
             # A choice that rounding moves over the edge of the support has probability 0 under one of the two laws.

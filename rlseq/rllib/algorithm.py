@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from rlseq.rllib.learner_group import LearnersLost, SequenceLearnerGroup
 from rlseq.rllib.runner import SequenceEnvRunner
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite
 from rlseq.training.rollout import Rollout, shards
-from rlseq.training.update import rl_batch
+from rlseq.training.update import RESAMPLED, Batch, rl_batch
 from rlseq_envs.task import Ints
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class SequenceAlgorithm(Algorithm):
         batch, rollout_stats = rl_batch(self.task, drawn, config, request.running_mean)
         _check_finite(rollout_stats, request.update)
         sampled = time.perf_counter()
-        stats = self.learner_group.work([request], batch, drawn.memory)[0]
+        stats = self.learner_group.work([request], batch, drawn.memory, self._resampled(request, decoding))[0]
         self._published.clear()
         seconds = time.perf_counter() - started
         return (
@@ -124,6 +125,15 @@ class SequenceAlgorithm(Algorithm):
                 "time/update_frac": (started + seconds - sampled) / seconds,
             }
         )
+
+    def _resampled(self, request: UpdateRequest, decoding: Decoding) -> Batch | None:
+        """The batch of the same instances with other samples, where the gradient's variance is to be estimated."""
+        config = self.experiment.rl
+        if not config.estimates_variance(request.phase_update):
+            return None
+        other = replace(decoding, update=request.update + RESAMPLED, with_graph=False)
+        drawn, _ = self._roll_out(request.ids, other, averaged=False)
+        return rl_batch(self.task, drawn, config, request.running_mean)[0]
 
     @staticmethod
     def _finish(stats: dict[str, float], seconds: float) -> dict[str, float]:

@@ -97,6 +97,7 @@ class Share:
         world: How many learners there are.
         batches: Its rows of each update's batch; None has it read its rows of the references by itself.
         memory: The batch's sources as a rollout in the same process encoded them, with their graph.
+        resampled: Its rows of a second batch of the only update, with other samples, for the gradient's variance.
     """
 
     requests: list[UpdateRequest]
@@ -104,6 +105,7 @@ class Share:
     world: int
     batches: list[Batch] | None = None
     memory: Memory | None = None
+    resampled: Batch | None = None
 
 
 @dataclass(frozen=True)

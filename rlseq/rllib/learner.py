@@ -25,7 +25,7 @@ from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, 
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.plain import load_optimizer_state, optimizer_state, update_seed, with_prefix
 from rlseq.training.prefetch import prefetched
-from rlseq.training.update import Batch, mean_statistics, mle_batch, split_batch
+from rlseq.training.update import Batch, flat_gradient, gradient_variance, mean_statistics, mle_batch, split_batch
 
 Statistics = dict[str, float]
 
@@ -50,6 +50,8 @@ class SequenceLearner(TorchLearner):
         self._request: UpdateRequest | None = None
         self._statistics: list[Statistics] = []
         self._steps: list[Statistics] = []  # of the update in progress
+        self._resampling = False  # a second batch is being read
+        self._resampled: torch.Tensor | None = None  # its gradient
         self._references: Iterator[Batch] = iter(())
         if self.config.num_learners:
             torch.set_num_threads(self.context.threads)
@@ -115,12 +117,24 @@ class SequenceLearner(TorchLearner):
             columns = next(self._references) if share.batches is None else share.batches[index]
             self._tokens = int(columns["target_lengths"].sum())
             self._reference_tokens = int(columns.get("reference_lengths", columns["target_lengths"]).sum())
-            torch.manual_seed(update_seed(self.context.config.seed, share.rank, request.update))
+            seed = update_seed(self.context.config.seed, share.rank, request.update)
+            if share.resampled is not None:
+                torch.manual_seed(seed)
+                yield from self._resample(share.resampled)
+            torch.manual_seed(seed)
             tensors, self._steps = self._to_tensors(columns), []
             for epoch in range(self._epochs):
                 if epoch:  # the rollout encoded the sources under other weights
                     self._sequence_module.objective.memory = None
                 yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(tensors)}, max(1, self._tokens))
+
+    def _resample(self, batch: Batch) -> Iterator[MultiAgentBatch]:
+        """The second batch, whose gradient is kept and not followed."""
+        objective = self._sequence_module.objective
+        kept, objective.memory = objective.memory, None
+        self._resampling = True
+        yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(self._to_tensors(batch))}, 1)
+        self._resampling, objective.memory = False, kept
 
     def _own_rows(self, request: UpdateRequest, share: Share) -> Batch:
         config = self.context.config  # one seed for all ranks: they take their shares of one batch
@@ -142,7 +156,13 @@ class SequenceLearner(TorchLearner):
         return loss if math.isfinite(loss.item()) else loss * math.nan
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
-        """Clip by the global norm, in place."""
+        """Clip by the global norm, in place; before that, compare with the gradient of a second batch."""
+        if self._resampling:
+            self._resampled = flat_gradient(self.policy)
+            return gradients_dict
+        if self._resampled is not None:
+            self._parts["train/grad_variance"] = gradient_variance(flat_gradient(self.policy), self._resampled)
+            self._resampled = None
         limit = self.section.optimizer.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), math.inf if limit is None else limit)
         self._parts["train/grad_norm"] = norm
@@ -151,6 +171,9 @@ class SequenceLearner(TorchLearner):
     def apply_gradients(self, gradients_dict: dict[Any, Any]) -> None:
         """Take the step, if all that led to it is finite; with the last of an update, move the average."""
         assert self._request is not None
+        if self._resampling:
+            self.get_optimizer().zero_grad(set_to_none=True)
+            return
         stats = {name: float(value) for name, value in self._parts.items()}
         optimizer = self.get_optimizer()
         bad = {name: value for name, value in stats.items() if not math.isfinite(value)}

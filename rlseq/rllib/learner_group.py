@@ -35,7 +35,11 @@ class SequenceLearnerGroup(LearnerGroup):
         return learner
 
     def work(
-        self, requests: list[UpdateRequest], batch: Batch | None, memory: Memory | None = None
+        self,
+        requests: list[UpdateRequest],
+        batch: Batch | None,
+        memory: Memory | None = None,
+        resampled: Batch | None = None,
     ) -> list[Statistics]:
         """Do updates.
 
@@ -43,6 +47,7 @@ class SequenceLearnerGroup(LearnerGroup):
             requests: In order.
             batch: Of the only request; None has the learners read references.
             memory: See ``Share``; only for a learner in the driver.
+            resampled: See ``Share``.
 
         Returns:
             Statistics of each update, over all learners.
@@ -53,7 +58,8 @@ class SequenceLearnerGroup(LearnerGroup):
         """
         world = self.world
         batches = [None] * world if batch is None else [[part] for part in self._split(batch)]
-        shares = [{"share": Share(requests, rank, world, batches[rank], memory)} for rank in range(world)]
+        others = [None] * world if resampled is None else self._split(resampled)
+        shares = [{"share": Share(requests, rank, world, batches[rank], memory, others[rank])} for rank in range(world)]
         return [combine(parts) for parts in zip(*self.ask("work", shares), strict=True)]
 
     def _split(self, batch: Batch) -> list[Batch]:

@@ -26,7 +26,16 @@ from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, 
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.prefetch import prefetched
 from rlseq.training.rollout import Rollout, Score, encode, rollout, shards
-from rlseq.training.update import Batch, batch_loss, mean_statistics, mle_batch, rl_batch
+from rlseq.training.update import (
+    RESAMPLED,
+    Batch,
+    batch_loss,
+    flat_gradient,
+    gradient_variance,
+    mean_statistics,
+    mle_batch,
+    rl_batch,
+)
 from rlseq_envs.task import Ints, SequenceTask
 
 
@@ -65,26 +74,19 @@ class PlainEngine:
     def _step(self, request: UpdateRequest, phase: PhaseConfig, references: Iterator[Batch]) -> dict[str, float]:
         started = time.perf_counter()
         if isinstance(phase, RLConfig):
-            drawn = self._roll_out(
-                self.policy,
-                request.ids,
-                phase.samples,
-                phase.baseline == "greedy",
-                request.update,
-                precision=phase.sampling_precision,
-                with_graph=phase.encodes_once,
-                sampled_tokens=phase.sampled_tokens(request.phase_update),
-            )
+            drawn = self._draw(request, phase, request.update, phase.encodes_once)
             (batch, stats), memory = rl_batch(self.task, drawn, phase, request.running_mean), drawn.memory
         else:
             batch, stats, memory = next(references), {}, None
         self._check(stats, request.update)
         sampled = time.perf_counter()
-        torch.manual_seed(update_seed(self.config.seed, 0, request.update))
         self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
-        tensors = {name: torch.from_numpy(column).to(self.device) for name, column in batch.items()}
-        epochs = phase.epochs if isinstance(phase, RLConfig) else 1
-        steps = [self._epoch(request, phase, tensors, memory if not epoch else None, epoch) for epoch in range(epochs)]
+        other = self._resampled_gradient(request, phase)
+        torch.manual_seed(update_seed(self.config.seed, 0, request.update))
+        tensors = self._to_tensors(batch)
+        steps = [self._epoch(request, phase, tensors, memory, other)]
+        for epoch in range(1, phase.epochs if isinstance(phase, RLConfig) else 1):
+            steps.append(self._epoch(request, phase, tensors, epoch=epoch))
         self._move_average(request, phase)
         stats |= mean_statistics(steps)
         done = time.perf_counter()
@@ -99,14 +101,14 @@ class PlainEngine:
         request: UpdateRequest,
         phase: PhaseConfig,
         batch: dict[str, torch.Tensor],
-        memory: Memory | None,
-        epoch: int,
+        memory: Memory | None = None,
+        other: torch.Tensor | None = None,
+        epoch: int = 0,
     ) -> dict[str, float]:
-        """One optimiser step; only the first can use what the rollout encoded."""
-        if memory is None and isinstance(phase, RLConfig) and phase.encodes_once:
-            memory = encode(self.policy, batch["source"], batch["source_lengths"], self.config.compute.shard_size)
-        loss, parts = batch_loss(self.policy, self.reference, batch, phase, memory)
-        loss.backward()
+        """One optimiser step; only the first can use what the rollout encoded, and another batch's gradient."""
+        parts = self._backward(phase, batch, memory)
+        if other is not None:
+            parts["train/grad_variance"] = gradient_variance(flat_gradient(self.policy), other)
         parts["train/grad_norm"] = self._clip(phase)
         stats = {name: float(value) for name, value in parts.items()}
         self._check(stats, request.update, epoch)
@@ -115,6 +117,30 @@ class PlainEngine:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return stats
+
+    def _backward(
+        self, phase: PhaseConfig, batch: dict[str, torch.Tensor], memory: Memory | None
+    ) -> dict[str, torch.Tensor]:
+        if memory is None and isinstance(phase, RLConfig) and phase.encodes_once:
+            memory = encode(self.policy, batch["source"], batch["source_lengths"], self.config.compute.shard_size)
+        loss, parts = batch_loss(self.policy, self.reference, batch, phase, memory)
+        loss.backward()
+        return parts
+
+    def _resampled_gradient(self, request: UpdateRequest, phase: PhaseConfig) -> torch.Tensor | None:
+        """The gradient of the same instances with other samples, where its variance is to be estimated."""
+        if not isinstance(phase, RLConfig) or not phase.estimates_variance(request.phase_update):
+            return None
+        drawn = self._draw(request, phase, request.update + RESAMPLED, False)
+        torch.manual_seed(update_seed(self.config.seed, 0, request.update))
+        batch = rl_batch(self.task, drawn, phase, request.running_mean)[0]
+        self._backward(phase, self._to_tensors(batch), None)
+        gradient = flat_gradient(self.policy)
+        self.optimizer.zero_grad(set_to_none=True)
+        return gradient
+
+    def _to_tensors(self, batch: Batch) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(column).to(self.device) for name, column in batch.items()}
 
     def _clip(self, phase: PhaseConfig) -> torch.Tensor:
         limit = phase.optimizer.clip_norm
@@ -139,6 +165,19 @@ class PlainEngine:
         """See ``Engine.rollout``."""
         policy = self.average if averaged and self.average is not None else self.policy
         return self._roll_out(policy, ids, num_samples, greedy, update, with_attention)
+
+    def _draw(self, request: UpdateRequest, phase: RLConfig, update: int, with_graph: bool) -> Rollout:
+        """What a request trains on, its samples numbered ``update``."""
+        return self._roll_out(
+            self.policy,
+            request.ids,
+            phase.samples,
+            phase.baseline == "greedy",
+            update,
+            precision=phase.sampling_precision,
+            with_graph=with_graph,
+            sampled_tokens=phase.sampled_tokens(request.phase_update),
+        )
 
     def _roll_out(
         self,

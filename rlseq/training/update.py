@@ -26,6 +26,9 @@ from rlseq_envs.task import Ints, SequenceTask
 
 ROWS_TOGETHER = 64  # samples that are scored together: enough for efficient products
 
+# Added to the number of an update whose gradient's variance is estimated: the samples of its second batch are others.
+RESAMPLED = 1 << 40
+
 Batch = dict[str, npt.NDArray[Any]]  # every array has the instances first
 
 
@@ -330,7 +333,19 @@ def _surrogate(
 
 def mean_statistics(steps: list[dict[str, float]]) -> dict[str, float]:
     """Means over the optimiser steps of one update, by tag."""
-    return {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+    values = {name: [step[name] for step in steps if name in step] for name in steps[0]}
+    return {name: sum(each) / len(each) for name, each in values.items()}
+
+
+def flat_gradient(policy: SequencePolicy) -> Tensor:
+    """A copy of the gradient over all parameters, as one vector; 0 where there is none."""
+    parameters = list(policy.parameters())
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+
+
+def gradient_variance(first: Tensor, second: Tensor) -> Tensor:
+    """E|g − E g|² of a gradient estimate, the trace of its covariance, from two independent ones: unbiased."""
+    return 0.5 * (first - second).square().sum()
 
 
 def _read(

@@ -229,6 +229,11 @@ extra: 1
             "rl: {updates: 1, baseline: critic, normalize_advantage: true}",
             "rl: baseline 'critic' is known only where an update is done: set normalize_advantage to false",
         ),
+        (
+            "rl: {updates: 1, objective: mixer, top_k: 5}",
+            "rl: top_k cut the law, while objective 'mixer' scores tokens of the reference outside, too: "
+            "draw from the whole law",
+        ),
         ("rl: {updates: 1, ppo: {epochs: 0}}", "rl.ppo.epochs: 0 is not a whole number above 0"),
         ("rl: {updates: 1, ppo: {clip: 1.5}}", "rl.ppo.clip: 1.5 is not a number above 0 and below 1"),
         (

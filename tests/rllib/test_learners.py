@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
-from rlseq.config.schema import RLConfig
+from rlseq.config.schema import PPOConfig, RLConfig
 from rlseq.rllib.context import Share
 from rlseq.rllib.engine import RllibEngine
 from rlseq.rllib.learner import SequenceLearner
@@ -59,6 +60,24 @@ def test_two_learners_equal_one_with_even_and_uneven_shares(two: RllibEngine, lo
         for ours, theirs in zip(*statistics, strict=True):
             assert ours == pytest.approx(theirs, abs=TOLERANCE, rel=1e-4)
     assert_equal(two.get_state(), local.get_state(), TOLERANCE)
+
+
+def test_two_learners_equal_one_in_several_epochs_with_a_critic(ray_cluster: None) -> None:
+    recipe: dict[str, Any] = {
+        "objective": "ppo",
+        "ppo": PPOConfig(epochs=2),
+        "baseline": "critic",
+        "samples": 2,
+        "variance_every": 1,
+    }
+    engines = [make_engine(config(0, learners, policy_dropout=0.0, **recipe)) for learners in (2, 0)]
+    statistics = [without_times(both_phases(engine, 2, 3)) for engine in engines]
+    assert_equal(engines[0].get_state(), engines[1].get_state(), TOLERANCE)
+    engines[0].close()
+    for ours, theirs in zip(*statistics, strict=True):
+        for tag in ours.keys() & {"train/loss", "train/value_loss", "train/grad_norm", "train/grad_variance"}:
+            assert ours[tag] == pytest.approx(theirs[tag], abs=TOLERANCE, rel=1e-3), tag
+        assert ours.keys() == theirs.keys()
 
 
 def test_two_learners_equal_one_where_batches_differ_in_size(two: RllibEngine, local: RllibEngine) -> None:

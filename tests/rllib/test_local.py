@@ -41,8 +41,14 @@ RECIPES = {
     "bf16": {"baseline": "greedy", "precision": "bf16", "sampling_precision": "bf16"},
     "mrt": {"objective": "mrt", "baseline": "none", "samples": 3, "mrt": MRTConfig(alpha=0.5), "kl": 0.1},
     "mixer": {"objective": "mixer", "mixer": MixerConfig(step=1, every=2), "samples": 2},
-    "critic": {"baseline": "critic", "samples": 2, "cross_entropy": 0.1, "critic": CriticConfig(hidden_size=8)},
-    "ppo": {"objective": "ppo", "ppo": PPOConfig(epochs=3, clip=0.01), "kl": 0.1, "entropy": 0.01},
+    "critic": {
+        "baseline": "critic",
+        "samples": 2,
+        "variance_every": 2,
+        "cross_entropy": 0.1,
+        "critic": CriticConfig(hidden_size=8),
+    },
+    "ppo": {"objective": "ppo", "ppo": PPOConfig(epochs=3, clip=0.01), "variance_every": 1, "kl": 0.1, "entropy": 0.01},
     "ppo_bf16": {"objective": "ppo", "ppo": PPOConfig(ratio="sequence"), "sampling_precision": "bf16"},
 }
 

@@ -15,6 +15,7 @@ from rlseq.objectives.law import SamplingLaw
 from rlseq.training import plain
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, policy_weights
 from rlseq.training.plain import PlainEngine
+from rlseq.training.update import RESAMPLED, rl_batch
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, tiny_config
 
 RL = {"samples": 2, "kl": 0.1, "entropy": 0.01, "cross_entropy": 0.1, "average": 0.9, "dropout": True}
@@ -273,6 +274,74 @@ def test_a_reward_that_is_not_finite_is_refused() -> None:
     ours = PlainEngine(settings, env.task, score)
     ours.start_phase("rl")
     assert_refused(ours, "rl", "rollout/reward_mean")
+
+
+def test_an_epoch_that_is_not_finite_says_that_steps_were_taken_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, calls = engine(config("reverse", rl=PPO)), []
+    ours.start_phase("rl")
+    kept = plain.batch_loss
+
+    def spoilt(*args: Any) -> Any:
+        loss, stats = kept(*args)
+        calls.append(loss)
+        return (loss * torch.nan if len(calls) == 2 else loss), stats
+
+    monkeypatch.setattr(plain, "batch_loss", spoilt)
+    with pytest.raises(TrainingError, match=r"update 0: .*grad_norm.* is not finite; no further step was taken"):
+        ours.update(requests("rl", range(1)))
+    assert {int(value) for name, value in ours.get_state().items() if name.endswith("/step")} == {1}
+
+
+# ------------------------------------------------------------------------------------------------------------ epochs
+PPO = {"objective": "ppo", "ppo": {"epochs": 3}, "baseline": "running_mean", "average": 0.9}
+
+
+def test_an_update_has_as_many_steps_as_epochs_and_moves_the_average_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, moved = engine(config("reverse", rl=PPO)), []
+    ours.start_phase("rl")
+    monkeypatch.setattr(plain, "update_average", lambda *args: moved.append(args[-1]))
+    stats = ours.update(requests("rl", range(2)))
+    assert {int(value) for name, value in ours.get_state().items() if name.endswith("/step")} == {6}
+    assert moved == [0, 1]
+    assert all(row["train/approx_kl"] > 0 and 0 <= row["train/clip_frac"] <= 1 for row in stats)
+
+
+def test_one_epoch_is_reinforce_but_for_rounding() -> None:
+    found = []
+    for keys in ({"objective": "ppo", "ppo": {"epochs": 1}}, {}):
+        ours = engine(config("reverse", rl={"samples": 2, "optimizer": {"clip_norm": None}} | keys))
+        ours.start_phase("rl")
+        found.append(ours.update(requests("rl", range(1)))[0])
+    assert found[0]["train/grad_norm"] == pytest.approx(found[1]["train/grad_norm"], rel=1e-4)
+    assert found[0]["train/clip_frac"] == 0 and found[0]["train/approx_kl"] == pytest.approx(0, abs=1e-6)
+
+
+# ---------------------------------------------------------------------------------------- the gradient's variance
+def test_estimating_the_gradients_variance_leaves_the_training_as_it_is() -> None:
+    plainly, watched = (engine(config(rl=RL | {"variance_every": every})) for every in (0, 2))
+    for each in (plainly, watched):
+        each.start_phase("rl")
+    ours, theirs = (untimed(each.update(requests("rl", range(5)))) for each in (watched, plainly))
+    assert ["train/grad_variance" in row for row in ours] == [True, False, True, False, True]
+    assert [{n: v for n, v in row.items() if n != "train/grad_variance"} for row in ours] == theirs
+    assert_same(watched.get_state(), plainly.get_state())
+
+
+def test_the_gradients_variance_is_half_the_squared_distance_of_two_batches() -> None:
+    settings = config("reverse", rl={"samples": 2, "variance_every": 1})
+    ours = engine(settings)
+    ours.update(requests("mle", range(3)))
+    ours.start_phase("rl")
+    (request,), gradients = requests("rl", range(1)), []
+    ours.policy.eval()
+    for update in (request.update, request.update + RESAMPLED):
+        drawn = ours.rollout(request.ids, num_samples=2, greedy=True, update=update, averaged=False)
+        batch = {n: torch.from_numpy(column) for n, column in rl_batch(ours.task, drawn, settings.rl)[0].items()}
+        loss = plain.batch_loss(ours.policy, None, batch, settings.rl)[0]
+        gradients.append(torch.autograd.grad(loss, list(ours.policy.parameters()), allow_unused=True))
+    squares = [(a - b).square().sum() for a, b in zip(*gradients, strict=True) if a is not None and b is not None]
+    found = ours.update([request])[0]["train/grad_variance"]
+    assert found > 0 and found == pytest.approx(0.5 * float(torch.stack(squares).sum()), rel=1e-3)
 
 
 # -------------------------------------------------------------------------------------------------------- statistics

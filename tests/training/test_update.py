@@ -14,7 +14,8 @@ from torch.distributions import Categorical
 from torch.distributions import kl_divergence as torch_kl
 from torch.nn import functional as F
 
-from rlseq.config.schema import MLEConfig, RLConfig
+from rlseq.config.schema import CriticConfig, MLEConfig, RLConfig
+from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.training.rollout import Rollout
 from rlseq.training.update import Batch, batch_loss, mle_batch, normalizer, rl_batch, split_batch
@@ -262,11 +263,24 @@ def test_bf16_updates_are_fp32_ones_but_for_rounding(match: str, feed: bool, pha
 
 
 # -------------------------------------------------------------------------------------------------- several learners
+def shaken_critic() -> Critic:
+    critic = Critic(8, CriticConfig(hidden_size=4))
+    torch.nn.init.normal_(critic[2].weight, generator=torch.Generator().manual_seed(0))
+    return critic
+
+
 @pytest.mark.parametrize("world", [1, 2, 3])
-@pytest.mark.parametrize("phase", ["mle", "rl"])
+@pytest.mark.parametrize("phase", ["mle", "rl", "mrt", "critic"])
 def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phase: str) -> None:
     model, reference = policy(), policy(seed=5)
-    config: Any = MLEConfig(updates=1) if phase == "mle" else rl(kl=0.2, entropy=0.1, cross_entropy=0.3)
+    keys = {
+        "rl": {"kl": 0.2, "entropy": 0.1, "cross_entropy": 0.3},
+        "mrt": {"objective": "mrt", "baseline": "none", "mrt": {"alpha": 0.5, "reference": False}, "kl": 0.2},
+        "critic": {"baseline": "critic", "normalization": "token"},
+    }
+    config: Any = MLEConfig(updates=1) if phase == "mle" else rl(**keys[phase])
+    if phase == "critic":
+        model.critic = shaken_critic()
     batch = mle_batch(task(), np.arange(3), config, 0) if phase == "mle" else rl_batch(task(), rollout(), config)[0]
     whole = gradient(model, batch_loss(model, reference, tensors(batch), config)[0])
     shares = split_batch(batch, world)
