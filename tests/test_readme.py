@@ -43,7 +43,8 @@ SMALL = {
 
 def blocks(language: str) -> list[str]:
     """The README's code blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+    return [block for found, block in fenced if found == language]
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if "rlseq" in line and line[0] != "#"]
