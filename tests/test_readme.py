@@ -139,7 +139,7 @@ def test_the_example_is_about_thirty_lines() -> None:
 # ----------------------------------------------------------------------------------------------- what a run writes
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A run on points and one on text, with every term of the rl loss."""
+    """A run on points and one on text, with every term of either loss."""
     directory = tmp_path_factory.mktemp("runs")
     terms = [
         "rl.baseline=greedy",
@@ -148,9 +148,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         "rl.cross_entropy=0.1",
         "rl.entropy=0.01",
         "rl.sampling_precision=bf16",
+        "mle.scheduled_sampling={schedule: exponential, constant: 0.5}",
     ]
-    for name in ("hull", "translation"):
-        rlseq("train", name, *SMALL[name], *FEW, *terms, "--run", str(directory / name))
+    of_text = ["mle.attention_regularization=0.1"]
+    rlseq("train", "hull", *SMALL["hull"], *FEW, *terms, "--run", str(directory / "hull"))
+    rlseq(
+        "train", "translation", *SMALL["translation"], *FEW, *terms, *of_text, "--run", str(directory / "translation")
+    )
     return [directory / "hull", directory / "translation"]
 
 

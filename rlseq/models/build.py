@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rlseq.config.schema import AttentionPolicyConfig, PolicyConfig
+from rlseq.config.schema import AttentionPolicyConfig, Config, PolicyConfig
 from rlseq.models.attention_policy import AttentionPolicy
 from rlseq.models.pointer_policy import PointerPolicy
 from rlseq.models.policy import SequencePolicy
@@ -22,3 +22,11 @@ def build_policy(config: PolicyConfig, shape: TaskShape, seed: int = 0) -> Seque
         if isinstance(config, AttentionPolicyConfig):
             return AttentionPolicy(config, shape)
         return PointerPolicy(config, shape)
+
+
+def build_for_training(config: Config, shape: TaskShape) -> SequencePolicy:
+    """The policy of an experiment with all that its training learns; raises as ``build_policy``."""
+    policy = build_policy(config.policy, shape, config.seed)
+    if config.mle.attention_regularization:
+        policy.learn_attention_target()
+    return policy

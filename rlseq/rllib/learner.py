@@ -113,7 +113,8 @@ class SequenceLearner(TorchLearner):
 
     def _own_rows(self, request: UpdateRequest, share: Share) -> Batch:
         config = self.context.config  # one seed for all ranks: they take their shares of one batch
-        batch = mle_batch(self.task, request.ids, config.mle, update_seed(config.seed, 0, request.update))
+        seed = update_seed(config.seed, 0, request.update)
+        batch = mle_batch(self.task, request.ids, config.mle, seed, request.phase_update)
         return split_batch(batch, share.world)[share.rank] if share.world > 1 else batch
 
     def _to_tensors(self, batch: Batch) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from rlseq.config.schema import Config, PhaseConfig, Precision, RLConfig
-from rlseq.models.build import build_policy
+from rlseq.models.build import build_for_training
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
@@ -46,7 +46,7 @@ class PlainEngine:
 
     def __init__(self, config: Config, task: SequenceTask, score: Score, device: str = "cpu") -> None:
         self.config, self.task, self.score, self.device = config, task, score, device
-        self.policy = build_policy(config.policy, TaskShape.of(task), config.seed).to(device)
+        self.policy = build_for_training(config, TaskShape.of(task)).to(device)
         self.reference: SequencePolicy | None = None
         self.average: SequencePolicy | None = None
         self.start_phase("mle")
@@ -59,7 +59,8 @@ class PlainEngine:
             return [self._step(request, getattr(self.config, request.phase), references) for request in requests]
 
     def _read(self, request: UpdateRequest) -> Batch:
-        return mle_batch(self.task, request.ids, self.config.mle, update_seed(self.config.seed, 0, request.update))
+        seed = update_seed(self.config.seed, 0, request.update)
+        return mle_batch(self.task, request.ids, self.config.mle, seed, request.phase_update)
 
     def _step(self, request: UpdateRequest, phase: PhaseConfig, references: Iterator[Batch]) -> dict[str, float]:
         started = time.perf_counter()
