@@ -175,16 +175,17 @@ def _mle_loss(
     real, spread = length_mask(lengths, targets.shape[1]), config.attention_regularization
     features, attention = policy.forced_features(memory, targets, lengths, feeding(batch, config), spread > 0)
     loss, nll = losses.weighted_nll(features, policy.head, targets[real], weights[real], config.label_smoothing)
-    stats = {"train/nll": nll.mean()}
+    stats = {"train/loss": loss.detach(), "train/nll": nll.mean()}
     if spread:
         target = policy.attention_target
         assert attention is not None and target is not None
         term = (attention_spread(attention, real, memory.mask, target) * weights[:, 0]).sum()  # one weight a reference
         loss = loss + spread * term
         stats |= {"train/attention_regularization": term.detach(), "train/attention_target": target.detach().clone()}
+        stats["train/loss"] = loss.detach()
     if FORCED in batch:
         stats["train/teacher_forcing"] = batch[FORCED].mean()
-    return loss, stats | {"train/loss": loss.detach()}
+    return loss, stats
 
 
 def _rl_loss(

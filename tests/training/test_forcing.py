@@ -141,6 +141,21 @@ def test_shares_of_learners_sum_to_the_whole_batch(own: str, feed_context: bool)
     torch.testing.assert_close(shares, gradient(batch), atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "keys", [{"scheduled_sampling": {"schedule": "linear", "constant": 0.5}}, {"feed": "distribution"}]
+)
+def test_half_precision_is_near_full_precision(keys: dict[str, Any]) -> None:
+    model = attention_policy(vocabulary=9)
+    losses = []
+    for precision in ("fp32", "bf16"):
+        settings = MLEConfig.model_validate({"updates": 1, "precision": precision} | keys)
+        loss = batch_loss(model, None, tensors(mle_batch(ReverseTask(), np.arange(7), settings, 5)), settings)[0]
+        loss.backward()
+        losses.append(loss.detach())
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_while_p_is_one_it_is_teacher_forcing_to_the_bit() -> None:
     model, plain = attention_policy(vocabulary=9), MLEConfig(updates=1)
     settings = mle(constant=2.0, slope=0.1)
