@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.sampling import decode
 from rlseq.evaluation.evaluate import instance_ids
 from rlseq.evaluation.loading import LoadedPolicy
@@ -76,8 +77,8 @@ def exposure_bias(loaded: LoadedPolicy, *, split: SplitName = "test", max_instan
 def _measure(loaded: LoadedPolicy, ids: Ints) -> ExposureBias:
     policy, task = loaded.policy, loaded.task
     source, source_lengths = task.source(ids)
-    place = (torch.from_numpy(column).to(loaded.device) for column in (source, source_lengths, *task.references(ids)))
-    memory, targets, lengths = policy.encode(next(place), next(place)), next(place), next(place)
+    memory = encode_sources(policy, source, source_lengths, loaded.device).detach()
+    targets, lengths = (torch.from_numpy(column).to(loaded.device) for column in task.references(ids))
     real = length_mask(lengths, targets.shape[1])
     forced = torch.zeros_like(real)
     forced[real] = policy.token_logits(memory, targets, lengths).argmax(-1) == targets[real]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import evaluate
 from rlseq.evaluation.exposure import ExposureBias, exposure_bias
-from rlseq.evaluation.loading import EvaluationError, LoadedPolicy, load_policy
+from rlseq.evaluation.loading import LoadedPolicy, load_policy
 
 
 @pytest.fixture(scope="module", params=["hull", "text"])
