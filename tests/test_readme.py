@@ -44,7 +44,7 @@ SMALL = {
 def blocks(language: str) -> list[str]:
     """The README's code blocks in a language."""
     fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
-    return [text for name, text in fenced if name == language]
+    return [block for found, block in fenced if found == language]
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if "rlseq" in line and line[0] != "#"]
@@ -139,7 +139,7 @@ def test_the_example_is_about_thirty_lines() -> None:
 # ----------------------------------------------------------------------------------------------- what a run writes
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A run on points and one on text, with every term of the rl loss; and one of each other objective."""
+    """A run on points and one on text, with every term of either loss; and one of each other objective."""
     directory = tmp_path_factory.mktemp("runs")
     terms = [
         "rl.baseline=greedy",
@@ -149,9 +149,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         "rl.entropy=0.01",
         "rl.reward_scale=2",
         "rl.sampling_precision=bf16",
+        "mle.scheduled_sampling={schedule: exponential, constant: 0.5}",
     ]
     mrt = ["rl.objective=mrt", "rl.baseline=none", "rl.samples=2"]
-    recipes = {"hull": ("hull", terms), "translation": ("translation", terms), "mrt": ("hull", mrt)}
+    recipes = {
+        "hull": ("hull", terms),
+        "translation": ("translation", [*terms, "mle.attention_regularization=0.1"]),
+        "mrt": ("hull", mrt),
+    }
     recipes["mixer"] = ("hull", ["rl.objective=mixer", "rl.baseline=critic", "rl.variance_every=1"])
     for run, (name, keys) in (recipes | {"ppo": ("hull", ["rl.objective=ppo"])}).items():
         rlseq("train", name, *SMALL[name], *FEW, *keys, "--run", str(directory / run))

@@ -33,6 +33,13 @@ class SplitChoice(StrEnum):
 
 Split = Annotated[SplitChoice, typer.Option(help="The instances to decode.")]
 MaxInstances = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N instances.")]
+Exposure = Annotated[
+    bool,
+    typer.Option(
+        "--exposure-bias",
+        help="Also count the tokens that are the reference's: after its own tokens, and in the greedy output.",
+    ),
+]
 
 
 EXAMPLES = ["rlseq evaluate runs/hull-20260101-120000 --split test --json result.json"]
@@ -47,21 +54,28 @@ def evaluate(
     *,
     decoding: DecodingFlags,
     max_instances: MaxInstances = None,
+    exposure_bias: Exposure = False,
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
     """Decode a split and print every metric."""
     refuse(check_writable(json) + check_device(device) + decoding.problems())
 
+    from rlseq.evaluation import exposure
     from rlseq.evaluation.evaluate import evaluate
     from rlseq.evaluation.loading import load_policy
-    from rlseq.report.tables import evaluation_table
+    from rlseq.report.tables import evaluation_table, exposure_table
 
     with blaming_input():
         loaded = load_policy(checkpoint, device)
         loaded.task.instances(split.value)
     options = decoding.options()
     result = evaluate(loaded, split=split.value, decoding=options, max_instances=max_instances).to_json()
+    if exposure_bias:
+        measured = exposure.exposure_bias(loaded, split=split.value, max_instances=max_instances)
+        result["exposure_bias"] = measured.to_json()
     if json:
         write_json(json, result)
     console(json).print(evaluation_table(result))
+    if exposure_bias:
+        console(json).print(exposure_table(result["exposure_bias"]))

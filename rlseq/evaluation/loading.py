@@ -14,7 +14,6 @@ from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.models.build import build_policy
-from rlseq.models.critic import load_weights
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
@@ -75,7 +74,7 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
         "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
     )
     policy = build_policy(config.policy, TaskShape.from_dict(checkpoint.meta["shape"]))
-    load_weights(policy, {name: torch.from_numpy(array) for name, array in checkpoint.weights.items()})
+    policy.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.weights.items()})
     return LoadedPolicy(policy.to(where).eval(), task, config, checkpoint.meta, checkpoint.directory, where)
 
 

@@ -63,9 +63,15 @@ class AttentionPolicy(RecurrentPolicy):
         return self._inputs(self.target_embedding, tokens)
 
     def _inputs(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:
-        """Embedded tokens (batch_size, time, size); word dropout leaves out all of a token (Gal & Ghahramani 2016)."""
-        kept = self.word_dropout(self.output_bias.new_ones(*tokens.shape, 1))
-        return self.dropout(embedding(tokens) * (self.scale * kept))
+        return self._scaled(embedding(tokens))
+
+    def _embed_law(self, law: Tensor, memory: Memory, linear: Linear) -> Tensor:
+        return self._scaled(linear(law, self.target_embedding.weight.t(), None))
+
+    def _scaled(self, embedded: Tensor) -> Tensor:
+        """Embeddings (…, size) as inputs; word dropout leaves out all of a token (Gal & Ghahramani 2016)."""
+        kept = self.word_dropout(self.output_bias.new_ones(*embedded.shape[:-1], 1))
+        return self.dropout(embedded * (self.scale * kept))
 
     def _attend(
         self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear = F.linear

@@ -25,9 +25,11 @@ def build_policy(config: PolicyConfig, shape: TaskShape, seed: int = 0) -> Seque
         return PointerPolicy(config, shape)
 
 
-def build_trained(config: Config, shape: TaskShape) -> SequencePolicy:
-    """The policy that a run trains: ``build_policy``'s, with a critic beside it where the rl phase has one."""
+def build_for_training(config: Config, shape: TaskShape) -> SequencePolicy:
+    """The policy of an experiment with all that its training learns; raises as ``build_policy``."""
     policy = build_policy(config.policy, shape, config.seed)
+    if config.mle.attention_regularization:
+        policy.learn_attention_target()
     if config.rl.baseline == "critic":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from rlseq.config.schema import CriticConfig
-from rlseq.models.policy import SequencePolicy
-
-PREFIX = "critic."  # of its parameters among the policy's
 
 
 class Critic(nn.Sequential):
@@ -26,20 +22,3 @@ class Critic(nn.Sequential):
         """Predicted rewards (N,) from states (N, state_size)."""
         values: Tensor = super().forward(states)
         return values[:, 0]
-
-
-def without_critic(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What decoding needs of a policy's weights."""
-    return {name: value for name, value in weights.items() if not name.startswith(PREFIX)}
-
-
-def load_weights(policy: SequencePolicy, weights: dict[str, Tensor]) -> None:
-    """Load a policy's weights; its critic keeps its own where ``weights`` were trained without one."""
-    kept = {name: value for name, value in policy.state_dict().items() if name.startswith(PREFIX)}
-    found = weights if kept else without_critic(weights)
-    policy.load_state_dict(kept | found)
-
-
-def idle(critic: nn.Module) -> Tensor:
-    """0 with a gradient of 0: data-parallel learners wait for a gradient of every parameter, in each phase."""
-    return torch.stack([parameter.sum() for parameter in critic.parameters()]).sum() * 0.0

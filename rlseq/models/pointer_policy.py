@@ -53,6 +53,10 @@ class PointerPolicy(RecurrentPolicy):
             return memory.inputs[memory.sharing.source[:, None], tokens]
         return memory.inputs.gather(1, tokens[:, :, None].expand(-1, -1, memory.inputs.shape[-1]))
 
+    def _embed_law(self, law: Tensor, memory: Memory, linear: Linear) -> Tensor:
+        assert memory.inputs is not None
+        return products(law[:, None], memory.inputs, memory.sharing)[:, 0]
+
     def _attend(
         self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear = F.linear
     ) -> tuple[Tensor, Tensor, Tensor]:

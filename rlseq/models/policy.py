@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.models.attention import MASKED, Attention, Sharing
+from rlseq.models.feeding import Feeding, OwnTokens
 from rlseq.models.linear import Linear, UnrolledLinear
 from rlseq.models.recurrent import BidirectionalEncoder, LSTMLayer, lstm_step
 
@@ -84,6 +85,10 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
+def _is_for_training(name: str) -> bool:
+    return name.partition(".")[0] in ("attention_target", "critic")
+
+
 def shift_right(targets: Tensor) -> Tensor:
     """Decoder inputs for teacher forcing: END stands for "begin", then all targets but the last."""
     return torch.cat([torch.zeros_like(targets[:, :1]), targets[:, :-1]], 1)
@@ -93,10 +98,27 @@ class SequencePolicy(nn.Module, ABC):
     """Gives the law of the next token; knows no reward and no optimiser.
 
     Attributes:
-        critic: Reads ``token_states``, where one is trained beside the policy; decoding does without.
+        attention_target: The share of attention that each source position is to get, where cross-entropy learns it.
+        critic: Reads ``token_states``, where one is trained beside the policy.
     """
 
+    attention_target: nn.Parameter | None
     critic: nn.Module | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("attention_target", None)
+        self.register_module("critic", None)
+
+    def learn_attention_target(self) -> None:
+        """Make the attention's target a parameter; it starts at 1, where Xu et al. 2015, sec. 4.2.1 have it fixed."""
+        self.attention_target = nn.Parameter(torch.ones(()))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """See ``nn.Module``; what only training needs may be missing on either side."""
+        own = {name: value for name, value in self.state_dict().items() if _is_for_training(name)}
+        given = {name: value for name, value in state_dict.items() if name in own or not _is_for_training(name)}
+        return super().load_state_dict(own | given, strict, assign)
 
     @abstractmethod
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
@@ -123,8 +145,31 @@ class SequencePolicy(nn.Module, ABC):
         """
 
     @abstractmethod
+    def forced_features(
+        self,
+        memory: Memory,
+        targets: Tensor,
+        lengths: Tensor,
+        feeding: Feeding | None = None,
+        with_attention: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Read ``targets`` (batch_size, time), the last token of each step given: teacher forcing.
+
+        Args:
+            memory: The encoded sources.
+            targets: Tokens that a policy can emit.
+            lengths: (batch_size,) how many of them are real.
+            feeding: What is read in place of the targets' tokens; None: nothing.
+            with_attention: Return the attention, too.
+
+        Returns:
+            What ``head`` reads at every real token, row by row: (lengths.sum(), D); attention (batch_size, time,
+            source_length), of no meaning beyond a length, or None.
+        """
+
     def token_features(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
         """What ``head`` reads at every real token of ``targets`` (batch_size, time), row by row: (lengths.sum(), D)."""
+        return self.forced_features(memory, targets, lengths)[0]
 
     @abstractmethod
     def token_states(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
@@ -161,7 +206,6 @@ class RecurrentPolicy(SequencePolicy):
         self, config: AttentionPolicyConfig | PointerPolicyConfig, embedding_size: int, feed_size: int
     ) -> None:
         super().__init__()
-        self.register_module("critic", None)
         size = config.hidden_size
         self.embedding_size = embedding_size
         self.feed_size = feed_size if config.feed_context else 0
@@ -180,6 +224,13 @@ class RecurrentPolicy(SequencePolicy):
     @abstractmethod
     def _embed(self, tokens: Tensor, memory: Memory) -> Tensor:
         """Decoder inputs (batch_size, time, embedding_size) for ``tokens`` (batch_size, time)."""
+
+    @abstractmethod
+    def _embed_law(self, law: Tensor, memory: Memory, linear: Linear) -> Tensor:
+        """The expected decoder input (batch_size, embedding_size) under a law of tokens (batch_size, choices).
+
+        END's share of it has the embedding of "begin".
+        """
 
     @abstractmethod
     def _attend(
@@ -232,27 +283,42 @@ class RecurrentPolicy(SequencePolicy):
         state = (hidden, cell, *((feed[:, 0],) if self.feed_size else ()), *(() if visited is None else (visited,)))
         return features[:, 0], state, attention[:, 0]
 
-    def token_features(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
-        """All steps at once where nothing is fed back, step by step otherwise; only real tokens are given."""
+    def forced_features(
+        self,
+        memory: Memory,
+        targets: Tensor,
+        lengths: Tensor,
+        feeding: Feeding | None = None,
+        with_attention: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """All steps at once where nothing is fed back, step by step otherwise; only real tokens are given.
+
+        Revisits are those of the targets' tokens, whatever is read in their place: no target is ever forbidden.
+        """
         inputs = shift_right(targets)
-        features = self._unroll(inputs, memory) if self.feed_size else self._parallel(inputs, memory)
-        return features[length_mask(lengths, targets.shape[1])]
+        if self.feed_size or feeding is not None:
+            steps = list(self._steps(inputs, memory, feeding))
+            features = torch.stack([step for step, _, _ in steps], 1)
+            attention = torch.stack([step for _, _, step in steps], 1) if with_attention else None
+        else:
+            features, attention, _ = self._attend(
+                self._hidden(inputs, memory), memory, self._visited_before(inputs, memory)
+            )
+        return features[length_mask(lengths, targets.shape[1])], attention
 
     def token_states(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
         """See ``SequencePolicy``: the hidden states, which have read the source and the tokens before."""
         inputs = shift_right(targets)
         if self.feed_size:
-            states = torch.stack([state[0] for _, state in self._steps(inputs, memory)], 1)
+            states = torch.stack([state[0] for _, state, _ in self._steps(inputs, memory)], 1)
         else:
             states = self._hidden(inputs, memory)
         return states[length_mask(lengths, targets.shape[1])]
 
     def _hidden(self, inputs: Tensor, memory: Memory) -> Tensor:
         hidden, cell = self.initial_state(memory)[:2]
-        return self.decoder(self._embed(inputs, memory), (hidden[None], cell[None]))[0]
-
-    def _parallel(self, inputs: Tensor, memory: Memory) -> Tensor:
-        return self._attend(self._hidden(inputs, memory), memory, self._visited_before(inputs, memory))[0]
+        outputs: Tensor = self.decoder(self._embed(inputs, memory), (hidden[None], cell[None]))[0]
+        return outputs
 
     def _visited_before(self, inputs: Tensor, memory: Memory) -> Tensor | None:
         visited = self._first_visited(memory)
@@ -264,16 +330,42 @@ class RecurrentPolicy(SequencePolicy):
             steps.append(visited)
         return torch.stack(steps, 1)
 
-    def _unroll(self, inputs: Tensor, memory: Memory) -> Tensor:
-        return torch.stack([features for features, _ in self._steps(inputs, memory)], 1)
-
-    def _steps(self, inputs: Tensor, memory: Memory) -> Iterator[tuple[Tensor, State]]:
-        """Features and state of each step under teacher forcing."""
-        gates = self.decoder.input_gates(self._embed(inputs, memory), self.embedding_size)
+    def _steps(
+        self, inputs: Tensor, memory: Memory, feeding: Feeding | None = None
+    ) -> Iterator[tuple[Tensor, State, Tensor]]:
+        """Features, state and attention of each step under teacher forcing."""
+        known: Sequence[Tensor] = ()
+        if feeding is None:
+            known = self.decoder.input_gates(self._embed(inputs, memory), self.embedding_size).unbind(1)
         state, linear = self.initial_state(memory), UnrolledLinear(len(inputs))
-        for fed, tokens in zip(gates.unbind(1), inputs.unbind(1), strict=True):
-            features, state, _ = self._advance(fed, tokens, state, memory, linear)
-            yield features, state
+        steps: list[Tensor] = []
+        for time, tokens in enumerate(inputs.unbind(1)):
+            gates = known[time] if feeding is None else self._fed_gates(tokens, steps, memory, feeding, linear)
+            features, state, attention = self._advance(gates, tokens, state, memory, linear)
+            steps.append(features)
+            yield features, state, attention
+
+    def _fed_gates(
+        self, tokens: Tensor, steps: list[Tensor], memory: Memory, feeding: Feeding, linear: Linear
+    ) -> Tensor:
+        """The gates' share of the next input, given the targets' tokens (batch_size,) and the features so far."""
+        if steps and feeding == "distribution":
+            logits = steps[-1] if self.head is None else linear(steps[-1], *self.head)
+            embedded = self._embed_law(logits.softmax(-1), memory, linear)
+        else:
+            if steps and isinstance(feeding, OwnTokens):
+                tokens = self._replace(tokens, steps, feeding, linear)
+            embedded = self._embed(tokens[:, None], memory)[:, 0]
+        return self.decoder.input_gates(embedded, self.embedding_size, linear)
+
+    @torch.no_grad()
+    def _replace(self, tokens: Tensor, steps: list[Tensor], feeding: OwnTokens, linear: Linear) -> Tensor:
+        rows = feeding.rows[len(steps)]
+        if not len(rows):
+            return tokens
+        features = steps[-1][rows]
+        logits = features if self.head is None else linear(features, *self.head)
+        return tokens.index_copy(0, rows, feeding.choose(logits, rows, len(steps)))
 
 
 def forbid(logits: Tensor, forbidden: Tensor | None) -> Tensor:

@@ -41,6 +41,19 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     return table
 
 
+def exposure_table(exposure: Mapping[str, Any]) -> Table:
+    """Exposure bias over all positions, and at the positions 1, 2, 4, 8, …."""
+    table = Table(title="Tokens that are the reference's, per cent")
+    for name in ("position", "references", "after the reference's tokens", "after its own", "difference"):
+        table.add_column(name, justify="right")
+    shown = [row for row in exposure["positions"] if row["position"].bit_count() == 1]
+    for row in [*shown, {**exposure, "position": "all", "references": shown[0]["references"]}]:
+        forced, free = row["teacher_forced"], row["free_running"]
+        cells = [str(row["position"]), f"{row['references']:,}", f"{forced:.2f}", f"{free:.2f}", f"{forced - free:.2f}"]
+        table.add_row(*cells)
+    return table
+
+
 def arms_table(comparison: Mapping[str, Any]) -> Table:
     """Every metric of every arm."""
     table = Table(title="Arms")

@@ -16,7 +16,6 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from rlseq.config.schema import PhaseConfig, RLConfig
-from rlseq.models.critic import load_weights
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
@@ -138,7 +137,8 @@ class SequenceLearner(TorchLearner):
 
     def _own_rows(self, request: UpdateRequest, share: Share) -> Batch:
         config = self.context.config  # one seed for all ranks: they take their shares of one batch
-        batch = mle_batch(self.task, request.ids, config.mle, update_seed(config.seed, 0, request.update))
+        seed = update_seed(config.seed, 0, request.update)
+        batch = mle_batch(self.task, request.ids, config.mle, seed, request.phase_update)
         return split_batch(batch, share.world)[share.rank] if share.world > 1 else batch
 
     def _to_tensors(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -233,7 +233,7 @@ class SequenceLearner(TorchLearner):
 
     def set_weights(self, weights: Tensors) -> None:
         """See ``Engine.set_weights``."""
-        load_weights(self.policy, {name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        self.policy.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
 
     def pack(self) -> Tensors:
         """See ``Engine.get_state``."""

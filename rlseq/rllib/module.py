@@ -8,7 +8,7 @@ from typing import Any
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
 from rlseq.config.schema import PhaseConfig, RLConfig
-from rlseq.models.build import build_trained
+from rlseq.models.build import build_for_training
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.rllib.context import WorkerContext
 from rlseq.training.rollout import encode
@@ -44,7 +44,7 @@ class SequenceModule(TorchRLModule):
     def setup(self) -> None:
         """Build the policy from the run's seed."""
         context: WorkerContext = self.model_config["context"]
-        self.policy = build_trained(context.config, context.shape)
+        self.policy = build_for_training(context.config, context.shape)
         self.objective = Objective(context.config.mle)
         self.shard_size = context.config.compute.shard_size
 

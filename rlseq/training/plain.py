@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from rlseq.config.schema import Config, PhaseConfig, Precision, RLConfig
-from rlseq.models.build import build_trained
-from rlseq.models.critic import load_weights
+from rlseq.models.build import build_for_training
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.models.shape import TaskShape
@@ -56,7 +55,7 @@ class PlainEngine:
 
     def __init__(self, config: Config, task: SequenceTask, score: Score, device: str = "cpu") -> None:
         self.config, self.task, self.score, self.device = config, task, score, device
-        self.policy = build_trained(config, TaskShape.of(task)).to(device)
+        self.policy = build_for_training(config, TaskShape.of(task)).to(device)
         self.reference: SequencePolicy | None = None
         self.average: SequencePolicy | None = None
         self.start_phase("mle")
@@ -69,7 +68,8 @@ class PlainEngine:
             return [self._step(request, getattr(self.config, request.phase), references) for request in requests]
 
     def _read(self, request: UpdateRequest) -> Batch:
-        return mle_batch(self.task, request.ids, self.config.mle, update_seed(self.config.seed, 0, request.update))
+        seed = update_seed(self.config.seed, 0, request.update)
+        return mle_batch(self.task, request.ids, self.config.mle, seed, request.phase_update)
 
     def _step(self, request: UpdateRequest, phase: PhaseConfig, references: Iterator[Batch]) -> dict[str, float]:
         started = time.perf_counter()
@@ -234,7 +234,7 @@ class PlainEngine:
 
     def set_weights(self, weights: Tensors) -> None:
         """See ``Engine.set_weights``."""
-        load_weights(self.policy, {name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        self.policy.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
 
     def close(self) -> None:
         """See ``Engine.close``."""

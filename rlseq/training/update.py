@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from rlseq.config.schema import MLEConfig, PhaseConfig, RLConfig
-from rlseq.models.critic import idle
 from rlseq.models.policy import Memory, SequencePolicy, length_mask
 from rlseq.objectives import losses, surrogates
+from rlseq.objectives.attention import attention_spread
 from rlseq.objectives.baselines import advantages, training_rewards
 from rlseq.objectives.law import SamplingLaw
+from rlseq.training.forcing import FORCED, feeding, sampling_columns
 from rlseq.training.rollout import Rollout
 from rlseq_envs.task import Ints, SequenceTask
 
@@ -41,11 +42,15 @@ def normalizer(config: PhaseConfig, rows: int, tokens: int) -> float:
     return rows * config.normalizer
 
 
-def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig, seed: int) -> Batch:
-    """References as targets: ``targets`` and ``weights`` (batch_size, 1, time), ``target_lengths`` (batch_size, 1)."""
+def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig, seed: int, phase_update: int = 0) -> Batch:
+    """References as targets: ``targets`` and ``weights`` (batch_size, 1, time), ``target_lengths`` (batch_size, 1).
+
+    With the columns of scheduled sampling, where it is asked for; ``phase_update`` is the place in its schedule.
+    """
     source, source_lengths, targets, lengths = task.training_pairs(ids, seed)
     weight = 1.0 / normalizer(config, len(ids), int(lengths.sum()))
-    return {
+    sampling = sampling_columns(config.scheduled_sampling, ids, lengths, targets.shape[1], seed, phase_update)
+    return sampling | {
         "source": source,
         "source_lengths": source_lengths,
         "targets": targets[:, None],
@@ -236,12 +241,34 @@ def batch_loss(
         if memory is None:
             memory = policy.encode(batch["source"], batch["source_lengths"])
         if isinstance(config, RLConfig):
-            return _rl_loss(policy, reference, memory, batch, config)
-        smoothing = config.label_smoothing if isinstance(config, MLEConfig) else 0.0
-        loss, nll = _weighted_nll(policy, memory, batch, ("targets", "target_lengths", "weights"), smoothing)
-        if policy.critic is not None:
-            loss = loss + idle(policy.critic)
-        return loss, {"train/loss": loss.detach(), "train/nll": nll}
+            loss, stats = _rl_loss(policy, reference, memory, batch, config)
+            idle = [] if policy.attention_target is None else [policy.attention_target]
+        else:
+            assert isinstance(config, MLEConfig)
+            loss, stats = _mle_loss(policy, memory, batch, config)
+            idle = [] if policy.critic is None else list(policy.critic.parameters())
+        # Learners that average their gradients wait for one of every parameter, in each phase.
+        return loss + sum(0.0 * parameter.sum() for parameter in idle), stats
+
+
+def _mle_loss(
+    policy: SequencePolicy, memory: Memory, batch: dict[str, Tensor], config: MLEConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    targets, lengths, weights = (batch[name][:, 0] for name in ("targets", "target_lengths", "weights"))
+    real, spread = length_mask(lengths, targets.shape[1]), config.attention_regularization
+    features, attention = policy.forced_features(memory, targets, lengths, feeding(batch, config), spread > 0)
+    loss, nll = losses.weighted_nll(features, policy.head, targets[real], weights[real], config.label_smoothing)
+    stats = {"train/loss": loss.detach(), "train/nll": nll.mean()}
+    if spread:
+        target = policy.attention_target
+        assert attention is not None and target is not None
+        term = (attention_spread(attention, real, memory.mask, target) * weights[:, 0]).sum()  # one weight a reference
+        loss = loss + spread * term
+        stats |= {"train/attention_regularization": term.detach(), "train/attention_target": target.detach().clone()}
+        stats["train/loss"] = loss.detach()
+    if FORCED in batch:
+        stats["train/teacher_forcing"] = batch[FORCED].mean()
+    return loss, stats
 
 
 def _rl_loss(
@@ -299,7 +326,7 @@ def _rl_loss(
         loss = loss - config.entropy * (entropy * state_weights).sum()
     if config.cross_entropy:
         columns = ("references", "reference_lengths", "reference_weights")
-        share, nll = _weighted_nll(policy, memory, batch, columns, 0.0)
+        share, nll = _weighted_nll(policy, memory, batch, columns)
         loss, stats["train/nll"] = loss + share, nll
     return loss, stats | {"train/loss": loss.detach()}
 
@@ -359,10 +386,10 @@ def _read(
 
 
 def _weighted_nll(
-    policy: SequencePolicy, memory: Memory, batch: dict[str, Tensor], columns: tuple[str, str, str], smoothing: float
+    policy: SequencePolicy, memory: Memory, batch: dict[str, Tensor], columns: tuple[str, str, str]
 ) -> tuple[Tensor, Tensor]:
     targets, lengths, weights = (batch[name][:, 0] for name in columns)
     real = length_mask(lengths, targets.shape[1])
     features = policy.token_features(memory, targets, lengths)
-    loss, nll = losses.weighted_nll(features, policy.head, targets[real], weights[real], smoothing)
+    loss, nll = losses.weighted_nll(features, policy.head, targets[real], weights[real])
     return loss, nll.mean()

@@ -245,6 +245,14 @@ def test_evaluate_prints_every_metric_and_writes_json(tmp_path: Path, trained: t
     assert all(name in output for name in result["metrics"])
 
 
+def test_evaluate_measures_exposure_bias_where_asked_to(tmp_path: Path, trained: tuple[Path, str]) -> None:
+    output = done("evaluate", trained[0], "--exposure-bias", "--json", tmp_path / "out.json")
+    found = json.loads((tmp_path / "out.json").read_text())["exposure_bias"]
+    assert found["difference"] == pytest.approx(found["teacher_forced"] - found["free_running"])
+    assert found["positions"][0]["references"] == 30
+    assert "after its own" in output and f"{found['free_running']:.2f}" in output
+
+
 def test_evaluate_to_standard_output_is_json_and_nothing_else(trained: tuple[Path, str]) -> None:
     result = json.loads(done("evaluate", trained[0], "--json", "-", "--max-instances", 5))
     assert result["instances"] == 5 and result["split"] == "test"

@@ -81,6 +81,15 @@ def test_overrides_replace_values_lists_and_sections_kept_otherwise(tmp_path: Pa
     assert config.rl.kl == 1.0 and isinstance(config.rl.kl, float)
 
 
+def test_cross_entropys_ways_are_reached_from_the_command_line(tmp_path: Path) -> None:
+    names = ["schedule=linear", "slope=0.25", "epsilon=0.1", "per=sequence", "own=greedy"]
+    overrides = [f"mle.scheduled_sampling.{name}" for name in names]
+    sampling = load_config(write(tmp_path, MINIMAL), overrides).mle.scheduled_sampling
+    assert (sampling.schedule, sampling.constant, sampling.slope, sampling.per) == ("linear", 1.0, 0.25, "sequence")
+    mle = load_config(write(tmp_path, TEXT), ["mle.feed=distribution", "mle.attention_regularization=1"]).mle
+    assert (mle.feed, mle.attention_regularization) == ("distribution", 1.0)
+
+
 def test_the_last_of_two_overrides_wins_and_null_is_a_value(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, MINIMAL), ["mle.patience=3", "mle.patience=4", "rl.optimizer.clip_norm=null"])
     assert config.mle.patience == 4 and config.rl.optimizer.clip_norm is None
@@ -253,6 +262,57 @@ extra: 1
             "rl: {updates: 1, top_k: 5, top_p: 0.9, sampling_precision: bf16}",
             "rl: top_k and top_p cut the law, and bf16 would cut it elsewhere when drawing than when scoring: "
             "set precision and sampling_precision to fp32, or draw from the whole law",
+        ),
+        (
+            "mle: {updates: 1, scheduled_sampling: {schedule: exponential}}",
+            "mle.scheduled_sampling: constant is 1, and p, its power, has to fall: give less than 1",
+        ),
+        (
+            "mle: {updates: 1, scheduled_sampling: {schedule: inverse_sigmoid, constant: 0.5}}",
+            "mle.scheduled_sampling: constant is 0.5, and p = k / (k + exp(update / k)) needs k of 1 or more",
+        ),
+        (
+            "mle: {updates: 1, scheduled_sampling: {schedule: linear, constant: 0.3, epsilon: 0.5}}",
+            "mle.scheduled_sampling: epsilon 0.5 is above constant 0.3, where p begins: give at most that",
+        ),
+        (
+            "mle: {updates: 1, scheduled_sampling: {schedule: linear}}",
+            "mle.scheduled_sampling: slope is 0, so p stays 1: give slope above 0, or constant below 1",
+        ),
+        (
+            "mle: {updates: 1, scheduled_sampling: {schedule: exponential, constant: 0.9, slope: 1}}",
+            "mle.scheduled_sampling: slope given, but schedule is 'exponential': slope and epsilon are of 'linear'",
+        ),
+        (
+            "mle: {updates: 1, scheduled_sampling: {constant: 0.9}}",
+            "mle.scheduled_sampling: constant given without a schedule: "
+            "set schedule to linear, exponential or inverse_sigmoid",
+        ),
+        (
+            "mle: {updates: 1, scheduled_sampling: {schedule: linear, constant: -1}}",
+            "mle.scheduled_sampling.constant: -1 is not a number above 0",
+        ),
+        (
+            "mle: {updates: 1, scheduled_sampling: {schedule: linear, epsilon: 2}}",
+            "mle.scheduled_sampling.epsilon: 2 is not a number at least 0 and at most 1",
+        ),
+        (
+            "mle: {updates: 1, scheduled_sampling: {schedule: 3}}",
+            "mle.scheduled_sampling.schedule: 3 is not none, linear, exponential or inverse_sigmoid",
+        ),
+        (
+            "mle: {updates: 1, feed: distribution, scheduled_sampling: {schedule: linear, slope: 0.1}}",
+            "mle: feed 'distribution' feeds no tokens, and scheduled_sampling chooses among them: "
+            "set feed to 'token' or scheduled_sampling.schedule to 'none'",
+        ),
+        (
+            "mle: {updates: 1, attention_regularization: 0.1}",
+            "mle.attention_regularization would have every position pointed at alike: the attention of policy.type "
+            "'pointer' is its output; set it to 0",
+        ),
+        (
+            "mle: {updates: 1, attention_regularization: -1}",
+            "mle.attention_regularization: -1 is not a number at least 0",
         ),
         ("task: {type: convex_hull, reward: {vald: 1}}", "task.reward.vald: unknown key; did you mean 'valid'?"),
         ("task: {type: convex_hull, reward: {valid: -1}}", "task.reward.valid: -1 is not a number at least 0"),

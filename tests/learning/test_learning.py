@@ -52,6 +52,32 @@ def test_cross_entropy_solves_a_task_of_tokens(tmp_path: Path, backwards: bool, 
 
 
 @pytest.mark.parametrize(
+    ("policy", "keys"),
+    [
+        (ATTENTION, {"scheduled_sampling": {"schedule": "inverse_sigmoid", "constant": 50.0}}),
+        (ATTENTION, {"scheduled_sampling": {"schedule": "linear", "slope": 0.004, "own": "greedy", "per": "sequence"}}),
+        (ATTENTION | {"feed_context": False}, {"scheduled_sampling": {"schedule": "exponential", "constant": 0.995}}),
+        (ATTENTION, {"feed": "distribution"}),
+        (ATTENTION, {"attention_regularization": 0.1}),
+    ],
+    ids=["sampled", "greedy-sequences", "without-feeding", "distribution", "regularised"],
+)
+def test_every_way_of_cross_entropy_solves_a_task_of_tokens(
+    tmp_path: Path, policy: dict[str, Any], keys: dict[str, Any]
+) -> None:
+    mle = {"updates": 400, "validate_every": 400, "optimizer": steps(1e-2, "linear")} | keys
+    recorder, _ = trained(config(REVERSE, policy, mle, {"updates": 0}), tmp_path)
+    assert recorder.scores("mle")[0] < 5 and recorder.scores("mle")[-1] > 95
+
+
+def test_a_pointer_network_learns_hulls_of_five_points_from_some_points_of_its_own(tmp_path: Path) -> None:
+    mle = {"updates": 600, "validate_every": 600, "optimizer": steps(5e-3)}
+    mle["scheduled_sampling"] = {"schedule": "linear", "constant": 0.8}
+    recorder, _ = trained(config(HULL | {"validation_size": 400}, POINTER, mle, {"updates": 0}), tmp_path)
+    assert recorder.scores("mle")[0] < 5 and recorder.scores("mle")[-1] > 10
+
+
+@pytest.mark.parametrize(
     ("baseline", "samples", "rate", "margin"),
     [("greedy", 1, 1e-3, 10), ("running_mean", 4, 2e-3, 10), ("leave_one_out", 4, 3e-3, 20), ("mean", 4, 3e-3, 20)],
 )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlseq.config.schema import CriticConfig, RLConfig
-from rlseq.models.critic import Critic, load_weights
+from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy
 from rlseq.training.update import batch_loss, rl_batch
 from tests.objectives.test_gradients import Enumeration, assert_same, config
@@ -132,12 +132,12 @@ def test_states_are_those_of_stepping(feed: bool) -> None:
 def test_weights_go_between_policies_with_and_without_a_critic() -> None:
     plain, critical = attention_policy(seed=1), with_critic(attention_policy(seed=2))
     fitted = {name: value.clone() for name, value in critical.state_dict().items() if name.startswith("critic.")}
-    load_weights(critical, plain.state_dict())
+    critical.load_state_dict(plain.state_dict())
     for name, value in critical.state_dict().items():
         torch.testing.assert_close(value, fitted[name] if name in fitted else plain.state_dict()[name])
-    load_weights(plain, with_critic(attention_policy(seed=3)).state_dict())
+    plain.load_state_dict(with_critic(attention_policy(seed=3)).state_dict())
     assert plain.critic is None
     torch.testing.assert_close(dict(plain.state_dict()), dict(attention_policy(seed=3).state_dict()))
     missing = {name: value for name, value in plain.state_dict().items() if "bridge" not in name}
     with pytest.raises(RuntimeError, match=r"Missing key.*bridge"):
-        load_weights(plain, missing)
+        plain.load_state_dict(missing)

@@ -38,7 +38,7 @@ CHECKPOINT = {"every": 3, "keep": 100}
 TEXT = {
     "type": "translation",
     "vocabulary_size": 150,
-    "subword_dropout": 0.3,
+    "subword_dropout": 0.1,
     "cldr_sizes": [50, 8, 8],
     "max_length": 40,
     "max_source_length": 40,
