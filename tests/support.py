@@ -34,7 +34,7 @@ def shaken(policy: SequencePolicy, seed: int = 1, scale: float = 0.3) -> Sequenc
 
 
 def attention_policy(vocabulary: int = 7, seed: int = 0, shared: bool = False, **keys: Any) -> SequencePolicy:
-    sizes = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.0}
+    sizes = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.0, "share_embeddings": shared}
     config = AttentionPolicyConfig.model_validate({"type": "attention"} | sizes | keys)
     return shaken(build_policy(config, TaskShape(vocabulary, vocabulary if shared else 9, None, shared), seed), seed)
 

@@ -180,8 +180,8 @@ class AttentionPolicyConfig(Section):
     feed_context: bool = True  # the attentional vector joins the next step's input (input feeding)
     dropout: Fraction = 0.3
     word_dropout: Fraction = 0.0  # of whole tokens, on either side
-    # Input and output embeddings of the target share weights; the source's, too, where the vocabulary is shared.
-    tie_embeddings: bool = True
+    tie_embeddings: bool = True  # the output layer's weights are the target's embeddings
+    share_embeddings: bool = False  # the source's embeddings are the target's; needs one vocabulary for both
     forget_bias: float = 1.0
     first_state: Literal["encoder", "learned"] = "encoder"
 
@@ -522,6 +522,9 @@ class Config(Section):
             raise ValueError(
                 f"policy.type {self.policy.type!r} cannot do task.type {self.task.type!r}: use {expected!r}"
             )
+        sharing = isinstance(self.policy, AttentionPolicyConfig) and self.policy.share_embeddings
+        if sharing and isinstance(self.task, TranslationConfig) and not self.task.shared_vocabulary:
+            raise ValueError("policy.share_embeddings needs one vocabulary: set task.shared_vocabulary to true")
         return self
 
     @model_validator(mode="after")

@@ -26,20 +26,23 @@ class AttentionPolicy(RecurrentPolicy):
         shape: Sizes of the task.
 
     Raises:
-        ValueError: The task's source or target is not made of tokens.
+        ValueError: The task's source or target is not made of tokens, or these differ and are to share embeddings.
     """
 
     def __init__(self, config: AttentionPolicyConfig, shape: TaskShape) -> None:
         if shape.vocabulary_size is None or shape.source_vocabulary_size is None:
             raise ValueError("policy.type 'attention' needs a task of tokens on both sides; for points use 'pointer'")
+        if config.share_embeddings and not shape.shared_vocabulary:
+            raise ValueError("policy.share_embeddings is true, but the task's source has a vocabulary of its own")
         size = config.embedding_size
         super().__init__(config, size, feed_size=size)
         # Unit variance at the input, small logits at the output (Vaswani et al. 2017, 3.4).
         self.scale = math.sqrt(size)
         self.word_dropout = nn.Dropout(config.word_dropout)
         self.target_embedding = self._embedding(shape.vocabulary_size, size)
-        shared = config.tie_embeddings and shape.shared_vocabulary
-        self.source_embedding = self.target_embedding if shared else self._embedding(shape.source_vocabulary_size, size)
+        self.source_embedding = (
+            self.target_embedding if config.share_embeddings else self._embedding(shape.source_vocabulary_size, size)
+        )
         self.combine = nn.Linear(2 * config.hidden_size, size, bias=False)
         self.output_weight = (
             self.target_embedding.weight

@@ -140,6 +140,13 @@ def test_rewards_of_text_that_cannot_be_are_refused(tmp_path: Path, given: str, 
     assert problems(write(tmp_path, TEXT.replace("type: translation", f"type: translation, {given}"))) == [problem]
 
 
+def test_shared_embeddings_need_one_vocabulary(tmp_path: Path) -> None:
+    given = ["policy.share_embeddings=true", "task.shared_vocabulary=false"]
+    assert problems(write(tmp_path, TEXT), given) == [
+        "policy.share_embeddings needs one vocabulary: set task.shared_vocabulary to true"
+    ]
+
+
 def test_an_unknown_key_is_refused_with_what_was_meant(tmp_path: Path) -> None:
     found = problems(write(tmp_path, MINIMAL), ["rl.baselin=greedy", "rl.lr=1", "learning_rate=1", "mel.updates=3"])
     assert "rl.baselin: unknown key; did you mean 'baseline'?" in found

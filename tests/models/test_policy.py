@@ -198,13 +198,13 @@ def test_a_source_that_few_rows_leave_unread_stays() -> None:
         assert torch.equal(shared.states[shared.sharing.source], memory.states[read])
 
 
-@pytest.mark.parametrize(("shared", "tied", "tables"), [(True, True, 1), (False, True, 2), (True, False, 3)])
-def test_a_vocabulary_that_both_sides_share_has_one_table(shared: bool, tied: bool, tables: int) -> None:
-    task = TranslationTask(cldr_sizes=(60, 2, 2), vocabulary_size=250, shared_vocabulary=shared)
-    config = AttentionPolicyConfig(type="attention", embedding_size=8, hidden_size=16, tie_embeddings=tied)
-    policy = build_policy(config, TaskShape.of(task))
-    sizes = {task.vocabulary_size, task.source_vocabulary_size}
-    assert sum(p.dim() == 2 and len(p) in sizes for p in policy.parameters()) == tables
+def test_a_vocabulary_that_both_sides_share_may_have_one_table() -> None:
+    config = AttentionPolicyConfig(type="attention", embedding_size=8, hidden_size=16, share_embeddings=True)
+    one, two = (TranslationTask(cldr_sizes=(60, 2, 2), vocabulary_size=250, shared_vocabulary=s) for s in (True, False))
+    tables = [p for p in build_policy(config, TaskShape.of(one)).parameters() if p.shape == (one.vocabulary_size, 8)]
+    assert len(tables) == 1
+    with pytest.raises(ValueError, match=r"policy\.share_embeddings .* vocabulary of its own"):
+        build_policy(config, TaskShape.of(two))
 
 
 # -------------------------------------------------------------------------------------------------------------- modes
@@ -289,6 +289,8 @@ def test_embeddings_are_tied_and_shared_as_asked() -> None:
     output, target, source = modules(tie_embeddings=True, shared=False)
     assert output is target and source is not target
     output, target, source = modules(tie_embeddings=False, shared=True)
+    assert output is not target and source is target
+    output, target, source = modules(tie_embeddings=False, shared=False)
     assert output is not target and source is not target
 
 
