@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rlseq.config.errors import UserError
-from rlseq.config.schema import Config, PhaseConfig
+from rlseq.config.phases import PhaseConfig
+from rlseq.config.schema import Config
 from rlseq_envs.task import Ints, SequenceTask, Split
 
 POOL = 50  # batches sorted by length together: little padding, little loss of randomness

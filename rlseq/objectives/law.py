@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlseq.config.schema import RLConfig
+from rlseq.config.phases import RLConfig
 
 EXCLUDED = -1e9  # a logit whose probability is exactly 0 in fp32; finite, so that 0 · log 0 is 0
 NUCLEUS = 64  # likeliest choices that are looked through first: most often the nucleus is among them

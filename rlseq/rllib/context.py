@@ -13,7 +13,8 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from rlseq.config.schema import Config, Precision
+from rlseq.config.schema import Config
+from rlseq.config.section import Precision
 from rlseq.data.tasks import make_vector_env
 from rlseq.models.policy import Memory
 from rlseq.models.shape import TaskShape

@@ -15,7 +15,7 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from rlseq.config.schema import PhaseConfig, RLConfig
+from rlseq.config.phases import PhaseConfig, RLConfig
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from rlseq.config.schema import PhaseConfig, RLConfig
+from rlseq.config.phases import PhaseConfig, RLConfig
 from rlseq.models.build import build_for_training
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.rllib.context import WorkerContext

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rlseq.config.schema import MLEConfig, ScheduledSamplingConfig
+from rlseq.config.phases import MLEConfig, ScheduledSamplingConfig
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import argmax, inverse_cdf
 from rlseq.models.feeding import Feeding, OwnTokens

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from rlseq.config.schema import OptimizerConfig, ScheduleConfig
+from rlseq.config.phases import OptimizerConfig, ScheduleConfig
 
 
 def build_optimizer(parameters: Iterable[torch.nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:

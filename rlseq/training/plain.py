@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlseq.config.schema import Config, PhaseConfig, Precision, RLConfig
+from rlseq.config.phases import PhaseConfig, RLConfig
+from rlseq.config.schema import Config
+from rlseq.config.section import Precision
 from rlseq.models.build import build_for_training
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import Memory, SequencePolicy

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rlseq.config.schema import Precision
+from rlseq.config.section import Precision
 from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode

@@ -15,7 +15,8 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
-from rlseq.config.schema import Config, PhaseConfig, RLConfig
+from rlseq.config.phases import PhaseConfig, RLConfig
+from rlseq.config.schema import Config
 from rlseq.data.batches import make_batches
 from rlseq.models.shape import TaskShape
 from rlseq.objectives.baselines import RunningMean

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rlseq.config.schema import MLEConfig, PhaseConfig, RLConfig
+from rlseq.config.phases import MLEConfig, PhaseConfig, RLConfig
 from rlseq.models.policy import Memory, SequencePolicy, length_mask
 from rlseq.objectives import losses, surrogates
 from rlseq.objectives.attention import attention_spread

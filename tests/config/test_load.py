@@ -20,7 +20,8 @@ from rlseq.config.load import (
     shipped_config,
     shipped_directory,
 )
-from rlseq.config.schema import Config, RLConfig
+from rlseq.config.phases import RLConfig
+from rlseq.config.schema import Config
 
 MINIMAL = """
 name: small

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlseq.config.schema import RLConfig
+from rlseq.config.phases import RLConfig
 from rlseq.objectives.baselines import RunningMean, advantages, baseline_values, training_rewards
 
 REWARDS = np.array([[1.0, 0.0, 2.0], [3.0, 3.0, 0.0]])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlseq.config.schema import CriticConfig, RLConfig
+from rlseq.config.phases import CriticConfig, RLConfig
 from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy
 from rlseq.training.update import batch_loss, rl_batch

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlseq.config.schema import RLConfig
+from rlseq.config.phases import RLConfig
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.training.rollout import Rollout
 from rlseq.training.update import batch_loss, rl_batch

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlseq.config.schema import RLConfig
+from rlseq.config.phases import RLConfig
 from rlseq.objectives.surrogates import clipped_ratio, minimum_risk
 from rlseq.training.update import batch_loss, rl_batch
 from rlseq_envs.task import Reward

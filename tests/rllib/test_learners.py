@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlseq.config.schema import PPOConfig, RLConfig
+from rlseq.config.phases import PPOConfig, RLConfig
 from rlseq.rllib.context import Share
 from rlseq.rllib.engine import RllibEngine
 from rlseq.rllib.learner import SequenceLearner

@@ -10,15 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 import rlseq_envs
-from rlseq.config.schema import (
-    ComputeConfig,
-    Config,
-    ConvexHullConfig,
-    CustomTaskConfig,
-    MLEConfig,
-    PointerPolicyConfig,
-    RLConfig,
-)
+from rlseq.config.phases import MLEConfig, RLConfig
+from rlseq.config.schema import ComputeConfig, Config, ConvexHullConfig, CustomTaskConfig, PointerPolicyConfig
 from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
 from rlseq.training.engine import Phase, Tensors, UpdateRequest

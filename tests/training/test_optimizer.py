@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlseq.config.schema import OptimizerConfig
+from rlseq.config.phases import OptimizerConfig
 from rlseq.training.optimizer import build_optimizer, learning_rate, update_average
 
 

@@ -14,7 +14,7 @@ from torch.distributions import Categorical
 from torch.distributions import kl_divergence as torch_kl
 from torch.nn import functional as F
 
-from rlseq.config.schema import CriticConfig, MLEConfig, RLConfig
+from rlseq.config.phases import CriticConfig, MLEConfig, RLConfig
 from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.training.rollout import Rollout

@@ -1,0 +1,281 @@
+"""The configuration of the two phases: cross-entropy, and what is made of the task's reward."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from rlseq.config.section import Fraction, PositiveShare, Precision, Section, Share
+
+
+class ScheduleConfig(Section):
+    """Learning rate as a factor of the phase's peak: linear warm-up, then a decay towards ``final`` × the peak."""
+
+    warmup: NonNegativeInt = 0  # updates
+    decay: Literal["constant", "linear", "cosine", "inverse_sqrt", "exponential"] = "constant"
+    start: NonNegativeInt = 0  # update of the phase at which the decay starts (after the warm-up)
+    final: Share = 0.0
+
+
+class OptimizerConfig(Section):
+    """Adam (Kingma & Ba 2015), decoupled weight decay (Loshchilov & Hutter 2019) if any."""
+
+    learning_rate: PositiveFloat = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    clip_norm: PositiveFloat | None = 1.0
+    schedule: ScheduleConfig = ScheduleConfig()
+
+
+class PhaseConfig(Section):
+    """What both phases share."""
+
+    updates: NonNegativeInt  # most updates of this phase
+    batch_size: PositiveInt = 64  # instances an update, or the most tokens where batch_type is 'token'
+    # 'token' fills a batch with instances of like length while instances × the longest source or reference among them,
+    # END counted, is within batch_size; only where training data are finite. In rl, samples are not counted.
+    batch_type: Literal["instance", "token"] = "instance"
+    optimizer: OptimizerConfig = OptimizerConfig()
+    validate_every: PositiveInt = 200
+    patience: PositiveInt | None = None  # validations without a new best before the phase stops
+    average: Fraction = 0.0  # decay of the moving average of the weights that is validated and kept; 0: the weights
+    # How the loss is normalised: 'sequence' sums over tokens and divides by the number of sequences (unbiased in
+    # length), 'token' divides by the number of tokens, 'constant' by the number of sequences × normalizer.
+    normalization: Literal["sequence", "token", "constant"] = "sequence"
+    normalizer: PositiveFloat = 1.0
+    precision: Precision = "fp32"  # of the matrix products of an update; weights, sums and steps are fp32 in any case
+
+
+class ScheduledSamplingConfig(Section):
+    """Scheduled sampling: the reference's token is the next input with probability p, the policy's own otherwise.
+
+    p of update i of the phase, from 0, by Bengio et al. 2015, sec. 2.4: ``linear`` max(ε, k − c i), at most 1;
+    ``exponential`` kⁱ; ``inverse_sigmoid`` k / (k + exp(i / k)).
+    """
+
+    schedule: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"  # none: p is 1, teacher forcing
+    constant: PositiveFloat = 1.0  # k; of exponential below 1, of inverse_sigmoid 1 or more
+    slope: NonNegativeFloat = 0.0  # c, of linear: what p falls by in an update
+    epsilon: Share = 0.0  # ε, of linear: the least p
+    per: Literal["token", "sequence"] = "token"  # what one toss decides on: a single input, or all of a sequence
+    own: Literal["sample", "greedy"] = "sample"  # the policy's own token: drawn from its law, or the likeliest
+
+    @model_validator(mode="after")
+    def _constants(self) -> ScheduledSamplingConfig:
+        changed = [
+            name
+            for name in ("constant", "slope", "epsilon")
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if self.schedule == "none" and changed:
+            raise ValueError(
+                f"{', '.join(changed)} given without a schedule: set schedule to linear, exponential or inverse_sigmoid"
+            )
+        if self.schedule == "linear":
+            self._check_linear()
+        elif unused := [name for name in changed if name != "constant"]:
+            raise ValueError(
+                f"{', '.join(unused)} given, but schedule is {self.schedule!r}: slope and epsilon are of 'linear'"
+            )
+        if self.schedule == "exponential" and self.constant >= 1.0:
+            raise ValueError(f"constant is {self.constant:g}, and p, its power, has to fall: give less than 1")
+        if self.schedule == "inverse_sigmoid" and self.constant < 1.0:
+            raise ValueError(f"constant is {self.constant:g}, and p = k / (k + exp(update / k)) needs k of 1 or more")
+        return self
+
+    def _check_linear(self) -> None:
+        if self.epsilon > self.constant:
+            raise ValueError(
+                f"epsilon {self.epsilon:g} is above constant {self.constant:g}, where p begins: give at most that"
+            )
+        if not self.slope and self.constant >= 1.0:
+            raise ValueError("slope is 0, so p stays 1: give slope above 0, or constant below 1")
+
+
+class MLEConfig(PhaseConfig):
+    """Cross-entropy with teacher forcing, or with what takes its place."""
+
+    normalization: Literal["sequence", "token", "constant"] = "token"
+    label_smoothing: Fraction = 0.0
+    scheduled_sampling: ScheduledSamplingConfig = ScheduledSamplingConfig()
+    # What the decoder reads next: a token, or the expected embedding under the policy's own law of it. Decoding feeds
+    # tokens in any case, so 'distribution' trains on inputs that are never met again: it is here for comparison.
+    feed: Literal["token", "distribution"] = "token"
+    # Weight of Σ_i (τ − Σ_t α_ti)²: every source position is to get a like share τ, learned, of the attention over all
+    # steps (Xu et al. 2015, eq. 14, with τ 1); only of the attention policy.
+    attention_regularization: NonNegativeFloat = 0.0
+
+    @model_validator(mode="after")
+    def _inputs(self) -> MLEConfig:
+        if self.feed == "distribution" and self.scheduled_sampling.schedule != "none":
+            raise ValueError(
+                "feed 'distribution' feeds no tokens, and scheduled_sampling chooses among them: "
+                "set feed to 'token' or scheduled_sampling.schedule to 'none'"
+            )
+        return self
+
+
+class CriticConfig(Section):
+    """A network that predicts a sequence's reward at each of its tokens, from the decoder's state before the token."""
+
+    hidden_size: PositiveInt = 64
+    weight: PositiveFloat = 0.5  # of its mean squared error beside the objective; no gradient reaches the policy
+
+
+class MRTConfig(Section):
+    """Minimum risk training: the expected −reward under the policy renormalised over an instance's candidates."""
+
+    alpha: PositiveFloat = 5e-3  # sharpness: the power that probabilities are raised to before they are renormalised
+    reference: bool = True  # the reference is a candidate beside the samples
+
+
+class MixerConfig(Section):
+    """The first tokens of a sequence are the reference's, learnt by cross-entropy; the policy samples the others."""
+
+    step: PositiveInt = 2  # tokens at the reference's end, END counted, that are sampled at first, and more each time
+    every: PositiveInt = 500  # updates between steps of the boundary towards the first token
+
+
+class PPOConfig(Section):
+    """Several optimiser steps on one batch of rollouts, held near the policy that sampled it by clipping."""
+
+    epochs: PositiveInt = 4  # optimiser steps an update, all on the whole batch and at the update's learning rate
+    clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2  # ratios further than this from 1 are not rewarded
+    # Of a token's probabilities, or the geometric mean over a sequence's tokens, which wants a smaller clip (GSPO).
+    ratio: Literal["token", "sequence"] = "token"
+
+
+class RLConfig(PhaseConfig):
+    """An objective made of the task's reward: REINFORCE, unless another is asked for."""
+
+    objective: Literal["reinforce", "mixer", "mrt", "ppo"] = "reinforce"
+    mixer: MixerConfig = MixerConfig()
+    mrt: MRTConfig = MRTConfig()
+    ppo: PPOConfig = PPOConfig()
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
+    baseline: Literal["greedy", "none", "mean", "leave_one_out", "running_mean", "critic"] = "greedy"
+    critic: CriticConfig = CriticConfig()
+    baseline_decay: Fraction = 0.95  # of running_mean, the moving average of earlier updates' mean rewards
+    # Rewards are clipped to these bounds, in the task's own units, and then multiplied by the scale: this is what the
+    # baseline and the advantages are made of. Validation and the reported rewards are not touched.
+    reward_clip: tuple[float, float] | None = None
+    reward_scale: PositiveFloat = 1.0
+    samples: PositiveInt = 1  # sequences sampled an instance
+    # Of sampling, in this order; samples are scored under the same law, renormalised and with its support held fixed.
+    temperature: PositiveFloat = 1.0
+    top_k: Annotated[int, Field(ge=2)] | None = None  # draw among the likeliest choices only (1 would teach nothing)
+    top_p: PositiveShare = 1.0  # draw among the fewest likeliest choices that hold this probability (nucleus)
+    sampling_precision: Precision = "fp32"  # of the matrix products that decode what is trained on
+    # bf16 has samples drawn under a law a little beside the one they are scored under: each is then weighted by the
+    # ratio of its probabilities, cut here (Ionides 2008).
+    importance_cap: Annotated[float, Field(ge=1.0)] = 2.0
+    dropout: bool = False  # while scoring; never while decoding
+    normalize_advantage: bool = False  # divide by the batch's standard deviation
+    cross_entropy: NonNegativeFloat = 0.0  # weight of a share of cross-entropy on the references
+    kl: NonNegativeFloat = 0.0  # weight of KL(policy ‖ mle policy) on the sampled states, over all choices
+    entropy: NonNegativeFloat = 0.0  # weight of an entropy bonus, of the law that is sampled from
+    variance_every: NonNegativeInt = 0  # updates between estimates of the gradient's variance: two more passes; 0: none
+    # A validation this far (in the selection metric's units) below the best is a collapse: back to the best
+    # checkpoint, with the learning rate multiplied by recovery_factor; after max_recoveries the phase ends.
+    collapse_tolerance: PositiveFloat = 2.0
+    recovery_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    max_recoveries: NonNegativeInt = 3
+
+    @property
+    def encodes_once(self) -> bool:
+        """Whether an update reads the sources as its rollouts did, so that one pass of the encoder serves both."""
+        return not self.dropout and self.precision == "fp32"
+
+    @property
+    def epochs(self) -> int:
+        """Optimiser steps an update."""
+        return self.ppo.epochs if self.objective == "ppo" else 1
+
+    def sampled_tokens(self, phase_update: int) -> int | None:
+        """How many tokens at the reference's end an update leaves to the policy; None: all there are."""
+        if self.objective != "mixer":
+            return None
+        return self.mixer.step * (1 + phase_update // self.mixer.every)
+
+    def estimates_variance(self, phase_update: int) -> bool:
+        """Whether an update draws a second batch of samples, to compare its gradient with the first one's."""
+        return bool(self.variance_every) and phase_update % self.variance_every == 0
+
+    @property
+    def reshaped(self) -> bool:
+        """Whether training sees other rewards than the task gives."""
+        return self.reward_clip is not None or self.reward_scale != 1.0
+
+    @property
+    def reweighted(self) -> bool:
+        """Whether samples are weighted because they are drawn under another law than they are scored under.
+
+        Not in ppo, whose ratio is that of the two laws, nor in mrt, which has candidates and no samples.
+        """
+        return self.objective in ("reinforce", "mixer") and "bf16" in (self.precision, self.sampling_precision)
+
+    @model_validator(mode="after")
+    def _objective(self) -> RLConfig:
+        for name, section in (("mixer", MixerConfig()), ("mrt", MRTConfig()), ("ppo", PPOConfig())):
+            if self.objective != name and getattr(self, name) != section:
+                raise ValueError(f"{name} is configured, but objective is {self.objective!r}: set it to {name!r}")
+        if self.baseline != "critic" and self.critic != CriticConfig():
+            raise ValueError(f"critic is configured, but baseline is {self.baseline!r}: set it to 'critic'")
+        if self.baseline == "critic" and self.normalize_advantage:
+            raise ValueError(
+                "baseline 'critic' is known only where an update is done: set normalize_advantage to false"
+            )
+        if self.objective == "mrt":
+            wrong = [
+                *(["samples to 2 or more"] if self.samples < 2 else []),
+                *(["baseline to 'none'"] if self.baseline != "none" else []),
+                *(["normalize_advantage to false"] if self.normalize_advantage else []),
+                *(["normalization to 'sequence' or 'constant'"] if self.normalization == "token" else []),
+            ]
+            if wrong:
+                raise ValueError(f"objective 'mrt' compares an instance's candidates alone: set {', '.join(wrong)}")
+        if self.objective == "mixer" and self.reweighted:
+            raise ValueError(
+                "bf16 weights whole samples, and objective 'mixer' samples only their ends: "
+                "set precision and sampling_precision to fp32"
+            )
+        if self.objective == "ppo" and self.dropout:
+            raise ValueError("dropout would change the ratios of objective 'ppo' at random: set dropout to false")
+        return self
+
+    @model_validator(mode="after")
+    def _samples(self) -> RLConfig:
+        if self.baseline in ("leave_one_out", "mean") and self.samples < 2:
+            raise ValueError(
+                f"baseline {self.baseline!r} compares the samples of an instance: set samples to 2 or more"
+            )
+        if self.reward_clip is not None and self.reward_clip[0] >= self.reward_clip[1]:
+            raise ValueError(
+                f"reward_clip {list(self.reward_clip)}: give [lowest, highest], the first below the second"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _support(self) -> RLConfig:
+        cut = [name for name, whole in (("top_k", None), ("top_p", 1.0)) if getattr(self, name) != whole]
+        if cut and (self.objective == "mixer" or (self.objective == "mrt" and self.mrt.reference)):
+            raise ValueError(
+                f"{' and '.join(cut)} cut the law, while objective {self.objective!r} scores tokens of the reference "
+                "outside, too: draw from the whole law"
+            )
+        if cut and "bf16" in (self.precision, self.sampling_precision):
+            # A choice that rounding moves over the edge of the support has probability 0 under one of the two laws.
+            raise ValueError(
+                f"{' and '.join(cut)} cut the law, and bf16 would cut it elsewhere when drawing than when scoring: "
+                "set precision and sampling_precision to fp32, or draw from the whole law"
+            )
+        return self
