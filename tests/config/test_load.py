@@ -404,4 +404,5 @@ def test_the_shipped_directory_is_found() -> None:
 
 def test_suggestions() -> None:
     assert closest("bathc_size", ["batch_size", "updates"]) == "batch_size"
+    assert closest("to_pk", ["top_p", "top_k"]) == "top_k"
     assert did_you_mean("zzz", ["batch_size"]) == "" and did_you_mean("hul", ["hull"]) == "; did you mean 'hull'?"
