@@ -1,0 +1,353 @@
+"""The tables of docs/ that compare settings, made from runs: nothing in them is typed by hand.
+
+    rlseq train hull rl.updates=0 --run runs/start
+    python scripts/studies.py objectives --from runs/start --runs runs/objectives
+    python scripts/studies.py exposure --runs runs/exposure
+    python scripts/studies.py beams --mle CKPT --rl CKPT --runs runs/beams
+    python scripts/studies.py tables [--check]
+
+A study trains or decodes what its directory does not have yet and writes docs/studies/NAME.json; an interrupted one
+goes on where it stopped. ``tables`` rewrites the documents from these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench_rows.measure import interleaved
+from blocks import replace_block, spread, table
+from rlseq.config.load import load_config
+from rlseq.data.tasks import make_task
+from rlseq.evaluation.loading import load_policy
+from rlseq.training.engine import UpdateRequest
+from rlseq.training.plain import PlainEngine
+from rlseq.training.provenance import environment
+from rlseq_envs.env import SequenceVectorEnv
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDIES = ROOT / "docs" / "studies"
+SEEDS = (0, 1, 2)
+COST_TURNS = 8
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of a table: what it is called, and the settings that make it."""
+
+    name: str
+    settings: tuple[str, ...]
+
+    @property
+    def slug(self) -> str:
+        """A name for its run."""
+        return "-".join("".join(sign if sign.isalnum() else " " for sign in self.name).split())
+
+
+# ------------------------------------------------------------------------------------------------------- objectives
+BUDGET = ("rl.samples=8", "rl.updates=400", "rl.validate_every=100", "rl.variance_every=25")
+REFERENCE_ARM = "leave_one_out"
+OBJECTIVES = (
+    *(Arm(f"reinforce, {name}", (f"rl.baseline={name}",)) for name in ("none", "running_mean", "greedy", "mean")),
+    Arm("reinforce, leave_one_out", ("rl.baseline=leave_one_out",)),
+    Arm("reinforce, critic", ("rl.baseline=critic",)),
+    Arm("reinforce, leave_one_out, whitened", ("rl.normalize_advantage=true",)),
+    Arm("reinforce, leave_one_out, entropy 0.01", ("rl.entropy=0.01",)),
+    Arm("reinforce, leave_one_out, kl 0.1", ("rl.kl=0.1",)),
+    Arm("reinforce, leave_one_out, cross_entropy 0.1", ("rl.cross_entropy=0.1",)),
+    Arm("mixer, leave_one_out", ("rl.objective=mixer", "rl.mixer={step: 2, every: 80}")),
+    Arm("mrt, α = 1", ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1, reference: false}")),
+    Arm("mrt, α = 1, with the reference", ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1}")),
+    Arm("ppo, token", ("rl.objective=ppo",)),
+    Arm("ppo, sequence", ("rl.objective=ppo", "rl.ppo={ratio: sequence, clip: 0.05}")),
+)
+
+
+def objectives(start: Path, runs: Path) -> Result:
+    """Every objective and baseline from one mle checkpoint, with the same number of samples."""
+    arms: list[Result] = []
+    for arm in OBJECTIVES:
+        made = [
+            trained(runs / f"{arm.slug}-seed{seed}", ["--from", str(start), *BUDGET, f"seed={seed}", *arm.settings])
+            for seed in SEEDS
+        ]
+        arms.append(
+            {
+                "name": arm.name,
+                "settings": arm.settings,
+                "accuracy": [test_metric(run, "rl", "accuracy") for run in made],
+                "at_the_end": [logged(run, "rl", "eval/accuracy")[-1] for run in made],
+                "grad_variance": [statistics.mean(logged(run, "rl", "train/grad_variance")) for run in made],
+            }
+        )
+    first = runs / f"{OBJECTIVES[0].slug}-seed{SEEDS[0]}"
+    for entry, cost in zip(arms, costs(start, OBJECTIVES), strict=True):
+        entry["cost"] = cost
+    return {"settings": BUDGET, "start": test_metric(first, "mle", "accuracy"), "arms": arms}
+
+
+def costs(start: Path, arms: Sequence[Arm]) -> list[float]:
+    """CPU seconds of an update of each, the fewest of several turns, beside each other on the same instances."""
+    loaded = load_policy(start)
+    weights = {name: value.numpy() for name, value in loaded.policy.state_dict().items()}
+
+    def updating(arm: Arm) -> Callable[[int], object]:
+        config = load_config("hull", [*BUDGET, "rl.variance_every=0", "compute.device=cpu", *arm.settings])
+        task = make_task(config.task)
+        engine = PlainEngine(config, task, SequenceVectorEnv(task).rollout)
+        engine.set_weights(weights)
+        engine.start_phase("rl")
+        ids = task.instances("train").ids(0, config.rl.batch_size)
+        return lambda turn: engine.update([UpdateRequest("rl", turn, turn, ids, 1e-9)])
+
+    return interleaved([updating(arm) for arm in arms], COST_TURNS)
+
+
+def objectives_table(result: Result) -> list[str]:
+    """Costs are given as multiples of the leave-one-out baseline's."""
+    unit = next(arm["cost"] for arm in result["arms"] if arm["name"] == f"reinforce, {REFERENCE_ARM}")
+    header = [
+        "objective, baseline",
+        "accuracy, test",
+        "validation at the end",
+        "gradient variance",
+        "cost of an update",
+    ]
+    rows = [
+        [
+            arm["name"],
+            spread(arm["accuracy"]),
+            spread(arm["at_the_end"]),
+            spread(arm["grad_variance"]),
+            f"{arm['cost'] / unit:.2f}",
+        ]
+        for arm in result["arms"]
+    ]
+    start = ["the mle checkpoint", f"{result['start']:.2f}", "", "", ""]
+    return table(header, [start, *rows])
+
+
+# --------------------------------------------------------------------------------------------------- exposure bias
+MLE_UPDATES = {"hull": 3000, "translation": 1500}
+STEEPNESS = {"hull": 600, "translation": 340}  # k of the inverse sigmoid that is 0.8 at the last update
+TEACHER_FORCING = "teacher forcing"
+
+
+def exposure_arms(task: str) -> list[Arm]:
+    """What cross-entropy reads; each schedule has p fall from 1 to 0.8 over the phase."""
+    updates = MLE_UPDATES[task]
+    schedules = {
+        "linear": f"{{schedule: linear, slope: {0.2 / updates:.3g}}}",
+        "exponential": f"{{schedule: exponential, constant: {0.8 ** (1 / updates):.8f}}}",
+        "inverse sigmoid": f"{{schedule: inverse_sigmoid, constant: {STEEPNESS[task]}}}",
+    }
+    return [
+        Arm(TEACHER_FORCING, ()),
+        *(Arm(f"scheduled sampling, {name}", (f"mle.scheduled_sampling={keys}",)) for name, keys in schedules.items()),
+        Arm("feeding the distribution", ("mle.feed=distribution",)),
+    ]
+
+
+def exposure(runs: Path) -> Result:
+    """Right tokens after the reference and after own output, for what cross-entropy can read, and for rl."""
+    return {"tasks": [{"name": task, "arms": exposure_of_task(task, runs)} for task in MLE_UPDATES]}
+
+
+def exposure_of_task(task: str, runs: Path) -> list[Result]:
+    budget = [f"mle.updates={MLE_UPDATES[task]}", "rl.updates=0"]
+    made = {
+        arm.name: trained(runs / f"{task}-{arm.slug}", [task, *budget, *arm.settings])
+        for arm in exposure_arms(task)
+    }
+    start = made[TEACHER_FORCING] / "checkpoints" / "mle" / "best"
+    made["teacher forcing, then rl"] = trained(
+        runs / f"{task}-rl", ["--from", str(start), "rl.updates=400"]
+    )
+    return [{"name": name} | exposure_of(run) for name, run in made.items()]
+
+
+def exposure_of(run: Path) -> Result:
+    metrics = evaluated(run, run / "exposure.json", "--exposure-bias", "--max-instances", "4000")
+    bias = metrics["exposure_bias"]
+    return {key: bias[key] for key in ("teacher_forced", "free_running", "difference")} | {
+        "metrics": metrics["metrics"]
+    }
+
+
+def exposure_table(result: Result) -> list[str]:
+    """Per cent of the tokens of the test set's references."""
+    shown = {"hull": "accuracy", "translation": "BLEU"}
+    rows = [
+        [
+            task["name"] if index == 0 else "",
+            arm["name"],
+            *(f"{arm[key]:.1f}" for key in ("teacher_forced", "free_running", "difference")),
+            f"{arm['metrics'][shown[task['name']]]:.1f}",
+        ]
+        for task in result["tasks"]
+        for index, arm in enumerate(task["arms"])
+    ]
+    return table(["task", "", "forced", "free", "difference", "accuracy or BLEU"], rows)
+
+
+# -------------------------------------------------------------------------------------------------------- beam sizes
+SIZES = (1, 2, 4, 8, 16, 32)
+PENALTIES = (0, 1)
+
+
+def beams(checkpoints: dict[str, Path], runs: Path) -> Result:
+    """Greedy decoding and wider and wider beams, ranked by log-probability and by its mean a token."""
+    runs.mkdir(parents=True, exist_ok=True)
+    decodings = {"greedy": ["--greedy"]} | {
+        f"beam {size}, A = {penalty}": ["--beam", str(size), "--length-penalty", str(penalty)]
+        for size in SIZES
+        for penalty in PENALTIES
+    }
+    arms = []
+    for name, options in decodings.items():
+        arm: Result = {"name": name, "options": options}
+        for phase, checkpoint in checkpoints.items():
+            made = runs / f"{phase}-{'-'.join(options).replace('--', '')}.json"
+            arm[phase] = evaluated(checkpoint, made, *options)["metrics"]
+        arms.append(arm)
+    return {"phases": list(checkpoints), "arms": arms}
+
+
+def beams_table(result: Result) -> list[str]:
+    """BLEU, mean sentence BLEU and mean length in tokens of each phase's checkpoint."""
+    columns = ("BLEU", "reward", "length")
+    header = ["decoding", *(f"{phase}: {column}" for phase in result["phases"] for column in columns)]
+    digits = {"BLEU": 2, "reward": 4, "length": 2}
+    rows = [
+        [arm["name"], *(f"{arm[phase][name]:.{digits[name]}f}" for phase in result["phases"] for name in columns)]
+        for arm in result["arms"]
+    ]
+    return table(header, rows)
+
+
+# -------------------------------------------------------------------------------------------------------------- runs
+def trained(run: Path, arguments: Sequence[str]) -> Path:
+    """A finished run of ``rlseq train`` with these arguments; one that was interrupted goes on."""
+    if (run / "train.log").is_file() and not finished(run):
+        rlseq("train", "--resume", str(run))
+    elif not finished(run):
+        rlseq("train", *arguments, "--run", str(run))
+    return run
+
+
+def finished(run: Path) -> bool:
+    """The last thing that a run writes is there."""
+    return (run / "report" / "curves.png").is_file()
+
+
+def evaluated(checkpoint: Path, made: Path, *options: str) -> Result:
+    """What ``rlseq evaluate`` says of a checkpoint on the test set."""
+    if not made.is_file():
+        rlseq("evaluate", str(checkpoint), *options, "--json", str(made))
+    found: Result = json.loads(made.read_text(encoding="utf-8"))
+    return found
+
+
+def rlseq(*arguments: str) -> None:
+    """The program, as a user runs it; its output goes to this one's standard error."""
+    print("rlseq", *arguments, file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-m", "rlseq", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_metric(run: Path, arm: str, metric: str) -> float:
+    """A metric of one arm of a run's closing comparison."""
+    comparison = json.loads((run / "report" / "comparison.json").read_text(encoding="utf-8"))
+    return float(next(entry for entry in comparison["arms"] if entry["name"] == arm)["metrics"][metric])
+
+
+def logged(run: Path, phase: str, tag: str) -> list[float]:
+    """All values of a tag in a phase of a run."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    events = [event for event in map(json.loads, lines) if event["phase"] == phase]
+    return [event[tag] for event in events if tag in event]
+
+
+# --------------------------------------------------------------------------------------------------------- documents
+@dataclass(frozen=True)
+class Document:
+    """Where a study's table goes, and how it is made."""
+
+    path: str
+    table: Callable[[Result], list[str]]
+
+
+DOCUMENTS = {
+    "objectives": Document("docs/objectives.md", objectives_table),
+    "exposure": Document("docs/cross-entropy.md", exposure_table),
+    "beams": Document("docs/decoding.md", beams_table),
+}
+
+
+def save(name: str, result: Result, command: str) -> None:
+    """Write a study's file, with what it takes to make it again."""
+    made = environment()
+    host = made["host"]
+    hardware = ", ".join([f"{host['cores']} × {host['processor']}", *host["gpus"]])
+    STUDIES.mkdir(parents=True, exist_ok=True)
+    content = {"command": command, "commit": made["commit"], "hardware": hardware} | result
+    path = STUDIES / f"{name}.json"
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(path)
+
+
+def rewrite(root: Path, studies: Path, check: bool) -> int:
+    """Put the tables into the documents; with ``check``, only say which are stale."""
+    stale = 0
+    for name, document in DOCUMENTS.items():
+        made = studies / f"{name}.json"
+        if not made.is_file():
+            continue
+        result, path = json.loads(made.read_text(encoding="utf-8")), root / document.path
+        note = f"`{result['command']}`, commit {result['commit'][:12]}, {result['hardware']}"
+        before = path.read_text(encoding="utf-8")
+        after = replace_block(before, name, [*document.table(result), "", note])
+        if before != after:
+            stale += 1
+            print(f"{document.path} {'is stale: run python scripts/studies.py tables' if check else 'is rewritten'}")
+            if not check:
+                path.write_text(after, encoding="utf-8")
+    return int(check and stale > 0)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name in DOCUMENTS:
+        study = actions.add_parser(name)
+        study.add_argument("--runs", type=Path, required=True, help="where the runs are put, and looked for")
+        for option in {"objectives": ["--from"], "beams": ["--mle", "--rl"]}.get(name, []):
+            study.add_argument(option, type=Path, required=True, metavar="CKPT")
+    actions.add_parser("tables").add_argument("--check", action="store_true", help="change nothing; exit 1 if stale")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    if options.action == "tables":
+        return rewrite(ROOT, STUDIES, options.check)
+    if options.action == "objectives":
+        result = objectives(getattr(options, "from"), options.runs)
+    elif options.action == "exposure":
+        result = exposure(options.runs)
+    else:
+        result = beams({"mle": options.mle, "rl": options.rl}, options.runs)
+    save(options.action, result, f"python scripts/studies.py {options.action} …")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
