@@ -165,13 +165,10 @@ def exposure(runs: Path) -> Result:
 def exposure_of_task(task: str, runs: Path) -> list[Result]:
     budget = [f"mle.updates={MLE_UPDATES[task]}", "rl.updates=0"]
     made = {
-        arm.name: trained(runs / f"{task}-{arm.slug}", [task, *budget, *arm.settings])
-        for arm in exposure_arms(task)
+        arm.name: trained(runs / f"{task}-{arm.slug}", [task, *budget, *arm.settings]) for arm in exposure_arms(task)
     }
     start = made[TEACHER_FORCING] / "checkpoints" / "mle" / "best"
-    made["teacher forcing, then rl"] = trained(
-        runs / f"{task}-rl", ["--from", str(start), "rl.updates=400"]
-    )
+    made["teacher forcing, then rl"] = trained(runs / f"{task}-rl", ["--from", str(start), "rl.updates=400"])
     return [{"name": name} | exposure_of(run) for name, run in made.items()]
 
 

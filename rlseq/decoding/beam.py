@@ -68,7 +68,7 @@ def beam_search(
     beam = _Beam(policy, memory, limits, _Settings(ranking, groups, size // groups, diversity, min_length, n_best))
     for time in range(int(limits.max())):
         beam.advance(time, linear)
-        if not beam.drop_done(time):
+        if not beam.drop_done():
             break
     sequences, lengths, log_probs = (part[:, :n_best] for part in beam.ranked())
     longest = int(lengths.max())
@@ -171,7 +171,7 @@ class _Beam:
             old[self.sources] = _take(torch.cat([old[self.sources], new], 2), order[:, :, :width])
         self.finished_scores[self.sources] = merged[:, :, :width]
 
-    def drop_done(self, time: int) -> bool:
+    def drop_done(self) -> bool:
         """Leave out sources that are done; False when all are.
 
         A source whose groups are not all done keeps them all: what one chooses bears on those behind it. More than the

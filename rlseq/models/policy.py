@@ -182,8 +182,10 @@ class SequencePolicy(nn.Module, ABC):
 
     def token_logits(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
         """Logits at every real token of ``targets`` (batch_size, time), row by row: (lengths.sum(), choices)."""
-        features = self.token_features(memory, targets, lengths)
-        return features if self.head is None else F.linear(features, *self.head)
+        return self._project(self.token_features(memory, targets, lengths))
+
+    def _project(self, features: Tensor, linear: Linear = F.linear) -> Tensor:
+        return features if self.head is None else linear(features, *self.head)
 
     def forward(self, source: Tensor, source_lengths: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
         """Log-probabilities (batch_size, time, choices) of all next tokens under teacher forcing; 0 beyond a length."""
@@ -266,7 +268,7 @@ class RecurrentPolicy(SequencePolicy):
         embedded = self._embed(tokens[:, None], memory)[:, 0]
         gates = self.decoder.input_gates(embedded, self.embedding_size, linear)
         features, state, attention = self._advance(gates, tokens, state, memory, linear)
-        return features if self.head is None else linear(features, *self.head), state, attention
+        return self._project(features, linear), state, attention
 
     def _advance(
         self, gates: Tensor, tokens: Tensor, state: State, memory: Memory, linear: Linear
@@ -350,8 +352,7 @@ class RecurrentPolicy(SequencePolicy):
     ) -> Tensor:
         """The gates' share of the next input, given the targets' tokens (batch_size,) and the features so far."""
         if steps and feeding == "distribution":
-            logits = steps[-1] if self.head is None else linear(steps[-1], *self.head)
-            embedded = self._embed_law(logits.softmax(-1), memory, linear)
+            embedded = self._embed_law(self._project(steps[-1], linear).softmax(-1), memory, linear)
         else:
             if steps and isinstance(feeding, OwnTokens):
                 tokens = self._replace(tokens, steps, feeding, linear)
@@ -363,8 +364,7 @@ class RecurrentPolicy(SequencePolicy):
         rows = feeding.rows[len(steps)]
         if not len(rows):
             return tokens
-        features = steps[-1][rows]
-        logits = features if self.head is None else linear(features, *self.head)
+        logits = self._project(steps[-1][rows], linear)
         return tokens.index_copy(0, rows, feeding.choose(logits, rows, len(steps)))
 
 

@@ -147,10 +147,7 @@ def importance_weights(logits: Tensor, targets: Tensor, lengths: Tensor, log_pro
     Returns:
         (rows,).
     """
-    row = torch.repeat_interleave(lengths)
-    ours = torch.zeros_like(log_probs).index_add_(
-        0, row, -negative_log_likelihood(_widened(logits), targets).to(log_probs)
-    )
+    ours = totals(-negative_log_likelihood(_widened(logits), targets).to(log_probs), lengths)
     return (ours - log_probs).exp().clamp(max=cap).float()
 
 
@@ -163,6 +160,12 @@ def token_log_probs(features: Tensor, head: Head | None, targets: Tensor, law: S
             logits = part if head is None else F.linear(part, *(tensor.to(part.dtype) for tensor in head))
             parts.append(-negative_log_likelihood(law.logits(_widened(logits), chosen), chosen))
     return torch.cat(parts)
+
+
+def totals(values: Tensor, lengths: Tensor) -> Tensor:
+    """Sums (rows,) of packed values (N,) over each row's tokens."""
+    row = torch.repeat_interleave(lengths)
+    return values.new_zeros(len(lengths)).index_add_(0, row, values)
 
 
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rlseq.objectives.losses import totals
+
 Ratio = Literal["token", "sequence"]
 
 
@@ -54,7 +56,7 @@ def clipped_ratio(
         w (N,), the objective, and by tag the share of tokens that are clipped and an estimate of KL(q ‖ p) a token.
     """
     if ratio == "sequence":
-        log_ratios = _means(log_ratios, lengths).repeat_interleave(lengths)
+        log_ratios = (totals(log_ratios, lengths) / lengths).repeat_interleave(lengths)
     ratios = log_ratios.exp()
     reward = ratios * advantages
     bounded = ratios.clamp(1.0 - clip, 1.0 + clip) * advantages
@@ -65,13 +67,3 @@ def clipped_ratio(
         "train/approx_kl": (ratios - 1.0 - log_ratios).sum() / count,
     }
     return reward.masked_fill(clipped, 0.0), -torch.minimum(reward, bounded).sum(), stats
-
-
-def totals(values: Tensor, lengths: Tensor) -> Tensor:
-    """Sums (rows,) of packed values (N,) over each row's tokens."""
-    row = torch.repeat_interleave(lengths)
-    return values.new_zeros(len(lengths)).index_add_(0, row, values)
-
-
-def _means(values: Tensor, lengths: Tensor) -> Tensor:
-    return totals(values, lengths) / lengths

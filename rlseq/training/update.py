@@ -349,9 +349,7 @@ def _surrogate(
     if config.objective == "ppo":
         drawn_under = batch["token_log_probs"].flatten(0, 1)[rows][real]
         return surrogates.clipped_ratio(log_probs - drawn_under, weights, lengths, config.ppo.clip, config.ppo.ratio)
-    of_sequences = log_probs.new_zeros(batch["rewards"].numel()).index_copy_(
-        0, rows, surrogates.totals(log_probs, lengths)
-    )
+    of_sequences = log_probs.new_zeros(batch["rewards"].numel()).index_copy_(0, rows, losses.totals(log_probs, lengths))
     risk = surrogates.minimum_risk(
         of_sequences.view_as(batch["rewards"]), batch["rewards"], batch["weights"][:, :, 0], config.mrt.alpha
     )

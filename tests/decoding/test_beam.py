@@ -120,7 +120,7 @@ def test_stopping_early_loses_nothing(penalty: float, monkeypatch: pytest.Monkey
     steps = []
     for never in (False, True):
         if never:
-            monkeypatch.setattr(beam._Beam, "drop_done", lambda self, time: True)
+            monkeypatch.setattr(beam._Beam, "drop_done", lambda self: True)
         out = []
         for seed in range(6):
             policy: Any = attention_policy(5, seed)
