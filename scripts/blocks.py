@@ -7,18 +7,13 @@ import statistics
 from collections.abc import Sequence
 
 
-def markers(name: str) -> tuple[str, str]:
-    """The lines that a block begins and ends with."""
-    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-
-
 def replace_block(document: str, name: str, lines: Sequence[str]) -> str:
     """The document with what is between the block's markers replaced.
 
     Raises:
         ValueError: It does not have the two markers, once each.
     """
-    begin, end = markers(name)
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if document.count(begin) != 1 or document.count(end) != 1:
         raise ValueError(f"the document must have {begin} and {end} once each")
     block = "\n".join([begin, "", *lines, "", end])

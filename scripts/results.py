@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import statistics
 import sys
 from collections.abc import Sequence
@@ -21,8 +20,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from blocks import replace_block, spread, table
+
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 MAIN_METRICS = ("accuracy", "BLEU", "chrF", "TER")  # shown where an experiment has them; otherwise its first metric
 
 Result = dict[str, Any]
@@ -89,19 +89,18 @@ def _read(path: Path) -> Any:
 
 
 # ----------------------------------------------------------------------------------------------------------- table
-def make_block(results: Sequence[Result]) -> str:
-    """The README's block: a table of figures, and below it how each was made."""
+def make_block(results: Sequence[Result]) -> list[str]:
+    """The lines of the README's block: a table of figures, and below it how each was made."""
     if not results:
-        return f"{BEGIN}\n\nNo run is recorded yet.\n\n{END}"
+        return ["No run is recorded yet."]
     groups: dict[str, list[Result]] = {}
     for result in results:
         groups.setdefault(result["title"], []).append(result)
     arms = list(dict.fromkeys(arm["name"] for result in results for arm in result["arms"]))
     header = ["experiment", "metric", "seeds", *arms, "difference [95 % interval]", "p", "time"]
     rows = [row for title, group in groups.items() for row in _rows(title, group, arms)]
-    lines = [_line(header), _line(["---"] * len(header)), *map(_line, rows)]
     notes = [note for title, group in groups.items() for note in _notes(title, group)]
-    return "\n".join([BEGIN, "", *lines, "", *notes, "", END])
+    return [*table(header, rows), "", *notes]
 
 
 def _rows(title: str, group: Sequence[Result], arms: Sequence[str]) -> list[list[str]]:
@@ -113,7 +112,7 @@ def _rows(title: str, group: Sequence[Result], arms: Sequence[str]) -> list[list
             title if metric == shown[0] else "",
             metric,
             str(len(group)),
-            *(_spread([_value(result, arm, metric) for result in group]) for arm in arms),
+            *(spread(_values(group, arm, metric)) for arm in arms),
             *_differences(group, metric),
             _duration(statistics.mean(result["wall_time"] for result in group)) if metric == shown[0] else "",
         ]
@@ -131,25 +130,18 @@ def _differences(group: Sequence[Result], metric: str) -> tuple[str, str]:
                 found.setdefault(item["b"], []).append(item)
     deltas, chances = [], []
     for items in found.values():
-        size = _spread([item["delta"] for item in items], sign="+")
+        size = spread([item["delta"] for item in items], sign="+")
         low, high = items[0]["ci95"]
         deltas.append(size if len(items) > 1 else f"{size} [{low:.2f}, {high:.2f}]")
         chances.append(_chance(max(item["p_value"] for item in items)))
     return "<br>".join(deltas), "<br>".join(chances)
 
 
-def _value(result: Result, arm: str, metric: str) -> float | None:
-    found = [entry["metrics"].get(metric) for entry in result["arms"] if entry["name"] == arm]
-    return found[0] if found else None
-
-
-def _spread(values: Sequence[float | None], sign: str = "") -> str:
-    """Mean, with the standard deviation where there are several; a dash where there is none."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    if not known:
-        return "–"
-    mean = f"{statistics.mean(known):{sign}.2f}"
-    return f"{mean} ± {statistics.stdev(known):.2f}" if len(known) > 1 else mean
+def _values(group: Sequence[Result], arm: str, metric: str) -> list[float]:
+    """Of the runs that have the arm, and where the metric is defined there."""
+    entries = [entry for result in group for entry in result["arms"] if entry["name"] == arm]
+    found = [entry["metrics"].get(metric) for entry in entries]
+    return [value for value in found if value is not None and math.isfinite(value)]
 
 
 def _chance(p_value: float) -> str:
@@ -176,22 +168,7 @@ def _notes(title: str, group: Sequence[Result]) -> list[str]:
     return notes
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 # ---------------------------------------------------------------------------------------------------------- README
-def update(readme: str, block: str) -> str:
-    """The README with the block between its markers replaced.
-
-    Raises:
-        ValueError: It does not have the two markers, once each.
-    """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise ValueError(f"README.md must have {BEGIN} and {END} once each")
-    return re.sub(f"{BEGIN}.*{END}", lambda _: block, readme, flags=re.DOTALL)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where README.md is stale")
@@ -224,7 +201,7 @@ def _record(options: argparse.Namespace) -> None:
 def _rewrite(options: argparse.Namespace) -> int:
     results = [_read(path) for path in sorted(options.results.glob("*.json"))]
     before = options.readme.read_text(encoding="utf-8")
-    after = update(before, make_block(results))
+    after = replace_block(before, "results", make_block(results))
     if options.check and before != after:
         print(f"{options.readme.name} is stale: run python scripts/results.py", file=sys.stderr)
         return 1
