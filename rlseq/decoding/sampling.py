@@ -82,8 +82,9 @@ def decode(
 class _Loop:
     """The state of one decoding loop over sequences: samples first, greedy ones behind them.
 
-    Sequences of an instance share a row of the network while they agree, so every distinct prefix is computed once. On
-    a GPU each has a row of its own from the start: finding out which agree would wait for the device.
+    Sequences of an instance share a row of the network while they agree, so every distinct prefix is computed once.
+    Once all differ, each has the row of its own place. On a GPU they have that from the start: finding out which agree
+    would wait for the device.
     """
 
     def __init__(
@@ -100,15 +101,14 @@ class _Loop:
         device, count, longest = limits.device, len(instances), int(limits.max()) if len(limits) else 0
         self.policy, self.law, self.min_length = policy, law, min_length
         self.check_every = CHECK_EVERY[device.type]
-        self.shared = self.check_every == 1
         self.memory, self.state = memory, policy.initial_state(memory)
-        if not self.shared:
-            self.memory = memory.shared_by(Sharing.of(instances))
+        self.row: Tensor | None = instances  # of each live sequence; None: they have parted
+        if self.check_every > 1:
+            self.memory, self.row = memory.shared_by(Sharing.of(instances)), None
             self.state = tuple(part[instances] for part in self.state)
         self.inputs = torch.zeros(len(self.state[0]), dtype=torch.int64, device=device)  # of each row
-        # Of each live sequence: its place in the output, its row, its limit, whether it still runs.
+        # Of each live sequence: its place in the output, its limit, whether it still runs.
         self.live = torch.arange(count, device=device)
-        self.row = instances if self.shared else self.live
         self.limits = limits[instances]
         self.running = torch.ones(count, dtype=torch.bool, device=device)
         self.samples = samples  # how many of the live sequences, the first ones, are samples
@@ -134,23 +134,25 @@ class _Loop:
 
     def _choose(self, time: int, logits: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
         """Token of each live sequence, and its log-probability."""
-        drawing, following = self.row[: self.samples], self.row[self.samples :]
-        allowed = without_end(logits) if time + 1 < self.min_length else logits
+        forbids_end = time + 1 < self.min_length
         tokens, log_probs = [], []
         if draws is not None:
-            of_samples = self.law.logits(allowed)
-            law = of_samples.softmax(-1)
-            tokens.append(inverse_cdf(law, draws, drawing))
-            log_probs.append(law[drawing, tokens[0]].log())
-        if len(following):
-            best = argmax(allowed)[:, None]
-            shared = draws is not None and of_samples is logits
-            law = law if shared else logits.softmax(-1)
-            # The best of what is allowed may be all but impossible, and its probability no number in fp32.
-            of_best = law.gather(1, best).log() if allowed is logits else logits.log_softmax(-1).gather(1, best)
-            tokens.append(best[following, 0])
-            log_probs.append(of_best[following, 0])
+            own, row = self._rows(logits, slice(self.samples))
+            law = self.law.logits(without_end(own) if forbids_end else own).softmax(-1)
+            tokens.append(inverse_cdf(law, draws, row))
+            log_probs.append(law[row, tokens[0]].log())
+        if len(self.live) > self.samples:
+            own, row = self._rows(logits, slice(self.samples, None))
+            best = argmax(without_end(own) if forbids_end else own)[:, None]
+            tokens.append(best[row, 0])
+            log_probs.append(own.log_softmax(-1).gather(1, best)[row, 0])
         return torch.cat(tokens), torch.cat(log_probs)
+
+    def _rows(self, logits: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """Logits that hold those of a part of the live sequences, and which of their rows is whose."""
+        if self.row is not None:
+            return logits, self.row[part]
+        return logits[part], torch.arange(len(self.live[part]), device=logits.device)
 
     def _record(self, time: int, tokens: Tensor, log_probs: Tensor, attention: Tensor) -> None:
         """Note what running sequences emit, and which of them end here."""
@@ -158,7 +160,8 @@ class _Loop:
         self.sequences[live, time] = tokens * running
         self.log_probs[live, time] = torch.where(running, log_probs, 0.0)
         if self.attention is not None:
-            self.attention[live, time] = attention[self.row] * running[:, None]
+            attention = attention if self.row is None else attention[self.row]
+            self.attention[live, time] = attention * running[:, None]
         ended = running & (tokens == 0)
         self.lengths[live] = torch.where(ended, time + 1, self.lengths[live])
         self.running = running & ~ended & (self.limits > time + 1)
@@ -168,31 +171,39 @@ class _Loop:
         keep = self.running.nonzero()[:, 0]
         if not len(keep):
             return False
-        if not self.shared and len(keep) >= COMPACT_BELOW * len(self.live):
+        if self.row is None and len(keep) >= COMPACT_BELOW * len(self.live):
             self.inputs = tokens
             return True
         self.samples = int(self.running[: self.samples].sum())
-        self.live, self.row, self.limits = self.live[keep], self.row[keep], self.limits[keep]
-        self.running, tokens = self.running[keep], tokens[keep]
-        used = torch.zeros(len(self.inputs), dtype=torch.bool, device=tokens.device)
-        used[self.row] = True
-        prefixes, members = (self.row * choices + tokens).unique(return_inverse=True)
-        if len(prefixes) == int(used.sum()) >= COMPACT_BELOW * len(used):
-            self.inputs[self.row] = tokens
+        self.live, self.limits, self.running, tokens = (
+            part[keep] for part in (self.live, self.limits, self.running, tokens)
+        )
+        if self.row is None:
+            self._move(keep, tokens)
             return True
-        parents = prefixes // choices
-        self.memory = self.memory.shared_by(self._sharing(parents))
-        self.state = tuple(part[parents] for part in self.state)
-        self.inputs, self.row = prefixes % choices, members
+        self._part(self.row[keep], tokens, choices)
         return True
 
-    def _sharing(self, parents: Tensor) -> Sharing:
-        """Which source each row reads that comes of these rows."""
+    def _part(self, row: Tensor, tokens: Tensor, choices: int) -> None:
+        """Sequences that have read the same stay on one row, given the row of each and what it emits."""
+        prefixes, members = (row * choices + tokens).unique(return_inverse=True)
+        if len(prefixes) == len(row):
+            self.row = None
+            self._move(row, tokens)
+        elif len(prefixes) == len(row.unique()) >= COMPACT_BELOW * len(self.inputs):
+            self.row = row
+            self.inputs[row] = tokens
+        else:
+            self.row = members
+            self._move(prefixes // choices, prefixes % choices)
+
+    def _move(self, parents: Tensor, inputs: Tensor) -> None:
+        """Rows anew, by the rows that they come of and the tokens that they read."""
         before = self.memory.sharing
-        if self.shared:
-            return Sharing.of(parents if before is None else before.source[parents])
-        assert before is not None
-        return before.select(parents)
+        source = parents if before is None else before.source[parents]
+        self.memory = self.memory.shared_by(Sharing.of(source))
+        self.state = tuple(part[parents] for part in self.state)
+        self.inputs = inputs
 
 
 def argmax(scores: Tensor) -> Tensor:

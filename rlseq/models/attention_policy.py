@@ -65,6 +65,13 @@ class AttentionPolicy(RecurrentPolicy):
     def _embed(self, tokens: Tensor, memory: Memory) -> Tensor:
         return self._inputs(self.target_embedding, tokens)
 
+    def _token_gates(self, tokens: Tensor, memory: Memory, linear: Linear) -> Tensor:
+        """See the base class; rows that read the same token share its product, where finding them is no wait."""
+        if tokens.is_cuda:
+            return super()._token_gates(tokens, memory, linear)
+        different, which = tokens.unique(return_inverse=True)
+        return super()._token_gates(different, memory, linear)[which]
+
     def _inputs(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:
         return self._scaled(embedding(tokens))
 

@@ -22,7 +22,6 @@ Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bia
 
 # Of a product's error relative to its norm: fp32 has about 1e-6, bf16 and TF32 1e-3 and more.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
-ROWS_MULTIPLE = 16  # rows are padded to it: oneDNN prepares itself for each number of rows anew, which takes long
 _PROBE = (48, 384, 640)  # rows, inputs, outputs
 
 
@@ -131,9 +130,15 @@ def pack(weight: Tensor, rows: int) -> Tensor:
 
 def _multiply_padded(values: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     rows = values.flatten(0, -2)
-    missing = -len(rows) % ROWS_MULTIPLE
+    missing = _padded_rows(len(rows)) - len(rows)
     product = _multiply_packed(F.pad(rows, (0, 0, 0, missing)) if missing else rows, packed, bias)
     return product[: len(rows)].unflatten(0, values.shape[:-1])
+
+
+def _padded_rows(rows: int) -> int:
+    """At least ``rows``: oneDNN prepares itself for each number of rows anew, so there are few, no 16th apart or 4."""
+    multiple = 1 << max(2, rows.bit_length() - 5)
+    return -(-rows // multiple) * multiple
 
 
 def _multiply_packed(values: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:

@@ -265,10 +265,14 @@ class RecurrentPolicy(SequencePolicy):
         self, tokens: Tensor, state: State, memory: Memory, linear: Linear = F.linear
     ) -> tuple[Tensor, State, Tensor]:
         """See ``SequencePolicy.step``."""
-        embedded = self._embed(tokens[:, None], memory)[:, 0]
-        gates = self.decoder.input_gates(embedded, self.embedding_size, linear)
+        gates = self._token_gates(tokens, memory, linear)
         features, state, attention = self._advance(gates, tokens, state, memory, linear)
         return self._project(features, linear), state, attention
+
+    def _token_gates(self, tokens: Tensor, memory: Memory, linear: Linear) -> Tensor:
+        """The gates' share of the tokens (batch_size,) that are read: (batch_size, 4 * hidden_size)."""
+        embedded = self._embed(tokens[:, None], memory)[:, 0]
+        return self.decoder.input_gates(embedded, self.embedding_size, linear)
 
     def _advance(
         self, gates: Tensor, tokens: Tensor, state: State, memory: Memory, linear: Linear

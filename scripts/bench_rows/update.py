@@ -167,7 +167,7 @@ def checked_tutorial(ours: Ours) -> Tutorial:
 def _rl_over_mle(size: int) -> Callable[[bool], Figures]:
     def measure(quick: bool) -> Figures:
         rl, mle = Ours(size, "rl"), Ours(size, "mle")
-        return cost(rl.update, mle.update, 4 if quick else 12, _note(rl))
+        return cost(rl.update, mle.update, 4 if quick else 24, _note(rl))
 
     return measure
 

@@ -149,10 +149,15 @@ def test_competitors_take_turns_and_the_fastest_turn_counts() -> None:
 
 
 def test_flops_of_a_small_decoding_counted_by_hand() -> None:
-    # Multiply–adds: encoder 2 × (2 + 1) × 4, keys 4, bridge 8, gates 32, combine 8, attention 4, output 6.
-    assert decode.decode_flops(size=2, vocabulary_size=3, source=1, tokens=1) == 2 * (24 + 4 + 8 + 32 + 8 + 4 + 6)
-    one, two = (decode.decode_flops(size=2, vocabulary_size=3, source=1, tokens=n) for n in (1, 2))
-    assert two - one == 2 * (32 + 8 + 4 + 6)
+    # Multiply–adds: encoder 2 × (2 + 1) × 4, keys 4, bridge 8, gates 16 + 16, combine 8, attention 4, output 6.
+    sizes = {"size": 2, "vocabulary_size": 3, "source": 1}
+    one = decode.decode_flops(**sizes, tokens=1, inputs=1)
+    assert one == 2 * (24 + 4 + 8 + 16 + 16 + 8 + 4 + 6)
+    assert decode.decode_flops(**sizes, tokens=2, inputs=1.5) - one == 2 * (8 + 16 + 8 + 4 + 6)
+
+
+def test_different_inputs_of_each_step() -> None:
+    assert decode.different_inputs(torch.tensor([[5, 7, 1], [5, 6, 2], [4, 7, 3]])) == 1 + 2 + 2
 
 
 # ---------------------------------------------------------------------------------------------------------------- peers
