@@ -18,9 +18,10 @@ from rlseq.rllib.context import Decoding
 from rlseq.rllib.fleet import PublishedWeights, RunnerFleet, RunnerGroup
 from rlseq.rllib.learner_group import LearnersLost, SequenceLearnerGroup
 from rlseq.rllib.runner import SequenceEnvRunner
+from rlseq.training.batch import Batch, rl_batch
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite
 from rlseq.training.rollout import Rollout, shards
-from rlseq.training.update import RESAMPLED, Batch, rl_batch
+from rlseq.training.update import RESAMPLED
 from rlseq_envs.task import Ints
 
 logger = logging.getLogger(__name__)

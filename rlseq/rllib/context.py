@@ -19,8 +19,8 @@ from rlseq.data.tasks import make_vector_env
 from rlseq.models.policy import Memory
 from rlseq.models.shape import TaskShape
 from rlseq.rllib import cluster
+from rlseq.training.batch import Batch
 from rlseq.training.engine import TrainingError, UpdateRequest
-from rlseq.training.update import Batch
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import SequenceTask

@@ -20,11 +20,12 @@ from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
 from rlseq.rllib.module import Objective, SequenceModule
+from rlseq.training.batch import Batch, mle_batch, split_batch
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.plain import load_optimizer_state, optimizer_state, update_seed, with_prefix
 from rlseq.training.prefetch import prefetched
-from rlseq.training.update import Batch, flat_gradient, gradient_variance, mean_statistics, mle_batch, split_batch
+from rlseq.training.update import flat_gradient, gradient_variance, mean_statistics
 
 Statistics = dict[str, float]
 

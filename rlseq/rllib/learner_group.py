@@ -9,8 +9,8 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 from rlseq.models.policy import Memory
 from rlseq.rllib.context import Failure, Share
 from rlseq.rllib.learner import SequenceLearner, Statistics
+from rlseq.training.batch import Batch, split_batch
 from rlseq.training.engine import UpdateRequest
-from rlseq.training.update import Batch, split_batch
 
 
 class LearnersLost(RuntimeError):

@@ -23,20 +23,12 @@ from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.objectives.law import SamplingLaw
+from rlseq.training.batch import Batch, mle_batch, rl_batch
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.prefetch import prefetched
 from rlseq.training.rollout import Rollout, Score, encode, rollout, shards
-from rlseq.training.update import (
-    RESAMPLED,
-    Batch,
-    batch_loss,
-    flat_gradient,
-    gradient_variance,
-    mean_statistics,
-    mle_batch,
-    rl_batch,
-)
+from rlseq.training.update import RESAMPLED, batch_loss, flat_gradient, gradient_variance, mean_statistics
 from rlseq_envs.task import Ints, SequenceTask
 
 

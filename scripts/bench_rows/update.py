@@ -16,9 +16,10 @@ from bench_rows.naive import NaiveTranslator, categorical, cross_entropy, greedy
 from bench_rows.policies import zipf_biases
 from bench_rows.task import IdTask, id_config
 from rlseq.models.attention_policy import AttentionPolicy
+from rlseq.training.batch import Batch, mle_batch, rl_batch
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
-from rlseq.training.update import Batch, batch_loss, mle_batch, rl_batch
+from rlseq.training.update import batch_loss
 from rlseq_envs.env import SequenceVectorEnv
 
 VOCABULARY, SIZE, BATCH = 8000, 512, 64

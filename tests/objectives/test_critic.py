@@ -11,7 +11,8 @@ from torch import Tensor
 from rlseq.config.phases import CriticConfig, RLConfig
 from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy
-from rlseq.training.update import batch_loss, rl_batch
+from rlseq.training.batch import rl_batch
+from rlseq.training.update import batch_loss
 from tests.objectives.test_gradients import Enumeration, assert_same, config
 from tests.objectives.test_mixer import AfterPrefix
 from tests.support import attention_policy, padded, pointer_policy, sources

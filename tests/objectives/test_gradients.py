@@ -18,8 +18,9 @@ from torch import Tensor
 
 from rlseq.config.phases import RLConfig
 from rlseq.models.policy import SequencePolicy, length_mask
+from rlseq.training.batch import rl_batch
 from rlseq.training.rollout import Rollout
-from rlseq.training.update import batch_loss, rl_batch
+from rlseq.training.update import batch_loss
 from tests.support import attention_policy, every_sequence, padded, pointer_policy, sources
 
 

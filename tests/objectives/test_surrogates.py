@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rlseq.config.phases import RLConfig
 from rlseq.objectives.surrogates import clipped_ratio, minimum_risk
-from rlseq.training.update import batch_loss, rl_batch
+from rlseq.training.batch import rl_batch
+from rlseq.training.update import batch_loss
 from rlseq_envs.task import Reward
 from tests.objectives.test_gradients import Enumeration, assert_same
 from tests.support import attention_policy, pointer_policy

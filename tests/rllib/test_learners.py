@@ -14,8 +14,8 @@ from rlseq.rllib.context import Share
 from rlseq.rllib.engine import RllibEngine
 from rlseq.rllib.learner import SequenceLearner
 from rlseq.rllib.module import Objective
+from rlseq.training.batch import mle_batch, rl_batch
 from rlseq.training.engine import Phase, TrainingError
-from rlseq.training.update import mle_batch, rl_batch
 from tests.rllib.tools import (
     BATCH,
     EVERYTHING,

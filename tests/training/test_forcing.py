@@ -14,8 +14,9 @@ from torch import Tensor
 
 from rlseq.config.phases import MLEConfig, ScheduledSamplingConfig
 from rlseq.models.feeding import OwnTokens
+from rlseq.training.batch import Batch, mle_batch, split_batch
 from rlseq.training.forcing import DRAWS, FORCED, OWN, feeding, reference_probability, sampling_columns
-from rlseq.training.update import Batch, batch_loss, mle_batch, split_batch
+from rlseq.training.update import batch_loss
 from tests.support import ReverseTask, attention_policy
 
 IDS = np.arange(600)

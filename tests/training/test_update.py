@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from rlseq.config.phases import CriticConfig, MLEConfig, RLConfig
 from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy, length_mask
+from rlseq.training.batch import Batch, mle_batch, normalizer, rl_batch, split_batch
 from rlseq.training.rollout import Rollout
-from rlseq.training.update import Batch, batch_loss, mle_batch, normalizer, rl_batch, split_batch
+from rlseq.training.update import batch_loss
 from tests.support import attention_policy, padded, sources
 
 SOURCE_LENGTHS = [3, 1, 4]
