@@ -221,6 +221,17 @@ class ConvexHullTask(SequenceTask):
         columns = self._columns(sequences, lengths, ids)
         return self._mixture.reward(self._values(self._mixture.names, columns), (*columns, np.asarray(ids, np.int64)))
 
+    def potentials(self, sequences: Ints, lengths: Ints, ids: Ints) -> Floats:
+        """The rewards of the prefixes, as in the base class, with ``valid`` in parts.
+
+        What is only a part of the hull is worth the share of the hull's edges that it has drawn, as long as no vertex
+        was wrong.
+        """
+        points, counts, sequences, lengths = self._columns(sequences, lengths, ids)
+        unfinished = np.arange(sequences.shape[1]) < lengths[:, None] - 1
+        drawn = np.where(unfinished, hull.progress(points, counts, sequences), 0.0)
+        return super().potentials(sequences, lengths, ids) + self._mixture.weight("valid") * drawn
+
     def prepare(self) -> None:
         """Try the rewards of the user's own on two hulls. Raises ValueError where they cannot be used."""
         if self._mixture.has_own:

@@ -306,12 +306,12 @@ class SequenceVectorEnv(VectorEnv[Observation, npt.NDArray[np.int64], npt.NDArra
             info |= self._keyed("reward_components", ended, self._spread(reward.components, ended))
         return episodes.observation(), rewards, episodes.terminated.copy(), episodes.truncated.copy(), info
 
-    def rollout(self, ids: npt.ArrayLike, sequences: npt.ArrayLike) -> RolloutResult:
+    def rollout(self, ids: npt.ArrayLike, sequences: npt.ArrayLike, with_potentials: bool = False) -> RolloutResult:
         """Whole sequences in one call, with the result of stepping through them; see ``score_sequences``.
 
         The batch may have any size; the environment's own episodes are left alone.
         """
-        return score_sequences(self.task, ids, sequences)
+        return score_sequences(self.task, ids, sequences, with_potentials)
 
     def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
         """Source, output so far and reference of each row as text, in render mode ``"ansi"``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,14 @@ class RolloutResult:
         lengths: (batch_size,) tokens that counted, END included.
         truncated: (batch_size,) whether the episode was cut off without END.
         components: Each named part of the reward, (batch_size,), unweighted.
+        potentials: ``SequenceTask.potentials`` where they were asked for, (batch_size, time); None otherwise.
     """
 
     rewards: Floats
     lengths: Ints
     truncated: Bools
     components: dict[str, Floats]
+    potentials: Floats | None = None
 
 
 def num_actions(task: SequenceTask) -> int:
@@ -33,7 +35,9 @@ def num_actions(task: SequenceTask) -> int:
     return task.max_source_length + 1 if task.vocabulary_size is None else task.vocabulary_size
 
 
-def score_sequences(task: SequenceTask, ids: npt.ArrayLike, sequences: npt.ArrayLike) -> RolloutResult:
+def score_sequences(
+    task: SequenceTask, ids: npt.ArrayLike, sequences: npt.ArrayLike, with_potentials: bool = False
+) -> RolloutResult:
     """Score whole sequences.
 
     Args:
@@ -41,6 +45,7 @@ def score_sequences(task: SequenceTask, ids: npt.ArrayLike, sequences: npt.Array
         ids: (batch_size,) instances.
         sequences: (batch_size, time) tokens. The first END or the instance's limit ends each row, whatever stands
             beyond; a row that ends before either counts as truncated.
+        with_potentials: Say also what the sequences had come to after each token.
 
     Raises:
         ValueError: Shapes or types do not fit, or a token that counts is outside the action space.
@@ -56,7 +61,13 @@ def score_sequences(task: SequenceTask, ids: npt.ArrayLike, sequences: npt.Array
     if kept.min(initial=0) < 0 or kept.max(initial=0) >= num_actions(task):
         raise ValueError(f"tokens {kept.min()} … {kept.max()} leave the action space 0 … {num_actions(task) - 1}")
     reward = task.reward(kept, lengths, ids)
-    return RolloutResult(reward.total, lengths, ends >= lengths, reward.components)
+    result = RolloutResult(reward.total, lengths, ends >= lengths, reward.components)
+    if not with_potentials:
+        return result
+    potentials = task.potentials(kept, lengths, ids)
+    if potentials.shape != kept.shape:
+        raise ValueError(f"{type(task).__name__}.potentials gave shape {potentials.shape}, not {kept.shape}")
+    return replace(result, potentials=np.pad(potentials, ((0, 0), (0, sequences.shape[1] - time))))
 
 
 def _checked(ids: Any, sequences: Any) -> tuple[Ints, Ints]:

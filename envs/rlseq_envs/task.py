@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 END = 0
+_SCORED_TOGETHER = 4096  # prefixes that exist at once, as rows of tokens
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -158,6 +159,37 @@ class SequenceTask(ABC):
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
         """What each sequence is worth. A sequence cut off without END is worth what is there."""
 
+    def potentials(self, sequences: Ints, lengths: Ints, ids: Ints) -> Floats:
+        """What each sequence has come to after each of its tokens: a reward is handed out in the increments of this.
+
+        At the last token it is the reward, before it anything that follows from the tokens until there. Here that is
+        the reward of these tokens, closed by END; of equal prefixes of an instance one is scored.
+
+        Returns:
+            (batch_size, time), 0 beyond a length.
+        """
+        places = np.arange(sequences.shape[1])
+        live = places < lengths[:, None]
+        ends = live & (sequences == END) & (places > 0)
+        scored = live & ~ends
+        numbers = 2 * _number_prefixes(sequences, ids) + (places == lengths[:, None] - 1)  # the last is not closed
+        _, first, back = np.unique(numbers[scored], return_index=True, return_inverse=True)
+        row, place = (index[first] for index in np.nonzero(scored))
+        values = np.zeros(sequences.shape)
+        values[scored] = self._prefix_rewards(sequences, lengths, ids, row, place)[back]
+        values[ends] = values[:, :-1][ends[:, 1:]]  # END itself closed the prefix before
+        return values
+
+    def _prefix_rewards(self, sequences: Ints, lengths: Ints, ids: Ints, rows: Ints, places: Ints) -> Floats:
+        """Rewards (prefixes,) of the tokens of ``rows`` up to ``places``, closed by END where more came."""
+        found = [np.zeros(0)]
+        for start in range(0, len(rows), _SCORED_TOGETHER):
+            row, place = (column[start : start + _SCORED_TOGETHER] for column in (rows, places))
+            closed = np.minimum(place + 2, lengths[row])
+            prefixes = np.where(np.arange(closed.max()) <= place[:, None], sequences[row, : closed.max()], END)
+            found.append(self.reward(prefixes, closed, ids[row]).total)
+        return np.concatenate(found)
+
     @abstractmethod
     def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
         """What a paper would report over these instances; NaN where a metric's own rule says FAIL."""
@@ -226,3 +258,14 @@ class SequenceTask(ABC):
 
         A task whose artifacts matter takes ``artifacts=directory`` at construction and then needs no corpus to decode.
         """
+
+
+def _number_prefixes(sequences: Ints, ids: Ints) -> Ints:
+    """A number for the tokens up to each place, (batch_size, time), the same where they and the instance are."""
+    rows, choices = len(sequences), sequences.max(initial=0) + 1
+    numbers = np.empty_like(sequences)
+    last = np.unique(ids, return_inverse=True)[1]
+    for place, tokens in enumerate(sequences.T):
+        last = np.unique(last * choices + tokens, return_inverse=True)[1]
+        numbers[:, place] = place * rows + last
+    return numbers

@@ -125,10 +125,16 @@ class MLEConfig(PhaseConfig):
 
 
 class CriticConfig(Section):
-    """A network that predicts a sequence's reward at each of its tokens, from the decoder's state before the token."""
+    """A network that predicts the reward to come at each token of a sequence, from the decoder's state before it."""
 
     hidden_size: PositiveInt = 64
     weight: PositiveFloat = 0.5  # of its mean squared error beside the objective; no gradient reaches the policy
+    # Rewards come token by token, as increments of what the task says the tokens so far are worth: their sum, and so
+    # what is optimised, is the same. Otherwise all of it comes with the last token.
+    shaped: bool = False
+    # λ of generalised advantage estimation (Schulman et al. 2016): 1 compares the rewards to come with the critic's
+    # prediction, which is unbiased; less trusts its later predictions in place of far rewards: less noise, its errors.
+    gae_lambda: Share = 1.0
 
 
 class MRTConfig(Section):

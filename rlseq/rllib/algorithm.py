@@ -109,6 +109,7 @@ class SequenceAlgorithm(Algorithm):
             precision=config.sampling_precision,
             with_graph=config.encodes_once and self._runner is not None and self.learner_group.local is not None,
             sampled_tokens=config.sampled_tokens(request.phase_update),
+            with_potentials=config.critic.shaped,
         )
         drawn, score_seconds = self._roll_out(request.ids, decoding, averaged=False)
         batch, rollout_stats = rl_batch(self.task, drawn, config, request.running_mean)

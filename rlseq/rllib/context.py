@@ -86,6 +86,7 @@ class Decoding:
     precision: Precision = "fp32"
     with_graph: bool = False
     sampled_tokens: int | None = None
+    with_potentials: bool = False
 
 
 @dataclass(frozen=True)

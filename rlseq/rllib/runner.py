@@ -148,12 +148,13 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             precision=decoding.precision,
             with_graph=decoding.with_graph,
             sampled_tokens=decoding.sampled_tokens,
+            with_potentials=decoding.with_potentials,
             device=self.device,
         )
 
-    def _score(self, ids: Ints, sequences: Ints) -> RolloutResult:
+    def _score(self, ids: Ints, sequences: Ints, with_potentials: bool = False) -> RolloutResult:
         started = time.perf_counter()
-        result = self.env.rollout(ids, sequences)
+        result = self.env.rollout(ids, sequences, with_potentials)
         self._score_seconds += time.perf_counter() - started
         return result
 

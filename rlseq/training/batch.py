@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from rlseq.config.phases import MLEConfig, PhaseConfig, RLConfig
 from rlseq.objectives.baselines import advantages, training_rewards
+from rlseq.objectives.credit import rewards_before
 from rlseq.training.forcing import sampling_columns
 from rlseq.training.rollout import Rollout
 from rlseq_envs.task import Ints, SequenceTask
@@ -56,8 +57,8 @@ def rl_batch(
     once, the first stands for all, with the sum of their weights; the others have 0. Tokens that were given have the
     weights of cross-entropy.
 
-    With a critic, ``weights`` are those of the rewards, and there are ``rewards`` (batch_size, K) and ``value_weights``
-    (batch_size, K, time) of its squared errors, whose mean is over the tokens that were sampled.
+    With a critic, ``weights`` are those of the returns to go, and there are these, ``returns`` (batch_size, K, time),
+    and ``value_weights`` (batch_size, K, time) of its squared errors, whose mean is over the tokens that were sampled.
 
     With ppo, also ``token_log_probs`` (batch_size, K, time) under the sampler's law. With mrt, the targets are the
     candidates, ``weights`` are their instance's at the first of equal ones, and ``rewards`` (batch_size, candidates).
@@ -70,12 +71,14 @@ def rl_batch(
     """
     samples = rollout.num_samples
     sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
-    shaped = training_rewards(config, rollout.rewards)
-    rewards, greedy = shaped[:, :samples], shaped[:, -1] if rollout.greedy else None
+    seen = training_rewards(config, rollout.rewards)
+    rewards, greedy = seen[:, :samples], seen[:, -1] if rollout.greedy else None
     place = np.arange(sequences.shape[2])
     given = np.zeros((len(sequences), 1, 1)) if rollout.given is None else rollout.given[:, None, None]
     sampled = (place >= given) & (place < lengths[:, :, None])
     advantage, baseline = advantages(config, sampled, rewards, greedy, running_mean)
+    if rollout.potentials is not None:
+        advantage = advantage - rewards_before(config, rollout.potentials[:, :samples]) * sampled
     scale = normalizer(config, lengths.size, int(lengths.sum()))
     # A token that was given counts as one of advantage 1: this is its cross-entropy.
     merged, times = _merge_duplicates(sequences, np.where(place < given, 1.0, advantage))
@@ -91,7 +94,7 @@ def rl_batch(
     if config.objective == "mrt":
         batch |= _candidates(task, rollout, config, batch["state_weights"])
     if config.baseline == "critic":
-        batch["rewards"] = rewards.astype(np.float32)
+        batch["returns"] = advantage.astype(np.float32)
         batch["value_weights"] = (times[:, :, None] * sampled / sampled.sum()).astype(np.float32)
     if config.objective == "ppo":
         assert rollout.token_log_probs is not None

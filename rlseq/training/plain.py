@@ -171,6 +171,7 @@ class PlainEngine:
             precision=phase.sampling_precision,
             with_graph=with_graph,
             sampled_tokens=phase.sampled_tokens(request.phase_update),
+            with_potentials=phase.critic.shaped,
         )
 
     def _roll_out(
@@ -184,6 +185,7 @@ class PlainEngine:
         precision: Precision = "fp32",
         with_graph: bool = False,
         sampled_tokens: int | None = None,
+        with_potentials: bool = False,
     ) -> Rollout:
         parts = rollout(
             policy,
@@ -200,6 +202,7 @@ class PlainEngine:
             precision=precision,
             with_graph=with_graph,
             sampled_tokens=sampled_tokens,
+            with_potentials=with_potentials,
         )
         return Rollout.concatenate(parts)
 

@@ -23,7 +23,7 @@ from rlseq.objectives.law import POLICY, SamplingLaw
 from rlseq_envs.scoring import RolloutResult
 from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
 
-Score = Callable[[Ints, Ints], RolloutResult]  # SequenceVectorEnv.rollout: ids, sequences → rewards
+Score = Callable[..., RolloutResult]  # SequenceVectorEnv.rollout: ids, sequences, with_potentials → rewards
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Rollout:
         memory: The encoded sources with their graph where it was asked for; it stays in its process.
         token_log_probs: (batch_size, R, time) ``log_probs`` token by token, 0 beyond a length.
         given: (batch_size,) tokens that an instance's sequences begin with as its reference does, of log-probability 0.
+        potentials: (batch_size, R, time) what a sequence had come to after each token, 0 beyond a length; where it was
+            asked for.
     """
 
     ids: Ints
@@ -57,6 +59,7 @@ class Rollout:
     memory: Memory | None = None
     token_log_probs: npt.NDArray[np.float32] | None = None
     given: Ints | None = None
+    potentials: Floats | None = None
 
     @property
     def num_samples(self) -> int:
@@ -70,6 +73,7 @@ class Rollout:
         memories = [p.memory for p in parts if p.memory is not None]
         log_probs = [p.token_log_probs for p in parts if p.token_log_probs is not None]
         given = [p.given for p in parts if p.given is not None]
+        potentials = [p.potentials for p in parts if p.potentials is not None]
         return Rollout(
             np.concatenate([p.ids for p in parts]),
             _concatenate_padded([p.sequences for p in parts]),
@@ -83,6 +87,7 @@ class Rollout:
             Memory.concatenate(memories) if memories else None,
             _concatenate_padded(log_probs) if log_probs else None,
             np.concatenate(given) if given else None,
+            _concatenate_padded(potentials) if potentials else None,
         )
 
 
@@ -122,6 +127,7 @@ def rollout(
     precision: Precision = "fp32",
     with_graph: bool = False,
     sampled_tokens: int | None = None,
+    with_potentials: bool = False,
 ) -> list[Rollout]:
     """Decode and score instances, shard by shard; a shard is scored in the background while the next one is decoded.
 
@@ -142,6 +148,7 @@ def rollout(
         precision: Of the matrix products of decoding; ``log_probs`` are those of the law that is drawn from.
         with_graph: Return the memory with its graph, for an update under the same weights.
         sampled_tokens: How many tokens at the reference's end are left to the policy; None: all there are.
+        with_potentials: Score what there is after each token, too.
 
     Returns:
         The rollout of each shard.
@@ -150,6 +157,7 @@ def rollout(
     policy.eval()
     rows = max((len(part) for part in parts), default=0) * (num_samples + int(greedy))
     linear = PackedLinear(rows, torch.bfloat16 if precision == "bf16" else torch.float32)
+    score = partial(score, with_potentials=True) if with_potentials else score
     try:
         with ThreadPoolExecutor(1, "score") as scorer:
             scored = []
@@ -207,4 +215,5 @@ def _score(
         memory,
         decoded.log_probs.float().cpu().numpy(),
         given,
+        None if result.potentials is None else result.potentials.reshape(sequences.shape),
     )

@@ -12,10 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rlseq.config.phases import MLEConfig, PhaseConfig, RLConfig
+from rlseq.config.phases import CriticConfig, MLEConfig, PhaseConfig, RLConfig
 from rlseq.models.policy import Memory, SequencePolicy, length_mask
 from rlseq.objectives import losses, surrogates
 from rlseq.objectives.attention import attention_spread
+from rlseq.objectives.credit import generalised_advantages
 from rlseq.objectives.law import SamplingLaw
 from rlseq.training.forcing import FORCED, feeding
 
@@ -101,8 +102,8 @@ def _rl_loss(
     if policy.critic is not None:
         with torch.no_grad():
             states = _read(policy.token_states, memory, instance, targets, lengths)
-        baseline, value_loss = _criticised(policy.critic(states), rows, real, batch)
-        weights, stats["train/value_loss"] = weights - baseline, value_loss.detach()
+        weights, value_loss = _criticised(policy.critic(states), rows, real, weights, batch, config.critic)
+        stats["train/value_loss"] = value_loss.detach()
     if config.reweighted:
         drawn_under = batch["log_probs"].flatten()[rows]
         ratio = losses.importance_weights(
@@ -138,14 +139,20 @@ def _rl_loss(
     return loss, stats | {"train/loss": loss.detach()}
 
 
-def _criticised(values: Tensor, rows: Tensor, real: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """What the critic's values take off the tokens' weights (rows, time), and the mean of their squared errors."""
-    lengths = real.sum(1)
-    returns = batch["rewards"].flatten()[rows].repeat_interleave(lengths)
-    weights = batch["value_weights"].flatten(0, 1)[rows][real]
-    of_tokens = values.detach() * batch["state_weights"].flatten()[rows].repeat_interleave(lengths) * weights.ne(0)
-    baseline = of_tokens.new_zeros(real.shape).masked_scatter(real, of_tokens)
-    return baseline, (weights * (values - returns).square()).sum()
+def _criticised(
+    values: Tensor, rows: Tensor, real: Tensor, weights: Tensor, batch: dict[str, Tensor], config: CriticConfig
+) -> tuple[Tensor, Tensor]:
+    """The tokens' weights (rows, time) after the critic's values, and the mean of the squared errors of these.
+
+    A row's weights are its advantages times a constant, so what is linear in advantages may be done to them.
+    """
+    returns, shares = (batch[name].flatten(0, 1)[rows][real] for name in ("returns", "value_weights"))
+    sampled = batch["value_weights"].flatten(0, 1)[rows].ne(0)
+    of_tokens = values.detach() * batch["state_weights"].flatten()[rows].repeat_interleave(real.sum(1))
+    errors = weights - of_tokens.new_zeros(real.shape).masked_scatter(real, of_tokens)
+    if config.gae_lambda < 1.0:
+        errors = generalised_advantages(errors, config.gae_lambda)
+    return torch.where(sampled, errors, weights), (shares * (values - returns).square()).sum()
 
 
 def _surrogate(

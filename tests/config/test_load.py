@@ -243,6 +243,23 @@ extra: 1
             "rl: critic is configured, but baseline is 'greedy': set it to 'critic'",
         ),
         (
+            "rl: {updates: 1, critic: {shaped: true}}",
+            "rl: critic is configured, but baseline is 'greedy': set it to 'critic'",
+        ),
+        (
+            "rl: {updates: 1, samples: 4, baseline: leave_one_out, critic: {gae_lambda: 0.95}}",
+            "rl: critic is configured, but baseline is 'leave_one_out': set it to 'critic'",
+        ),
+        (
+            "rl: {updates: 1, samples: 2, objective: mrt, baseline: critic, critic: {shaped: true, gae_lambda: 0.5}}",
+            "rl: objective 'mrt' compares an instance's candidates alone: set baseline to 'none'",
+        ),
+        (
+            "rl: {updates: 1, baseline: critic, critic: {gae_lambda: 1.5}}",
+            "rl.critic.gae_lambda: 1.5 is not a number at least 0 and at most 1",
+        ),
+        ("rl: {updates: 1, baseline: critic, critic: {shaped: 1}}", "rl.critic.shaped: 1 is not true or false"),
+        (
             "rl: {updates: 1, baseline: critic, normalize_advantage: true}",
             "rl: baseline 'critic' is known only where an update is done: set normalize_advantage to false",
         ),

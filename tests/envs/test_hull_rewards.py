@@ -123,6 +123,19 @@ def test_valid_means_the_same_polygon_from_any_start(candidate):
     assert hull.valid(*batch(points, [sequence])).tolist() == [expected]
 
 
+@given(candidates())
+@settings(deadline=None)
+def test_progress_is_the_share_of_edges_while_the_path_is_a_part_of_the_polygon(candidate):
+    points, sequence = candidate
+    true, path = oracle(points), [points[i] for i in sequence]
+    expected = []
+    for drawn in range(len(path) + 1):  # the last token is END
+        part = path[: drawn + 1]
+        begins = any((true[k:] + true[:k])[: len(part)] == part for k in range(len(true)))
+        expected.append(drawn / len(true) if begins and drawn + 1 == len(part) < len(true) else 0.0)
+    np.testing.assert_allclose(hull.progress(*batch(points, [sequence])[:3]), [expected])
+
+
 @given(st.lists(st.tuples(lattice, lattice), min_size=1, max_size=4))
 @settings(deadline=None, max_examples=50)
 def test_every_short_sequence(points):

@@ -99,9 +99,10 @@ def test_reinforce_improves_a_half_trained_policy_of_tokens(
         ({"objective": "ppo", "baseline": "leave_one_out", "samples": 4, "ppo": {"epochs": 3}}, 1e-3, 20),
         ({"objective": "mixer", "baseline": "leave_one_out", "samples": 4, "mixer": {"every": 20}}, 3e-3, 20),
         ({"baseline": "critic", "samples": 4}, 3e-3, 20),
+        ({"baseline": "critic", "samples": 4, "critic": {"shaped": True, "gae_lambda": 0.95}}, 3e-3, 20),
         ({"objective": "ppo", "samples": 4, "ppo": {"epochs": 2, "ratio": "sequence", "clip": 0.05}}, 1e-3, 10),
     ],
-    ids=["mrt", "ppo", "mixer", "critic", "gspo"],
+    ids=["mrt", "ppo", "mixer", "critic", "actor_critic", "gspo"],
 )
 def test_other_objectives_improve_a_half_trained_policy_of_tokens(
     tmp_path: Path, keys: dict[str, Any], rate: float, margin: float

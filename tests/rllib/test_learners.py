@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlseq.config.phases import PPOConfig, RLConfig
+from rlseq.config.phases import CriticConfig, PPOConfig, RLConfig
 from rlseq.rllib.context import Share
 from rlseq.rllib.engine import RllibEngine
 from rlseq.rllib.learner import SequenceLearner
@@ -67,6 +67,7 @@ def test_two_learners_equal_one_in_several_epochs_with_a_critic(ray_cluster: Non
         "objective": "ppo",
         "ppo": PPOConfig(epochs=2),
         "baseline": "critic",
+        "critic": CriticConfig(shaped=True, gae_lambda=0.9),
         "samples": 2,
         "variance_every": 1,
     }

@@ -48,6 +48,18 @@ RECIPES = {
         "cross_entropy": 0.1,
         "critic": CriticConfig(hidden_size=8),
     },
+    "actor_critic": {
+        "baseline": "critic",
+        "samples": 2,
+        "variance_every": 2,
+        "critic": CriticConfig(shaped=True, gae_lambda=0.9),
+    },
+    "ppo_actor_critic": {
+        "objective": "ppo",
+        "ppo": PPOConfig(epochs=2),
+        "baseline": "critic",
+        "critic": CriticConfig(shaped=True, gae_lambda=0.5),
+    },
     "ppo": {"objective": "ppo", "ppo": PPOConfig(epochs=3, clip=0.01), "variance_every": 1, "kl": 0.1, "entropy": 0.01},
     "ppo_bf16": {"objective": "ppo", "ppo": PPOConfig(ratio="sequence"), "sampling_precision": "bf16"},
 }

@@ -8,10 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rlseq.config.phases import CriticConfig
 from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
 from rlseq.training.rollout import Rollout
-from tests.rllib.tools import EVERYTHING, assert_equal, both_phases, config, ids, make_engine, make_plain, requests
+from tests.rllib.tools import (
+    EVERYTHING,
+    assert_equal,
+    both_phases,
+    config,
+    ids,
+    make_engine,
+    make_plain,
+    requests,
+    without_times,
+)
 
 COLUMNS = ("ids", "sequences", "lengths", "log_probs", "rewards", "truncated")
 
@@ -62,6 +73,18 @@ def test_a_run_with_two_runners_equals_the_plain_loop_to_the_bit(two: RllibEngin
     for engine in (two, fresh):
         both_phases(engine)
     assert_equal(two.get_state(), fresh.get_state())
+
+
+@pytest.mark.parametrize("runners", [1, 2])
+def test_rewards_token_by_token_come_from_runners_to_the_bit(ray_cluster: None, runners: int) -> None:
+    recipe = {"baseline": "critic", "samples": 2, "critic": CriticConfig(shaped=True, gae_lambda=0.9)}
+    plain, engine = make_plain(config(**recipe)), make_engine(config(runners, **recipe))
+    try:
+        statistics = [without_times(both_phases(each)) for each in (engine, plain)]
+        assert statistics[0] == statistics[1]
+        assert_equal(engine.get_state(), plain.get_state())
+    finally:
+        engine.close()
 
 
 def test_a_learner_reads_the_sources_as_the_runners_did(ray_cluster: None) -> None:

@@ -54,9 +54,10 @@ def config(kind: str) -> Config:
     task, policy, batches = KINDS[kind]
     steps = {"optimizer": {"learning_rate": 0.03}} | batches
     baseline = {"hull": "critic", "reverse": "running_mean", "text": "greedy"}[kind]
+    critic = {"critic": {"shaped": True, "gae_lambda": 0.9}} if baseline == "critic" else {}
     sections = {
         "mle": MLE | steps,
-        "rl": RL | steps | {"baseline": baseline},
+        "rl": RL | steps | {"baseline": baseline} | critic,
         "evaluation": EVALUATION,
         "checkpoint": CHECKPOINT,
     }

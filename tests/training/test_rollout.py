@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,21 @@ def test_sequences_begin_as_their_references_where_only_ends_are_sampled(make: M
             assert ours.lengths[row, column] > given and not ours.token_log_probs[row, column, :given].any()
             np.testing.assert_allclose(ours.token_log_probs[row, column, given:], scored[row, given:], atol=1e-5)
     np.testing.assert_allclose(ours.token_log_probs.sum(2), ours.log_probs, atol=1e-5)
+
+
+@both_tasks
+def test_potentials_are_the_tasks_and_come_where_asked_for(make: Make) -> None:
+    env, policy = make()
+    ids = np.arange(9)
+    ours = rolled(env, policy, ids, with_potentials=True)
+    assert_same(replace(ours, potentials=None), rolled(env, policy, ids))
+    assert ours.potentials is not None and ours.potentials.shape == ours.sequences.shape
+    for column in range(4):
+        expected = env.task.potentials(ours.sequences[:, column], ours.lengths[:, column], ids)
+        np.testing.assert_array_equal(ours.potentials[:, column], expected)
+        ends = ours.potentials[np.arange(9), column, ours.lengths[:, column] - 1]
+        np.testing.assert_array_equal(ends, ours.rewards[:, column])
+    assert (np.diff(ours.potentials) != 0).any()
 
 
 def test_sampling_more_than_there_is_is_sampling_all() -> None:

@@ -27,6 +27,7 @@ REFERENCES = [[1, 2, 0], [3, 0], [2, 2, 1, 3, 0]]
 SAMPLES = [[[1, 0], [2, 3, 0]], [[0], [3, 3, 3]], [[1, 1, 0], [2, 0]]]
 REWARDS = [[1.0, 0.0], [0.5, 0.5], [0.25, 1.0]]
 GREEDY = [0.5, 0.5, 1.0]
+POTENTIALS = np.random.default_rng(0).normal(size=(3, 3, 3))
 
 
 def policy(**keys: Any) -> SequencePolicy:
@@ -271,18 +272,20 @@ def shaken_critic() -> Critic:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-@pytest.mark.parametrize("phase", ["mle", "rl", "mrt", "critic"])
+@pytest.mark.parametrize("phase", ["mle", "rl", "mrt", "critic", "actor_critic"])
 def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phase: str) -> None:
     model, reference = policy(), policy(seed=5)
     keys = {
         "rl": {"kl": 0.2, "entropy": 0.1, "cross_entropy": 0.3},
         "mrt": {"objective": "mrt", "baseline": "none", "mrt": {"alpha": 0.5, "reference": False}, "kl": 0.2},
         "critic": {"baseline": "critic", "normalization": "token"},
+        "actor_critic": {"baseline": "critic", "critic": {"shaped": True, "gae_lambda": 0.5}},
     }
     config: Any = MLEConfig(updates=1) if phase == "mle" else rl(**keys[phase])
-    if phase == "critic":
+    if "critic" in phase:
         model.critic = shaken_critic()
-    batch = mle_batch(task(), np.arange(3), config, 0) if phase == "mle" else rl_batch(task(), rollout(), config)[0]
+    drawn = replace(rollout(), potentials=POTENTIALS) if phase == "actor_critic" else rollout()
+    batch = mle_batch(task(), np.arange(3), config, 0) if phase == "mle" else rl_batch(task(), drawn, config)[0]
     whole = gradient(model, batch_loss(model, reference, tensors(batch), config)[0])
     shares = split_batch(batch, world)
     assert [len(share["source"]) for share in shares] == {1: [3], 2: [2, 1], 3: [1, 1, 1]}[world]

@@ -12,6 +12,8 @@ a segment, one for identical points.
 
 from __future__ import annotations
 
+import numpy as np
+
 from rlseq_envs.rewards import hull_compiled, hull_numpy
 from rlseq_envs.rewards.jit import COMPILES
 from rlseq_envs.task import Bools, Floats, Ints
@@ -65,3 +67,20 @@ def coverage(points: Floats, counts: Ints, sequences: Ints, lengths: Ints) -> tu
     are ``valid``. Arguments as for ``valid``; a token that names no point makes its polygon not simple.
     """
     return _kernels.coverage(points, counts, sequences, lengths)
+
+
+def progress(points: Floats, counts: Ints, sequences: Ints) -> Floats:
+    """The share of the hull's edges that a path has drawn when each token was emitted, (batch_size, time).
+
+    It is 0 from the first token on that is not the next vertex of the hull, counter-clockwise from wherever the path
+    began, and once all vertices are there: the path closes then, and is ``valid``. Arguments as for ``valid``.
+    """
+    tokens, sizes = hulls(points, counts)
+    rows, places, sizes = np.arange(len(points))[:, None], np.arange(sequences.shape[1]), sizes[:, None] - 1
+    named = (sequences > 0) & (sequences <= counts[:, None])
+    emitted = points[rows, np.where(named, sequences - 1, 0)]
+    corners = points[rows, np.maximum(tokens - 1, 0)]
+    begins = (corners == emitted[:, :1]).all(axis=2) & (np.arange(tokens.shape[1]) < sizes)
+    expected = corners[rows, (begins.argmax(axis=1)[:, None] + places) % sizes]
+    follows = named & (emitted == expected).all(axis=2) & (places < sizes - 1)
+    return np.where(np.logical_and.accumulate(follows, axis=1), places / sizes, 0.0)

@@ -78,6 +78,10 @@ class Mixture:
             components |= {f"{own.name}_{part}" if part else own.name: column for part, column in found.items()}
         return Reward(total, components)
 
+    def weight(self, name: str) -> float:
+        """Of a component; 0 of one that is not in the sum."""
+        return self._weights.get(name, 0.0)
+
     @property
     def has_own(self) -> bool:
         """Whether any function is the user's own."""
