@@ -7,7 +7,9 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -15,6 +17,7 @@ from rlseq.cli import app
 from rlseq.config.load import load_config
 from rlseq.config.schema import HULL_REWARDS, TEXT_OPTIONS, TEXT_REWARDS
 from rlseq.training.run_directory import read_metrics
+from rlseq_envs.env import score_sequences
 
 DOC = (Path(__file__).parents[1] / "docs" / "rewards.md").read_text(encoding="utf-8")
 FEW = [
@@ -63,6 +66,25 @@ def test_the_tables_name_every_reward_and_every_option() -> None:
     named = re.findall(r"^\| `(\w+)` \|", DOC, flags=re.MULTILINE)
     assert named == [*TEXT_REWARDS, *HULL_REWARDS]
     assert all(f"`{key}" in DOC for key in TEXT_OPTIONS)
+
+
+def test_the_example_of_potentials_hands_its_reward_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    sorting = next(block for block in re.findall(r"^```python\n(.*?)^```$", readme, re.S | re.M) if "Sorting" in block)
+    (tmp_path / "sorting.py").write_text(sorting)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names: dict[str, Any] = {}
+    exec(blocks("python")[1], names)
+    task, ids = names["SortingByLetters"](), np.arange(3)
+    sequences = np.pad(task.references(ids)[0], ((0, 0), (0, 1)))
+    assert sequences[1, 3] != 8
+    sequences[1, 3:5] = 8, 0
+    sequences[2, 0] = 0
+    result = score_sequences(task, ids, sequences, with_potentials=True)
+    assert result.rewards.tolist() == [1, 0, 0] and result.potentials is not None
+    np.testing.assert_allclose(result.potentials[0], [*(np.arange(1, 8) / 7), 0])
+    np.testing.assert_allclose(result.potentials[1], [1 / 7, 2 / 7, 3 / 7, 0, 0, 0, 0, 0])
+    assert not result.potentials[2].any()
 
 
 def test_a_mistake_in_it_is_told_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,8 +162,8 @@ class SequenceTask(ABC):
     def potentials(self, sequences: Ints, lengths: Ints, ids: Ints) -> Floats:
         """What each sequence has come to after each of its tokens: a reward is handed out in the increments of this.
 
-        At the last token it is the reward, before it anything that follows from the tokens until there. Here that is
-        the reward of these tokens, closed by END; of equal prefixes of an instance one is scored.
+        At the last token it is the reward, before it whatever follows from the tokens until there. Here that is the
+        reward of these tokens, closed by END; of equal prefixes of an instance one is scored.
 
         Returns:
             (batch_size, time), 0 beyond a length.
