@@ -34,7 +34,6 @@ from rlseq_envs.env import SequenceVectorEnv
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "docs" / "studies"
-SEEDS = (0, 1, 2)
 COST_TURNS = 8
 
 Result = dict[str, Any]
@@ -54,45 +53,42 @@ class Arm:
 
 
 # ------------------------------------------------------------------------------------------------------- objectives
-BUDGET = ("rl.samples=8", "rl.updates=400", "rl.validate_every=100", "rl.variance_every=25")
+BUDGET = ("rl.samples=8", "rl.updates=1000", "rl.validate_every=250", "rl.variance_every=25")
 UNIT = "reinforce, leave_one_out"  # what costs are multiples of
 OBJECTIVES = (
     *(Arm(f"reinforce, {name}", (f"rl.baseline={name}",)) for name in ("none", "running_mean", "greedy", "mean")),
     Arm(UNIT, ("rl.baseline=leave_one_out",)),
-    Arm("reinforce, critic", ("rl.baseline=critic",)),
     Arm("reinforce, leave_one_out, whitened", ("rl.normalize_advantage=true",)),
-    Arm("reinforce, leave_one_out, entropy 0.01", ("rl.entropy=0.01",)),
-    Arm("reinforce, leave_one_out, kl 0.1", ("rl.kl=0.1",)),
-    Arm("reinforce, leave_one_out, cross_entropy 0.1", ("rl.cross_entropy=0.1",)),
-    Arm("mixer, leave_one_out", ("rl.objective=mixer", "rl.mixer={step: 2, every: 80}")),
+    Arm("reinforce, critic", ("rl.baseline=critic",)),
+    Arm("actor-critic, shaped, λ = 0.95", ("rl.baseline=critic", "rl.critic={shaped: true, gae_lambda: 0.95}")),
+    Arm("mixer, leave_one_out", ("rl.objective=mixer", "rl.mixer={step: 2, every: 150}")),
     Arm("mrt, α = 1", ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1, reference: false}")),
     Arm("mrt, α = 1, with the reference", ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1}")),
-    Arm("ppo, token", ("rl.objective=ppo",)),
-    Arm("ppo, sequence", ("rl.objective=ppo", "rl.ppo={ratio: sequence, clip: 0.05}")),
+    Arm("ppo, token, leave_one_out", ("rl.objective=ppo", "rl.ppo={epochs: 2}")),
+    Arm("ppo, sequence, leave_one_out", ("rl.objective=ppo", "rl.ppo={epochs: 2, ratio: sequence, clip: 0.05}")),
 )
 
 
-def objectives(start: Path, runs: Path) -> Result:
+def objectives(start: Path, runs: Path, seeds: Sequence[int]) -> Result:
     """Every objective and baseline from one mle checkpoint, with the same number of samples."""
-    arms: list[Result] = []
-    for arm in OBJECTIVES:
-        made = [
-            trained(runs / f"{arm.slug}-seed{seed}", ["--from", str(start), *BUDGET, f"seed={seed}", *arm.settings])
-            for seed in SEEDS
-        ]
-        arms.append(
-            {
-                "name": arm.name,
-                "settings": arm.settings,
-                "accuracy": [test_metric(run, "rl", "accuracy") for run in made],
-                "at_the_end": [logged(run, "rl", "eval/accuracy")[-1] for run in made],
-                "grad_variance": [statistics.mean(logged(run, "rl", "train/grad_variance")) for run in made],
-            }
-        )
-    first = runs / f"{OBJECTIVES[0].slug}-seed{SEEDS[0]}"
-    for entry, cost in zip(arms, costs(start, OBJECTIVES), strict=True):
-        entry["cost"] = cost
-    return {"settings": BUDGET, "start": test_metric(first, "mle", "accuracy"), "arms": arms}
+    made: dict[str, list[Path]] = {arm.name: [] for arm in OBJECTIVES}
+    for seed in seeds:
+        for arm in OBJECTIVES:
+            settings = ["--from", str(start), *BUDGET, f"seed={seed}", *arm.settings]
+            made[arm.name].append(trained(runs / f"{arm.slug}-seed{seed}", settings))
+    arms = [
+        {
+            "name": arm.name,
+            "settings": arm.settings,
+            "accuracy": [test_metric(run, "rl", "accuracy") for run in made[arm.name]],
+            "at_the_end": [logged(run, "rl", "eval/accuracy")[-1] for run in made[arm.name]],
+            "grad_variance": [statistics.mean(logged(run, "rl", "train/grad_variance")) for run in made[arm.name]],
+            "cost": cost,
+        }
+        for arm, cost in zip(OBJECTIVES, costs(start, OBJECTIVES), strict=True)
+    ]
+    first = made[OBJECTIVES[0].name][0]
+    return {"settings": BUDGET, "seeds": seeds, "start": test_metric(first, "mle", "accuracy"), "arms": arms}
 
 
 def costs(start: Path, arms: Sequence[Arm]) -> list[float]:
@@ -138,8 +134,9 @@ def objectives_table(result: Result) -> list[str]:
 
 
 # --------------------------------------------------------------------------------------------------- exposure bias
-MLE_UPDATES = {"hull": 3000, "translation": 1500}
-STEEPNESS = {"hull": 600, "translation": 340}  # k of the inverse sigmoid that is 0.8 at the last update
+MLE_UPDATES = {"hull": 2000, "translation": 1500}
+RL_BUDGET = {"hull": ["rl.updates=1000", "rl.validate_every=250"], "translation": []}
+STEEPNESS = {"hull": 430, "translation": 340}  # k of the inverse sigmoid that is 0.8 at the last update
 TEACHER_FORCING = "teacher forcing"
 
 
@@ -169,7 +166,7 @@ def exposure_of_task(task: str, runs: Path) -> list[Result]:
         arm.name: trained(runs / f"{task}-{arm.slug}", [task, *budget, *arm.settings]) for arm in exposure_arms(task)
     }
     start = made[TEACHER_FORCING] / "checkpoints" / "mle" / "best"
-    made["teacher forcing, then rl"] = trained(runs / f"{task}-rl", ["--from", str(start), "rl.updates=400"])
+    made["teacher forcing, then rl"] = trained(runs / f"{task}-rl", ["--from", str(start), *RL_BUDGET[task]])
     return [{"name": name} | exposure_of(run) for name, run in made.items()]
 
 
@@ -327,6 +324,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name in DOCUMENTS:
         study = actions.add_parser(name)
         study.add_argument("--runs", type=Path, required=True, help="where the runs are put, and looked for")
+        if name == "objectives":
+            study.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
         for option in {"objectives": ["--from"], "beams": ["--mle", "--rl"]}.get(name, []):
             study.add_argument(option, type=Path, required=True, metavar="CKPT")
     actions.add_parser("tables").add_argument("--check", action="store_true", help="change nothing; exit 1 if stale")
@@ -338,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.action == "tables":
         return rewrite(ROOT, STUDIES, options.check)
     if options.action == "objectives":
-        result = objectives(getattr(options, "from"), options.runs)
+        result = objectives(getattr(options, "from"), options.runs, options.seeds)
     elif options.action == "exposure":
         result = exposure(options.runs)
     else:
