@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.beam import beam_search
 from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.exhaustive import SearchTooLarge, exhaustive_search
@@ -64,11 +65,10 @@ def decode_sources(
     parts = [_decode_shard(loaded, *shard, options, n_best, linear) for shard in shards]
     if not parts:
         return Sequences(np.zeros((0, n_best, 0), np.int64), np.zeros((0, n_best), np.int64), np.zeros((0, n_best)))
-    time = max(part.sequences.shape[2] for part in parts)
-    tokens = [np.pad(p.sequences.cpu().numpy(), ((0, 0), (0, 0), (0, time - p.sequences.shape[2]))) for p in parts]
+    tokens = [part.sequences.cpu().numpy() for part in parts]
     lengths = [part.lengths.cpu().numpy() for part in parts]
     log_probs = [part.log_probs.sum(-1).double().cpu().numpy() for part in parts]
-    return Sequences(np.concatenate(tokens), np.concatenate(lengths), np.concatenate(log_probs))
+    return Sequences(concatenate_padded(tokens), np.concatenate(lengths), np.concatenate(log_probs))
 
 
 @torch.no_grad()

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.sampling import decode
+from rlseq.evaluation.decoding import split_shards
 from rlseq.evaluation.evaluate import instance_ids
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.models.policy import length_mask
@@ -63,20 +66,15 @@ def exposure_bias(loaded: LoadedPolicy, *, split: SplitName = "test", max_instan
         EvaluationError: As ``evaluate``.
         ValueError: The task has no data for this split.
     """
-    ids, size = instance_ids(loaded, split, max_instances), loaded.config.evaluation.batch_size
-    parts = [_measure(loaded, ids[start : start + size]) for start in range(0, len(ids), size)]
-    time = max(part.forced.shape[1] for part in parts)
-    forced, free = (
-        np.concatenate([np.pad(rows, ((0, 0), (0, time - rows.shape[1]))) for rows in columns])
-        for columns in ([part.forced for part in parts], [part.free for part in parts])
-    )
-    return ExposureBias(forced, free, np.concatenate([part.lengths for part in parts]))
+    shards = split_shards(loaded, instance_ids(loaded, split, max_instances))
+    parts = [_measure(loaded, *shard) for shard in shards]
+    columns = zip(*((part.forced, part.free, part.lengths) for part in parts), strict=True)
+    return ExposureBias(*(concatenate_padded(column) for column in columns))
 
 
 @torch.no_grad()
-def _measure(loaded: LoadedPolicy, ids: Ints) -> ExposureBias:
+def _measure(loaded: LoadedPolicy, ids: Ints, source: npt.NDArray[Any], source_lengths: Ints) -> ExposureBias:
     policy, task = loaded.policy, loaded.task
-    source, source_lengths = task.source(ids)
     memory = encode_sources(policy, source, source_lengths, loaded.device).detach()
     targets, lengths = (torch.from_numpy(column).to(loaded.device) for column in task.references(ids))
     real = length_mask(lengths, targets.shape[1])

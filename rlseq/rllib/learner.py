@@ -102,12 +102,9 @@ class SequenceLearner(TorchLearner):
             TrainingError: A loss or gradient is not finite; the step was not taken on any learner.
         """
         self._statistics = []
-        objective = self._sequence_module.objective
-        objective.memory = share.memory
         to_read = share.requests if share.batches is None else []
         with fast_matmul(), prefetched(lambda request: self._own_rows(request, share), to_read) as self._references:
             self.update(training_data=TrainingData(data_iterators=[share]), _no_metrics_reduce=True)
-        objective.memory = None
         return self._statistics
 
     def _create_iterator_if_necessary(self, *, training_data: TrainingData, **kwargs: Any) -> Iterator[MultiAgentBatch]:
@@ -123,18 +120,15 @@ class SequenceLearner(TorchLearner):
                 yield from self._resample(share.resampled)
             torch.manual_seed(seed)
             tensors, self._steps = self._to_tensors(columns), []
-            for epoch in range(self._epochs):
-                if epoch:  # the rollout encoded the sources under other weights
-                    self._sequence_module.objective.memory = None
+            self._sequence_module.objective.memory = share.memory
+            for _ in range(self._epochs):
                 yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(tensors)}, max(1, self._tokens))
 
     def _resample(self, batch: Batch) -> Iterator[MultiAgentBatch]:
         """The second batch, whose gradient is kept and not followed."""
-        objective = self._sequence_module.objective
-        kept, objective.memory = objective.memory, None
         self._resampling = True
         yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(self._to_tensors(batch))}, 1)
-        self._resampling, objective.memory = False, kept
+        self._resampling = False
 
     def _own_rows(self, request: UpdateRequest, share: Share) -> Batch:
         config = self.context.config  # one seed for all ranks: they take their shares of one batch

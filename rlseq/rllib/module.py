@@ -11,7 +11,6 @@ from rlseq.config.phases import PhaseConfig, RLConfig
 from rlseq.models.build import build_for_training
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.rllib.context import WorkerContext
-from rlseq.training.rollout import encode
 from rlseq.training.update import batch_loss
 
 
@@ -22,7 +21,8 @@ class Objective:
     Attributes:
         phase: The phase's section.
         reference: The mle policy, where the phase keeps near it.
-        memory: The batch's sources, where a rollout in this process has encoded them with a graph, for one step.
+        memory: The batch's sources, where a rollout in this process has encoded them with a graph: the next forward
+            takes them, and later ones encode anew.
     """
 
     phase: PhaseConfig
@@ -52,10 +52,8 @@ class SequenceModule(TorchRLModule):
         """The objective's loss and its parts: ``{"loss": scalar, "parts": {tag: scalar}}``."""
         phase = self.objective.phase
         self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
-        memory = self.objective.memory
-        if memory is None and isinstance(phase, RLConfig) and phase.encodes_once:
-            memory = encode(self.policy, batch["source"], batch["source_lengths"], self.shard_size)
-        loss, parts = batch_loss(self.policy, self.objective.reference, batch, phase, memory)
+        memory, self.objective.memory = self.objective.memory, None
+        loss, parts = batch_loss(self.policy, self.objective.reference, batch, phase, memory, self.shard_size)
         return {"loss": loss, "parts": parts}
 
     def get_initial_state(self) -> dict[str, Any]:

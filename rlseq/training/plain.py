@@ -27,7 +27,7 @@ from rlseq.training.batch import Batch, mle_batch, rl_batch
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.prefetch import prefetched
-from rlseq.training.rollout import Rollout, Score, encode, rollout, shards
+from rlseq.training.rollout import Rollout, Score, rollout, shards
 from rlseq.training.update import RESAMPLED, batch_loss, flat_gradient, gradient_variance, mean_statistics
 from rlseq_envs.task import Ints, SequenceTask
 
@@ -115,9 +115,7 @@ class PlainEngine:
     def _backward(
         self, phase: PhaseConfig, batch: dict[str, torch.Tensor], memory: Memory | None
     ) -> dict[str, torch.Tensor]:
-        if memory is None and isinstance(phase, RLConfig) and phase.encodes_once:
-            memory = encode(self.policy, batch["source"], batch["source_lengths"], self.config.compute.shard_size)
-        loss, parts = batch_loss(self.policy, self.reference, batch, phase, memory)
+        loss, parts = batch_loss(self.policy, self.reference, batch, phase, memory, self.config.compute.shard_size)
         loss.backward()
         return parts
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rlseq.config.section import Precision
+from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
@@ -76,26 +76,19 @@ class Rollout:
         potentials = [p.potentials for p in parts if p.potentials is not None]
         return Rollout(
             np.concatenate([p.ids for p in parts]),
-            _concatenate_padded([p.sequences for p in parts]),
+            concatenate_padded([p.sequences for p in parts]),
             np.concatenate([p.lengths for p in parts]),
             np.concatenate([p.log_probs for p in parts]),
             np.concatenate([p.rewards for p in parts]),
             {name: np.concatenate([p.components[name] for p in parts]) for name in parts[0].components},
             np.concatenate([p.truncated for p in parts]),
             parts[0].greedy,
-            _concatenate_padded(attention) if attention else None,
+            concatenate_padded(attention) if attention else None,
             Memory.concatenate(memories) if memories else None,
-            _concatenate_padded(log_probs) if log_probs else None,
+            concatenate_padded(log_probs) if log_probs else None,
             np.concatenate(given) if given else None,
-            _concatenate_padded(potentials) if potentials else None,
+            concatenate_padded(potentials) if potentials else None,
         )
-
-
-def _concatenate_padded(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Arrays joined along their first axis, the others padded with 0 to the largest."""
-    shape = np.max([array.shape for array in arrays], axis=0)
-    widths = [[(0, 0), *zip(np.zeros_like(shape[1:]), shape[1:] - array.shape[1:], strict=True)] for array in arrays]
-    return np.concatenate([np.pad(array, width) for array, width in zip(arrays, widths, strict=True)])
 
 
 def shards(ids: Ints, size: int) -> list[Ints]:
@@ -103,8 +96,10 @@ def shards(ids: Ints, size: int) -> list[Ints]:
     return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
-def encode(policy: SequencePolicy, source: Tensor, source_lengths: Tensor, size: int) -> Memory:
-    """Sources encoded in shards of ``size``, to the last bit as the rollouts of these shards encode them."""
+def encode(policy: SequencePolicy, source: Tensor, source_lengths: Tensor, size: int | None) -> Memory:
+    """Sources encoded in shards of ``size``, to the last bit as the rollouts of these shards do; None: all at once."""
+    if size is None:
+        return policy.encode(source, source_lengths)
     starts = range(0, len(source), size)
     lengths = [source_lengths[start : start + size] for start in starts]
     parts = [source[start : start + size, : int(part.max())] for start, part in zip(starts, lengths, strict=True)]

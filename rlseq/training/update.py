@@ -19,6 +19,7 @@ from rlseq.objectives.attention import attention_spread
 from rlseq.objectives.credit import generalised_advantages
 from rlseq.objectives.law import SamplingLaw
 from rlseq.training.forcing import FORCED, feeding
+from rlseq.training.rollout import encode
 
 ROWS_TOGETHER = 64  # samples that are scored together: enough for efficient products
 
@@ -32,6 +33,7 @@ def batch_loss(
     batch: dict[str, Tensor],
     config: PhaseConfig,
     memory: Memory | None = None,
+    shard_size: int | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch and its named parts, detached.
 
@@ -41,13 +43,15 @@ def batch_loss(
         batch: As ``mle_batch`` or ``rl_batch`` made it, as tensors on the policy's device.
         config: The phase's section.
         memory: The sources encoded under the same weights, with a graph; default: encoded here.
+        shard_size: Of the rollouts: where the memory could be theirs, sources are encoded here to the same bit.
 
     Returns:
         The scalar loss, and statistics by tag.
     """
     with torch.autocast(batch["source"].device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         if memory is None:
-            memory = policy.encode(batch["source"], batch["source_lengths"])
+            in_shards = isinstance(config, RLConfig) and config.encodes_once
+            memory = encode(policy, batch["source"], batch["source_lengths"], shard_size if in_shards else None)
         if isinstance(config, RLConfig):
             loss, stats = _rl_loss(policy, reference, memory, batch, config)
             idle = [] if policy.attention_target is None else [policy.attention_target]
