@@ -342,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = exposure(options.runs)
     else:
         result = beams({"mle": options.mle, "rl": options.rl}, options.runs)
-    save(options.action, result, f"python scripts/studies.py {options.action} …")
+    save(options.action, result, f"python scripts/studies.py {options.action}")
     return 0
 
 
