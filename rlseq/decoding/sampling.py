@@ -135,7 +135,7 @@ class _Loop:
     def _choose(self, time: int, logits: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
         """Token of each live sequence, and its log-probability."""
         forbids_end = time + 1 < self.min_length
-        tokens, log_probs = [], []
+        tokens, log_probs, law = [], [], None
         if draws is not None:
             own, row = self._rows(logits, slice(self.samples))
             law = self.law.logits(without_end(own) if forbids_end else own).softmax(-1)
@@ -144,8 +144,10 @@ class _Loop:
         if len(self.live) > self.samples:
             own, row = self._rows(logits, slice(self.samples, None))
             best = argmax(without_end(own) if forbids_end else own)[:, None]
+            known = law if self.row is not None and self.law == POLICY and not forbids_end else None
+            of_best = own.log_softmax(-1).gather(1, best) if known is None else known.gather(1, best).log()
             tokens.append(best[row, 0])
-            log_probs.append(own.log_softmax(-1).gather(1, best)[row, 0])
+            log_probs.append(of_best[row, 0])
         return torch.cat(tokens), torch.cat(log_probs)
 
     def _rows(self, logits: Tensor, part: slice) -> tuple[Tensor, Tensor]:
