@@ -27,7 +27,7 @@ class Decoded:
         sequences: (batch_size, R, time) token ids, END beyond a length.
         lengths: (batch_size, R) tokens up to and including END, or the limit.
         log_probs: (batch_size, R, time) of each token: of samples under the law they were drawn from, of what was
-            searched for under the policy's own; 0 beyond a length.
+            searched for under the policy's own; 0 beyond a length, and where they were not asked for.
         attention: (batch_size, R, time, source_length), or None.
     """
 
@@ -50,6 +50,7 @@ def decode(
     with_attention: bool = False,
     linear: Linear | None = None,
     prefixes: Tensor | None = None,
+    score_greedy: bool = True,
 ) -> Decoded:
     """Decode ``K`` samples (one a column of ``uniforms``) and the greedy sequence of each instance, all in one batch.
 
@@ -67,13 +68,14 @@ def decode(
         linear: Does the policy's linear maps, over several calls under the same weights; default: one for this call.
         prefixes: (batch_size, limits.max()) tokens that an instance's sequences begin with, −1 where the policy
             chooses. The log-probability of a given token is 0.
+        score_greedy: Find the log-probabilities of greedy sequences: a softmax more.
     """
     batch, device = len(limits), limits.device
     samples = 0 if uniforms is None else uniforms.shape[1]
     instance = torch.arange(batch, device=device)
     instances = torch.cat([instance.repeat_interleave(samples), *([instance] if greedy else [])])
     draws = None if uniforms is None else uniforms.reshape(batch * samples, -1)
-    loop = _Loop(policy, memory, limits, instances, batch * samples, law, min_length, with_attention)
+    loop = _Loop(policy, memory, limits, instances, batch * samples, law, min_length, with_attention, score_greedy)
     given = None if prefixes is None else prefixes[instances]
     loop.run(draws, linear or PackedLinear(len(instances)), given)
     return _by_instance(loop, batch, samples, greedy)
@@ -97,9 +99,10 @@ class _Loop:
         law: SamplingLaw,
         min_length: int,
         attention: bool,
+        score_greedy: bool,
     ) -> None:
         device, count, longest = limits.device, len(instances), int(limits.max()) if len(limits) else 0
-        self.policy, self.law, self.min_length = policy, law, min_length
+        self.policy, self.law, self.min_length, self.score_greedy = policy, law, min_length, score_greedy
         self.check_every = CHECK_EVERY[device.type]
         self.memory, self.state = memory, policy.initial_state(memory)
         self.row: Tensor | None = instances  # of each live sequence; None: they have parted
@@ -135,7 +138,7 @@ class _Loop:
     def _choose(self, time: int, logits: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
         """Token of each live sequence, and its log-probability."""
         forbids_end = time + 1 < self.min_length
-        tokens, log_probs, law = [], [], None
+        tokens, log_probs = [], []
         if draws is not None:
             own, row = self._rows(logits, slice(self.samples))
             law = self.law.logits(without_end(own) if forbids_end else own).softmax(-1)
@@ -143,11 +146,12 @@ class _Loop:
             log_probs.append(law[row, tokens[0]].log())
         if len(self.live) > self.samples:
             own, row = self._rows(logits, slice(self.samples, None))
-            best = argmax(without_end(own) if forbids_end else own)[:, None]
-            known = law if self.row is not None and self.law == POLICY and not forbids_end else None
-            of_best = own.log_softmax(-1).gather(1, best) if known is None else known.gather(1, best).log()
-            tokens.append(best[row, 0])
-            log_probs.append(of_best[row, 0])
+            best = argmax(without_end(own) if forbids_end else own)
+            tokens.append(best[row])
+            scored = (
+                own.log_softmax(-1).gather(1, best[:, None])[:, 0] if self.score_greedy else own.new_zeros(len(own))
+            )
+            log_probs.append(scored[row])
         return torch.cat(tokens), torch.cat(log_probs)
 
     def _rows(self, logits: Tensor, part: slice) -> tuple[Tensor, Tensor]:

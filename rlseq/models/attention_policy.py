@@ -14,6 +14,8 @@ from rlseq.models.linear import Linear
 from rlseq.models.policy import Memory, RecurrentPolicy, length_mask
 from rlseq.models.shape import TaskShape
 
+SHARED_BELOW = 0.8  # rows share the products of tokens when fewer than this share of them differ
+
 
 class AttentionPolicy(RecurrentPolicy):
     """Tokens in, tokens out, attention in between.
@@ -70,6 +72,8 @@ class AttentionPolicy(RecurrentPolicy):
         if tokens.is_cuda:
             return super()._token_gates(tokens, memory, linear)
         different, which = tokens.unique(return_inverse=True)
+        if len(different) > SHARED_BELOW * len(tokens):
+            return super()._token_gates(tokens, memory, linear)
         return super()._token_gates(different, memory, linear)[which]
 
     def _inputs(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:

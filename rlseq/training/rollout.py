@@ -34,7 +34,7 @@ class Rollout:
         ids: (batch_size,) instances.
         sequences: (batch_size, R, time) tokens, END beyond a length.
         lengths: (batch_size, R).
-        log_probs: (batch_size, R) of whole sequences, under the law they were drawn from.
+        log_probs: (batch_size, R) of whole sequences, under the law they were drawn from; 0 of greedy ones.
         rewards: (batch_size, R).
         components: Each named part of the reward, (batch_size, R).
         truncated: (batch_size, R) no END by the limit.
@@ -172,6 +172,7 @@ def rollout(
                     with_attention=with_attention,
                     linear=linear,
                     prefixes=None if prefixes is None else torch.from_numpy(prefixes).to(device),
+                    score_greedy=False,
                 )
                 kept = memory if with_graph else None
                 scored.append(scorer.submit(_score, score, part, decoded, greedy, kept, given))

@@ -57,4 +57,4 @@ def decode_batch(
         uniforms = torch.from_numpy(draws)
     with fast_matmul():
         memory = policy.encode(source, lengths)
-    return decode(policy, memory, limits, uniforms=uniforms, greedy=greedy, linear=linear)
+    return decode(policy, memory, limits, uniforms=uniforms, greedy=greedy, linear=linear, score_greedy=False)

@@ -158,6 +158,8 @@ def test_flops_of_a_small_decoding_counted_by_hand() -> None:
 
 def test_different_inputs_of_each_step() -> None:
     assert decode.different_inputs(torch.tensor([[5, 7, 1], [5, 6, 2], [4, 7, 3]])) == 1 + 2 + 2
+    assert decode.different_inputs(torch.arange(20).view(10, 2)) == 1 + 10
+    assert decode.different_inputs(torch.arange(20).clamp(max=17).view(10, 2)) == 1 + 10  # 9 of 10 differ: not shared
 
 
 # ---------------------------------------------------------------------------------------------------------------- peers
