@@ -155,9 +155,9 @@ def exposure_arms(task: str) -> list[Arm]:
     ]
 
 
-def exposure(runs: Path) -> Result:
+def exposure(runs: Path, tasks: Sequence[str]) -> Result:
     """Right tokens after the reference and after own output, for what cross-entropy can read, and for rl."""
-    return {"tasks": [{"name": task, "arms": exposure_of_task(task, runs)} for task in MLE_UPDATES]}
+    return {"tasks": [{"name": task, "arms": exposure_of_task(task, runs)} for task in tasks]}
 
 
 def exposure_of_task(task: str, runs: Path) -> list[Result]:
@@ -326,6 +326,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         study.add_argument("--runs", type=Path, required=True, help="where the runs are put, and looked for")
         if name == "objectives":
             study.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+        if name == "exposure":
+            study.add_argument("--tasks", nargs="+", choices=list(MLE_UPDATES), default=list(MLE_UPDATES))
         for option in {"objectives": ["--from"], "beams": ["--mle", "--rl"]}.get(name, []):
             study.add_argument(option, type=Path, required=True, metavar="CKPT")
     actions.add_parser("tables").add_argument("--check", action="store_true", help="change nothing; exit 1 if stale")
@@ -339,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.action == "objectives":
         result = objectives(getattr(options, "from"), options.runs, options.seeds)
     elif options.action == "exposure":
-        result = exposure(options.runs)
+        result = exposure(options.runs, options.tasks)
     else:
         result = beams({"mle": options.mle, "rl": options.rl}, options.runs)
     save(options.action, result, f"python scripts/studies.py {options.action}")
