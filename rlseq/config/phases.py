@@ -54,6 +54,21 @@ class PhaseConfig(Section):
     normalizer: PositiveFloat = 1.0
     precision: Precision = "fp32"  # of the matrix products of an update; weights, sums and steps are fp32 in any case
 
+    @property
+    def uses_dropout(self) -> bool:
+        """Whether the policy is scored with dropout."""
+        return True
+
+    @property
+    def encodes_once(self) -> bool:
+        """Whether an update reads the sources as its rollouts did, so that one pass of the encoder serves both."""
+        return False
+
+    @property
+    def epochs(self) -> int:
+        """Optimiser steps an update."""
+        return 1
+
 
 class ScheduledSamplingConfig(Section):
     """Scheduled sampling: the reference's token is the next input with probability p, the policy's own otherwise.
@@ -195,6 +210,11 @@ class RLConfig(PhaseConfig):
     collapse_tolerance: PositiveFloat = 2.0
     recovery_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     max_recoveries: NonNegativeInt = 3
+
+    @property
+    def uses_dropout(self) -> bool:
+        """Whether the policy is scored with dropout."""
+        return self.dropout
 
     @property
     def encodes_once(self) -> bool:

@@ -105,11 +105,11 @@ class _Loop:
         self.policy, self.law, self.min_length, self.score_greedy = policy, law, min_length, score_greedy
         self.check_every = CHECK_EVERY[device.type]
         self.memory, self.state = memory, policy.initial_state(memory)
+        self.inputs = torch.zeros(len(limits), dtype=torch.int64, device=device)  # of each row
         self.row: Tensor | None = instances  # of each live sequence; None: they have parted
         if self.check_every > 1:
-            self.memory, self.row = memory.shared_by(Sharing.of(instances)), None
-            self.state = tuple(part[instances] for part in self.state)
-        self.inputs = torch.zeros(len(self.state[0]), dtype=torch.int64, device=device)  # of each row
+            self.row = None
+            self._move(instances, torch.zeros_like(instances))
         # Of each live sequence: its place in the output, its limit, whether it still runs.
         self.live = torch.arange(count, device=device)
         self.limits = limits[instances]

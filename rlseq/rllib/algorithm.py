@@ -14,13 +14,12 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rlseq.rllib.config import SequenceConfig
-from rlseq.rllib.context import Decoding
 from rlseq.rllib.fleet import PublishedWeights, RunnerFleet, RunnerGroup
 from rlseq.rllib.learner_group import LearnersLost, SequenceLearnerGroup
 from rlseq.rllib.runner import SequenceEnvRunner
 from rlseq.training.batch import Batch, rl_batch
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite
-from rlseq.training.rollout import Rollout, shards
+from rlseq.training.rollout import Decoding, Rollout, shards
 from rlseq.training.update import RESAMPLED
 from rlseq_envs.task import Ints
 
@@ -102,15 +101,9 @@ class SequenceAlgorithm(Algorithm):
     def _do_rl(self, request: UpdateRequest) -> dict[str, float]:
         """Rollout → reward → advantage → loss → step."""
         started, config = time.perf_counter(), self.experiment.rl
-        decoding = Decoding(
-            config.samples,
-            config.baseline == "greedy",
-            request.update,
-            precision=config.sampling_precision,
-            with_graph=config.encodes_once and self._runner is not None and self.learner_group.local is not None,
-            sampled_tokens=config.sampled_tokens(request.phase_update),
-            with_potentials=config.critic.shaped,
-        )
+        in_one_process = self._runner is not None and self.learner_group.local is not None
+        with_graph = config.encodes_once and in_one_process
+        decoding = Decoding.for_update(config, request.update, request.phase_update, with_graph)
         drawn, score_seconds = self._roll_out(request.ids, decoding, averaged=False)
         batch, rollout_stats = rl_batch(self.task, drawn, config, request.running_mean)
         _check_finite(rollout_stats, request.update)

@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 import torch
 
 from rlseq.config.schema import Config
-from rlseq.config.section import Precision
 from rlseq.data.tasks import make_vector_env
 from rlseq.models.policy import Memory
 from rlseq.models.shape import TaskShape
@@ -73,20 +72,6 @@ def driver_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How instances are to be decoded: see ``rlseq.training.rollout.rollout``."""
-
-    num_samples: int
-    greedy: bool
-    update: int
-    with_attention: bool = False
-    precision: Precision = "fp32"
-    with_graph: bool = False
-    sampled_tokens: int | None = None
-    with_potentials: bool = False
 
 
 @dataclass(frozen=True)

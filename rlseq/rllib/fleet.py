@@ -13,10 +13,10 @@ from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from rlseq.rllib.context import Decoding, Failure
+from rlseq.rllib.context import Failure
 from rlseq.rllib.runner import Sampled
 from rlseq.training.engine import Tensors, TrainingError
-from rlseq.training.rollout import Rollout
+from rlseq.training.rollout import Decoding, Rollout
 from rlseq_envs.task import Ints
 
 logger = logging.getLogger(__name__)

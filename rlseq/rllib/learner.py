@@ -15,7 +15,7 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from rlseq.config.phases import PhaseConfig, RLConfig
+from rlseq.config.phases import PhaseConfig
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
@@ -85,11 +85,6 @@ class SequenceLearner(TorchLearner):
         return section
 
     @property
-    def _epochs(self) -> int:
-        section = self.section
-        return section.epochs if isinstance(section, RLConfig) else 1
-
-    @property
     def _sequence_module(self) -> SequenceModule:
         module: SequenceModule = self._module[DEFAULT_MODULE_ID].unwrapped()
         return module
@@ -121,7 +116,7 @@ class SequenceLearner(TorchLearner):
             torch.manual_seed(seed)
             tensors, self._steps = self._to_tensors(columns), []
             self._sequence_module.objective.memory = share.memory
-            for _ in range(self._epochs):
+            for _ in range(self.section.epochs):
                 yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(tensors)}, max(1, self._tokens))
 
     def _resample(self, batch: Batch) -> Iterator[MultiAgentBatch]:
@@ -179,7 +174,7 @@ class SequenceLearner(TorchLearner):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self._steps.append(stats)
-        if len(self._steps) == self._epochs:
+        if len(self._steps) == self.section.epochs:
             self._move_average(self._request.phase_update)
             self._statistics.append(mean_statistics(self._steps) | self._counts(self._request))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from rlseq.config.phases import PhaseConfig, RLConfig
+from rlseq.config.phases import PhaseConfig
 from rlseq.models.build import build_for_training
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.rllib.context import WorkerContext
@@ -51,7 +51,7 @@ class SequenceModule(TorchRLModule):
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """The objective's loss and its parts: ``{"loss": scalar, "parts": {tag: scalar}}``."""
         phase = self.objective.phase
-        self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
+        self.policy.train(phase.uses_dropout)
         memory, self.objective.memory = self.objective.memory, None
         loss, parts = batch_loss(self.policy, self.objective.reference, batch, phase, memory, self.shard_size)
         return {"loss": loss, "parts": parts}

@@ -17,9 +17,9 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from rlseq.config.errors import UserError
 from rlseq.models.policy import SequencePolicy
 from rlseq.objectives.law import SamplingLaw
-from rlseq.rllib.context import Decoding, Failure, WorkerContext, guarded
+from rlseq.rllib.context import Failure, WorkerContext, guarded
 from rlseq.rllib.module import SequenceModule
-from rlseq.training.rollout import Rollout, rollout
+from rlseq.training.rollout import Decoding, Rollout, rollout
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.scoring import RolloutResult
 from rlseq_envs.task import Ints
@@ -133,24 +133,8 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
         return self.sample(shards=shards, decoding=decoding)
 
     def _roll_out(self, policy: SequencePolicy, shards: list[Ints], decoding: Decoding) -> list[Rollout]:
-        config = self.context.config
-        return rollout(
-            policy,
-            self.env.task,
-            self._score,
-            shards,
-            num_samples=decoding.num_samples,
-            greedy=decoding.greedy,
-            seed=config.seed,
-            update=decoding.update,
-            law=SamplingLaw.of(config.rl),
-            with_attention=decoding.with_attention,
-            precision=decoding.precision,
-            with_graph=decoding.with_graph,
-            sampled_tokens=decoding.sampled_tokens,
-            with_potentials=decoding.with_potentials,
-            device=self.device,
-        )
+        seed, law = self.context.config.seed, SamplingLaw.of(self.context.config.rl)
+        return rollout(policy, self.env.task, self._score, shards, decoding, seed=seed, law=law, device=self.device)
 
     def _score(self, ids: Ints, sequences: Ints, with_potentials: bool = False) -> RolloutResult:
         started = time.perf_counter()

@@ -17,7 +17,6 @@ import torch
 
 from rlseq.config.phases import PhaseConfig, RLConfig
 from rlseq.config.schema import Config
-from rlseq.config.section import Precision
 from rlseq.models.build import build_for_training
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import Memory, SequencePolicy
@@ -27,7 +26,7 @@ from rlseq.training.batch import Batch, mle_batch, rl_batch
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.prefetch import prefetched
-from rlseq.training.rollout import Rollout, Score, rollout, shards
+from rlseq.training.rollout import Decoding, Rollout, Score, rollout, shards
 from rlseq.training.update import RESAMPLED, batch_loss, flat_gradient, gradient_variance, mean_statistics
 from rlseq_envs.task import Ints, SequenceTask
 
@@ -74,12 +73,12 @@ class PlainEngine:
             batch, stats, memory = next(references), {}, None
         self._check(stats, request.update)
         sampled = time.perf_counter()
-        self.policy.train(not isinstance(phase, RLConfig) or phase.dropout)
+        self.policy.train(phase.uses_dropout)
         other = self._resampled_gradient(request, phase)
         torch.manual_seed(update_seed(self.config.seed, 0, request.update))
         tensors = self._to_tensors(batch)
         steps = [self._epoch(request, phase, tensors, memory, other)]
-        for epoch in range(1, phase.epochs if isinstance(phase, RLConfig) else 1):
+        for epoch in range(1, phase.epochs):
             steps.append(self._epoch(request, phase, tensors, epoch=epoch))
         self._move_average(request, phase)
         stats |= mean_statistics(steps)
@@ -156,53 +155,18 @@ class PlainEngine:
     ) -> Rollout:
         """See ``Engine.rollout``."""
         policy = self.average if averaged and self.average is not None else self.policy
-        return self._roll_out(policy, ids, num_samples, greedy, update, with_attention)
+        return self._roll_out(policy, ids, Decoding(num_samples, greedy, update, with_attention))
 
     def _draw(self, request: UpdateRequest, phase: RLConfig, update: int, with_graph: bool) -> Rollout:
         """What a request trains on, its samples numbered ``update``."""
-        return self._roll_out(
-            self.policy,
-            request.ids,
-            phase.samples,
-            phase.baseline == "greedy",
-            update,
-            precision=phase.sampling_precision,
-            with_graph=with_graph,
-            sampled_tokens=phase.sampled_tokens(request.phase_update),
-            with_potentials=phase.critic.shaped,
-        )
+        decoding = Decoding.for_update(phase, update, request.phase_update, with_graph)
+        return self._roll_out(self.policy, request.ids, decoding)
 
-    def _roll_out(
-        self,
-        policy: SequencePolicy,
-        ids: Ints,
-        samples: int,
-        greedy: bool,
-        update: int,
-        attention: bool = False,
-        precision: Precision = "fp32",
-        with_graph: bool = False,
-        sampled_tokens: int | None = None,
-        with_potentials: bool = False,
-    ) -> Rollout:
-        parts = rollout(
-            policy,
-            self.task,
-            self.score,
-            shards(ids, self.config.compute.shard_size),
-            num_samples=samples,
-            greedy=greedy,
-            seed=self.config.seed,
-            update=update,
-            law=SamplingLaw.of(self.config.rl),
-            device=self.device,
-            with_attention=attention,
-            precision=precision,
-            with_graph=with_graph,
-            sampled_tokens=sampled_tokens,
-            with_potentials=with_potentials,
-        )
-        return Rollout.concatenate(parts)
+    def _roll_out(self, policy: SequencePolicy, ids: Ints, decoding: Decoding) -> Rollout:
+        parts, law = shards(ids, self.config.compute.shard_size), SamplingLaw.of(self.config.rl)
+        seed, device = self.config.seed, self.device
+        drawn = rollout(policy, self.task, self.score, parts, decoding, seed=seed, law=law, device=device)
+        return Rollout.concatenate(drawn)
 
     # ---------------------------------------------------------------------------------------------- state
     def start_phase(self, phase: Phase) -> None:

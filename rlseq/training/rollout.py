@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rlseq.config.phases import RLConfig
 from rlseq.config.section import Precision
 from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.encoding import encode_sources
@@ -24,6 +25,44 @@ from rlseq_envs.scoring import RolloutResult
 from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
 
 Score = Callable[..., RolloutResult]  # SequenceVectorEnv.rollout: ids, sequences, with_potentials → rewards
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What is to be decoded of each instance, and what is wanted with it.
+
+    Attributes:
+        num_samples: Samples an instance.
+        greedy: Decode the greedy sequence, too.
+        update: Number of the update the samples are for.
+        with_attention: Return the attention, too.
+        precision: Of the matrix products of decoding; ``log_probs`` are those of the law that is drawn from.
+        with_graph: Return the memory with its graph, for an update under the same weights.
+        sampled_tokens: How many tokens at the reference's end are left to the policy; None: all there are.
+        with_potentials: Score what there is after each token, too.
+    """
+
+    num_samples: int
+    greedy: bool
+    update: int
+    with_attention: bool = False
+    precision: Precision = "fp32"
+    with_graph: bool = False
+    sampled_tokens: int | None = None
+    with_potentials: bool = False
+
+    @classmethod
+    def for_update(cls, config: RLConfig, update: int, phase_update: int, with_graph: bool) -> Decoding:
+        """Of what an update trains on; ``update`` numbers its samples, ``phase_update`` is its place in the phase."""
+        return cls(
+            config.samples,
+            config.baseline == "greedy",
+            update,
+            precision=config.sampling_precision,
+            with_graph=with_graph,
+            sampled_tokens=config.sampled_tokens(phase_update),
+            with_potentials=config.critic.shaped,
+        )
 
 
 @dataclass(frozen=True)
@@ -111,18 +150,11 @@ def rollout(
     task: SequenceTask,
     score: Score,
     parts: Sequence[Ints],
+    decoding: Decoding,
     *,
-    num_samples: int,
-    greedy: bool,
     seed: int,
-    update: int,
     law: SamplingLaw = POLICY,
     device: torch.device | str = "cpu",
-    with_attention: bool = False,
-    precision: Precision = "fp32",
-    with_graph: bool = False,
-    sampled_tokens: int | None = None,
-    with_potentials: bool = False,
 ) -> list[Rollout]:
     """Decode and score instances, shard by shard; a shard is scored in the background while the next one is decoded.
 
@@ -133,35 +165,29 @@ def rollout(
         task: Gives sources and limits.
         score: The vector environment's ``rollout``; never called twice at once.
         parts: (shard_size,) instances of each shard.
-        num_samples: Samples an instance.
-        greedy: Decode the greedy sequence, too.
+        decoding: What to decode.
         seed: Of the run.
-        update: Number of the update the samples are for.
         law: Of the samples.
         device: Where the policy is.
-        with_attention: Return the attention, too.
-        precision: Of the matrix products of decoding; ``log_probs`` are those of the law that is drawn from.
-        with_graph: Return the memory with its graph, for an update under the same weights.
-        sampled_tokens: How many tokens at the reference's end are left to the policy; None: all there are.
-        with_potentials: Score what there is after each token, too.
 
     Returns:
         The rollout of each shard.
     """
     mode = policy.training
     policy.eval()
-    rows = max((len(part) for part in parts), default=0) * (num_samples + int(greedy))
-    linear = PackedLinear(rows, torch.bfloat16 if precision == "bf16" else torch.float32)
-    score = partial(score, with_potentials=True) if with_potentials else score
+    samples, greedy, tokens = decoding.num_samples, decoding.greedy, decoding.sampled_tokens
+    rows = max((len(part) for part in parts), default=0) * (samples + int(greedy))
+    linear = PackedLinear(rows, torch.bfloat16 if decoding.precision == "bf16" else torch.float32)
+    score = partial(score, with_potentials=True) if decoding.with_potentials else score
     try:
         with ThreadPoolExecutor(1, "score") as scorer:
             scored = []
             for part in parts:
-                draw = partial(counter_uniforms, seed, update, part, num_samples) if num_samples else None
+                draw = partial(counter_uniforms, seed, decoding.update, part, samples) if samples else None
                 source, lengths = task.source(part)
                 limits = task.length_limits(lengths)
                 memory = encode_sources(policy, source, lengths, device)
-                prefixes, given = _prefixes(task, part, limits, sampled_tokens) if sampled_tokens else (None, None)
+                prefixes, given = _prefixes(task, part, limits, tokens) if tokens else (None, None)
                 decoded = decode(
                     policy,
                     memory.detach(),
@@ -169,12 +195,12 @@ def rollout(
                     uniforms=None if draw is None else torch.from_numpy(draw(int(limits.max()))).to(device),
                     greedy=greedy,
                     law=law,
-                    with_attention=with_attention,
+                    with_attention=decoding.with_attention,
                     linear=linear,
                     prefixes=None if prefixes is None else torch.from_numpy(prefixes).to(device),
                     score_greedy=False,
                 )
-                kept = memory if with_graph else None
+                kept = memory if decoding.with_graph else None
                 scored.append(scorer.submit(_score, score, part, decoded, greedy, kept, given))
             return [future.result() for future in scored]
     finally:

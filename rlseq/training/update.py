@@ -50,8 +50,8 @@ def batch_loss(
     """
     with torch.autocast(batch["source"].device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         if memory is None:
-            in_shards = isinstance(config, RLConfig) and config.encodes_once
-            memory = encode(policy, batch["source"], batch["source_lengths"], shard_size if in_shards else None)
+            size = shard_size if config.encodes_once else None
+            memory = encode(policy, batch["source"], batch["source_lengths"], size)
         if isinstance(config, RLConfig):
             loss, stats = _rl_loss(policy, reference, memory, batch, config)
             idle = [] if policy.attention_target is None else [policy.attention_target]

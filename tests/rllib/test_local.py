@@ -17,8 +17,9 @@ from rlseq.config.phases import CriticConfig, MixerConfig, MRTConfig, PPOConfig
 from rlseq.rllib import cluster, engine, learner, module
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.config import SequenceConfig
-from rlseq.rllib.context import Decoding, WorkerContext
+from rlseq.rllib.context import WorkerContext
 from rlseq.training.engine import TrainingError
+from rlseq.training.rollout import Decoding
 from rlseq_envs.env import SequenceVectorEnv
 from tests.rllib.tools import (
     BATCH,

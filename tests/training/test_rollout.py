@@ -17,8 +17,8 @@ from rlseq.models.build import build_policy
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.models.shape import TaskShape
-from rlseq.objectives.law import SamplingLaw
-from rlseq.training.rollout import Rollout, encode, rollout, shards
+from rlseq.objectives.law import POLICY, SamplingLaw
+from rlseq.training.rollout import Decoding, Rollout, encode, rollout, shards
 from rlseq_envs.env import SequenceVectorEnv
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, shaken
 
@@ -39,10 +39,17 @@ both_tasks = pytest.mark.parametrize("make", [hull, reverse])
 Make = Callable[[], tuple[SequenceVectorEnv, SequencePolicy]]
 
 
-def rolled(env: SequenceVectorEnv, policy: SequencePolicy, ids: Any, **keys: Any) -> Rollout:
-    defaults = {"num_samples": 3, "greedy": True, "seed": 0, "update": 7}
-    parts = shards(np.asarray(ids), keys.pop("shard_size", 4))
-    return Rollout.concatenate(rollout(policy, env.task, env.rollout, parts, **(defaults | keys)))
+def rolled(
+    env: SequenceVectorEnv,
+    policy: SequencePolicy,
+    ids: Any,
+    seed: int = 0,
+    law: SamplingLaw = POLICY,
+    shard_size: int = 4,
+    **keys: Any,
+) -> Rollout:
+    parts, decoding = shards(np.asarray(ids), shard_size), replace(Decoding(3, True, 7), **keys)
+    return Rollout.concatenate(rollout(policy, env.task, env.rollout, parts, decoding, seed=seed, law=law))
 
 
 def assert_same(ours: Rollout, theirs: Rollout) -> None:
@@ -196,7 +203,7 @@ def test_dropout_is_off_and_the_policys_mode_is_kept(make: Make) -> None:
         raise RuntimeError("no reward")
 
     with pytest.raises(RuntimeError, match="no reward"):
-        rollout(policy, env.task, fails, [np.arange(2)] * 3, num_samples=1, greedy=False, seed=0, update=0)
+        rollout(policy, env.task, fails, [np.arange(2)] * 3, Decoding(1, False, 0), seed=0)
     assert policy.training
 
 
