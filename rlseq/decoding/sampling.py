@@ -15,7 +15,7 @@ from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.objectives.law import POLICY, SamplingLaw
 
-COMPACT_BELOW = 0.8  # finished rows are dropped when fewer than this share of the rows is still in use
+COMPACT_BELOW = 0.95  # finished rows are dropped when fewer than this share of the rows is still in use
 CHECK_EVERY = {"cpu": 1, "cuda": 8}  # steps between looks at which sequences have finished: each waits for the device
 
 
@@ -208,7 +208,7 @@ class _Loop:
         before = self.memory.sharing
         source = parents if before is None else before.source[parents]
         self.memory = self.memory.shared_by(Sharing.of(source))
-        self.state = tuple(part[parents] for part in self.state)
+        self.state = tuple(part.index_select(0, parents) for part in self.state)
         self.inputs = inputs
 
 
@@ -237,7 +237,7 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor, rows: Tensor) -> Tensor
     size = math.isqrt(choices - 1) + 1
     whole = choices // size * size
     parts = [probabilities[:, :whole].unflatten(1, (-1, size)).sum(2), probabilities[:, whole:].sum(1, keepdim=True)]
-    blocks = torch.cat(parts, 1).double()[rows]
+    blocks = torch.cat(parts, 1).double().index_select(0, rows)
     block, left = _first_above(blocks, uniforms[:, None] * blocks.sum(1, keepdim=True))
     index = block * size + torch.arange(size, device=block.device)
     inside = probabilities[rows[:, None], index.clamp(max=choices - 1)] * (index < choices)

@@ -55,9 +55,10 @@ def products(rows: Tensor, sources: Tensor, sharing: Sharing | None) -> Tensor:
     """Each row's matrix (rows, time, n) times its source's (sources, n, m): (rows, time, m); time is 1 if shared."""
     if sharing is None:
         return torch.bmm(rows, sources)
-    index = sharing.source, sharing.place
-    grid = rows.new_zeros(len(sources), sharing.most, rows.shape[2]).index_put_(index, rows[:, 0])
-    return torch.bmm(grid, sources)[index][:, None]
+    index = sharing.source * sharing.most + sharing.place
+    grid = rows.new_zeros(len(sources) * sharing.most, rows.shape[2]).index_copy_(0, index, rows[:, 0])
+    grid = torch.bmm(grid.unflatten(0, (-1, sharing.most)), sources).flatten(0, 1)
+    return grid.index_select(0, index)[:, None]
 
 
 def fast_tanh(x: Tensor) -> Tensor:
@@ -157,7 +158,7 @@ class Attention(nn.Module):
             scores = self._additive(mapped.to(dtype), keys.to(dtype), sharing)
         else:
             scores = products(self._scaled(queries), keys.transpose(1, 2), sharing)
-        mask = mask if sharing is None else mask[sharing.source]
+        mask = mask if sharing is None else mask.index_select(0, sharing.source)
         return scores.masked_fill(~mask[:, None], MASKED)
 
     def _additive(self, queries: Tensor, keys: Tensor, sharing: Sharing | None) -> Tensor:

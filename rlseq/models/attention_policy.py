@@ -74,7 +74,7 @@ class AttentionPolicy(RecurrentPolicy):
         different, which = tokens.unique(return_inverse=True)
         if len(different) > SHARED_BELOW * len(tokens):
             return super()._token_gates(tokens, memory, linear)
-        return super()._token_gates(different, memory, linear)[which]
+        return super()._token_gates(different, memory, linear).index_select(0, which)
 
     def _inputs(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:
         return self._scaled(embedding(tokens))

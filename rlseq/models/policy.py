@@ -44,7 +44,7 @@ class Memory:
 
     def select(self, rows: Tensor) -> Memory:
         """The memory of some rows, in the order given; rows may repeat."""
-        return self._with(lambda _, column: column[rows])
+        return self._with(lambda _, column: column.index_select(0, rows))
 
     def shared_by(self, sharing: Sharing) -> Memory:
         """The memory for rows that share its sources; sources that few still read are let go."""
@@ -368,7 +368,7 @@ class RecurrentPolicy(SequencePolicy):
         rows = feeding.rows[len(steps)]
         if not len(rows):
             return tokens
-        logits = self._project(steps[-1][rows], linear)
+        logits = self._project(steps[-1].index_select(0, rows), linear)
         return tokens.index_copy(0, rows, feeding.choose(logits, rows, len(steps)))
 
 
