@@ -11,6 +11,7 @@ from rlseq.config.phases import PhaseConfig
 from rlseq.models.build import build_for_training
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.rllib.context import WorkerContext
+from rlseq.training.allocator import keep_freed_memory
 from rlseq.training.update import batch_loss
 
 
@@ -42,7 +43,8 @@ class SequenceModule(TorchRLModule):
     objective: Objective
 
     def setup(self) -> None:
-        """Build the policy from the run's seed."""
+        """Build the policy from the run's seed; every process that trains or samples does so."""
+        keep_freed_memory()
         context: WorkerContext = self.model_config["context"]
         self.policy = build_for_training(context.config, context.shape)
         self.objective = Objective(context.config.mle)

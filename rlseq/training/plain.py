@@ -22,6 +22,7 @@ from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.objectives.law import SamplingLaw
+from rlseq.training.allocator import keep_freed_memory
 from rlseq.training.batch import Batch, mle_batch, rl_batch
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
@@ -48,6 +49,7 @@ class PlainEngine:
 
     def __init__(self, config: Config, task: SequenceTask, score: Score, device: str = "cpu") -> None:
         self.config, self.task, self.score, self.device = config, task, score, device
+        keep_freed_memory()
         self.policy = build_for_training(config, TaskShape.of(task)).to(device)
         self.reference: SequencePolicy | None = None
         self.average: SequencePolicy | None = None
