@@ -240,8 +240,8 @@ def trained(run: Path, arguments: Sequence[str]) -> Path:
 
 
 def finished(run: Path) -> bool:
-    """The last thing that a run writes is there."""
-    return (run / "report" / "curves.png").is_file()
+    """The last thing that a run writes is there: what its two phases, or its only one, came to on the test set."""
+    return any((run / "report" / name).is_file() for name in ("comparison.json", "evaluation.json"))
 
 
 def evaluated(checkpoint: Path, made: Path, *options: str) -> Result:

@@ -99,9 +99,12 @@ def test_a_run_is_made_once_and_goes_on_where_it_stopped(monkeypatch: pytest.Mon
     (run / "train.log").write_text("INFO run\n")
     studies.trained(run, ["hull", "seed=1"])
     (run / "report").mkdir()
-    (run / "report" / "curves.png").write_bytes(b"")
+    (run / "report" / "curves.png").write_bytes(b"")  # drawn whenever the run is left, and so no sign of its end
     studies.trained(run, ["hull", "seed=1"])
-    assert called == [("train", "hull", "seed=1", "--run", str(run)), ("train", "--resume", str(run))]
+    (run / "report" / "comparison.json").write_text("{}")
+    studies.trained(run, ["hull", "seed=1"])
+    resumed = ("train", "--resume", str(run))
+    assert called == [("train", "hull", "seed=1", "--run", str(run)), resumed, resumed]
 
 
 def test_an_evaluation_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
