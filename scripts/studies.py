@@ -135,7 +135,10 @@ def objectives_table(result: Result) -> list[str]:
 
 # --------------------------------------------------------------------------------------------------- exposure bias
 MLE_UPDATES = {"hull": 2000, "translation": 1500}
-RL_BUDGET = {"hull": ["rl.updates=1000", "rl.validate_every=250"], "translation": []}
+RL_BUDGET = {
+    "hull": ["rl.updates=1000", "rl.validate_every=250"],
+    "translation": ["rl.updates=400", "rl.validate_every=50"],
+}
 STEEPNESS = {"hull": 430, "translation": 340}  # k of the inverse sigmoid that is 0.8 at the last update
 TEACHER_FORCING = "teacher forcing"
 
