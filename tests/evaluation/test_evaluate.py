@@ -18,7 +18,7 @@ from rlseq.evaluation.decoding import DecodingOptions, generate_outputs
 from rlseq.evaluation.evaluate import evaluate, evaluate_checkpoint
 from rlseq.evaluation.loading import EvaluationError, LoadedPolicy, load_policy
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from rlseq.training.rollout import Rollout, rollout, shards
+from rlseq.training.rollout import Decoding, Rollout, rollout, shards
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_metrics_are_those_of_a_rollout(hull: LoadedPolicy) -> None:
     found = evaluate(hull)
     env = make_vector_env(hull.config.task)
     ids = env.task.instances("test").ids()
-    parts = rollout(hull.policy, env.task, env.rollout, shards(ids, 64), num_samples=0, greedy=True, seed=0, update=0)
+    parts = rollout(hull.policy, env.task, env.rollout, shards(ids, 64), Decoding(0, True, 0), seed=0)
     expected = Rollout.concatenate(parts)
     np.testing.assert_array_equal(found.outputs.lengths, expected.lengths[:, 0])
     assert found.metrics["reward"] == pytest.approx(expected.rewards.mean())
