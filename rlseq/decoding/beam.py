@@ -12,7 +12,7 @@ from rlseq.decoding.ranking import LengthNorm, Ranking
 from rlseq.decoding.sampling import Decoded
 from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
-from rlseq.models.policy import Memory, SequencePolicy, State
+from rlseq.models.policy import Memory, SequencePolicy, State, select_rows
 
 NEVER = -1e30  # the score of a hypothesis that does not exist
 
@@ -106,7 +106,7 @@ class _Beam:
         self.limits, self.real = limits, memory.mask
         rows = self.sources.repeat_interleave(settings.groups * settings.width)
         self.memory = memory.shared_by(Sharing.of(rows))
-        self.state: State = tuple(part[rows] for part in policy.initial_state(memory))
+        self.state: State = select_rows(policy.initial_state(memory), rows)
         self.tokens = torch.zeros_like(rows)
         self.totals = floats.new_full(shape, NEVER)  # log-probabilities
         self.totals[:, :, 0] = 0.0
@@ -150,7 +150,7 @@ class _Beam:
         groups = parents.shape[0] * parents.shape[1]
         first = torch.arange(groups, device=parents.device).view(*parents.shape[:2], 1) * parents.shape[2]
         rows = (first + parents).flatten()
-        self.state = tuple(part[rows] for part in state)
+        self.state = select_rows(state, rows)
         self.sequences, self.log_probs = _take(self.sequences, parents), _take(self.log_probs, parents)
         if self.attended is not None:
             self.attended = _take(self.attended + attention.view_as(self.attended), parents)
@@ -185,7 +185,7 @@ class _Beam:
             rows = torch.arange(len(self.tokens), device=keep.device).view(len(self.sources), -1)[keep].flatten()
             assert self.memory.sharing is not None
             self.memory = self.memory.shared_by(self.memory.sharing.select(rows))
-            self.state = tuple(part[rows] for part in self.state)
+            self.state = select_rows(self.state, rows)
             self.tokens, self.scores, self.totals = self.tokens[rows], self.scores[keep], self.totals[keep]
             self.sequences, self.log_probs = self.sequences[keep], self.log_probs[keep]
             self.attended = None if self.attended is None else self.attended[keep]

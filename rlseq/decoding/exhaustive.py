@@ -14,7 +14,7 @@ from rlseq.decoding.ranking import LengthNorm, Ranking
 from rlseq.decoding.sampling import Decoded
 from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
-from rlseq.models.policy import Memory, SequencePolicy, State
+from rlseq.models.policy import Memory, SequencePolicy, State, select_rows
 from rlseq.objectives.losses import IMPOSSIBLE
 
 MOST = 100_000  # sequences of a source
@@ -101,7 +101,7 @@ def _every_sequence(policy: SequencePolicy, alone: Memory, limit: int, min_lengt
             break
         parts, states, count = [], [], sum(len(part.lengths) for part in finished)
         for rows in torch.arange(len(going.lengths), device=empty.device).split(ROWS):
-            of_rows = tuple(part[rows] for part in state)
+            of_rows = select_rows(state, rows)
             extended, parents, after = _extend(
                 policy, alone, going.select(rows), of_rows, time + 1 < min_length, linear
             )
@@ -112,7 +112,7 @@ def _every_sequence(policy: SequencePolicy, alone: Memory, limit: int, min_lengt
                     f"have {limit}: give a smaller max_length, or search with a beam"
                 )
             parts.append(extended)
-            states.append(tuple(part[parents] for part in after))
+            states.append(select_rows(after, parents))
         reached = _Prefixes.join(parts, time + 1)
         ends = (reached.tokens[:, -1] == 0) | (reached.lengths == limit)
         finished.append(reached.select(ends))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from rlseq.decoding.ending import without_end
 from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
-from rlseq.models.policy import Memory, SequencePolicy
+from rlseq.models.policy import Memory, SequencePolicy, select_rows
 from rlseq.objectives.law import POLICY, SamplingLaw
 
 COMPACT_BELOW = 0.95  # finished rows are dropped when fewer than this share of the rows is still in use
@@ -208,7 +208,7 @@ class _Loop:
         before = self.memory.sharing
         source = parents if before is None else before.source[parents]
         self.memory = self.memory.shared_by(Sharing.of(source))
-        self.state = tuple(part.index_select(0, parents) for part in self.state)
+        self.state = select_rows(self.state, parents)
         self.inputs = inputs
 
 

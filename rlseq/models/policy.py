@@ -22,6 +22,11 @@ State = tuple[Tensor, ...]  # every tensor has the batch first
 KEPT_ABOVE = 0.8  # sources that no row reads any more are let go when fewer than this share is still read
 
 
+def select_rows(state: State, rows: Tensor) -> State:
+    """The state of some rows, (rows,), in the order given; rows may repeat."""
+    return tuple(part.index_select(0, rows) for part in state)
+
+
 @dataclass(frozen=True)
 class Memory:
     """An encoded batch of sources.
