@@ -22,7 +22,7 @@ from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
 
 COMPONENTS = ("valid", "edge_f1", "coverage")
-_FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41}
+_FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41, "rl": 1 << 42}
 _NOT_SIMPLE_ALLOWED = 0.01
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
@@ -113,6 +113,9 @@ class ConvexHullTask(SequenceTask):
         train_file: str | None = None,
         validation_file: str | None = None,
         test_file: str | None = None,
+        rl_file: str | None = None,
+        train_size: int | None = None,
+        rl_generated: bool = False,
         validation_size: int = 1000,
         test_size: int = 10000,
         test_points: tuple[int, int] | None = None,
@@ -130,6 +133,9 @@ class ConvexHullTask(SequenceTask):
             train_file: Point sets to train on, text or .npy (see ``rlseq_envs.point_files``); default endless.
             validation_file: Likewise.
             test_file: Likewise.
+            rl_file: Point sets that rl is trained on, without labels; default as in training.
+            train_size: Number of generated training sets; default endless.
+            rl_generated: Train rl on endless generated sets, without labels, that are in no other split.
             validation_size: Number of generated validation sets.
             test_size: Number of generated test sets.
             test_points: Fewest and most points of a generated test set; default as in training.
@@ -145,6 +151,9 @@ class ConvexHullTask(SequenceTask):
             *_range_problems("min_points … max_points", (min_points, max_points)),
             *_range_problems("test_points", in_test),
             *_size_problems(validation_size=validation_size, test_size=test_size),
+            *([] if train_size is None else _size_problems(train_size=train_size)),
+            *_rivals(train_file=train_file, train_size=train_size),
+            *_rivals(rl_file=rl_file, rl_generated=rl_generated),
             *([] if _is_int(seed) and 0 <= seed < 1 << 64 else [f"seed is {seed!r}; give 0 … 2^64 - 1"]),
         ]
         try:
@@ -154,11 +163,16 @@ class ConvexHullTask(SequenceTask):
         if problems:
             raise ValueError("\n".join(problems))
         generated: dict[SplitName, UniformPoints] = {
-            "train": UniformPoints(seed, _FIRST["train"], None, min_points, max_points),
+            "train": UniformPoints(seed, _FIRST["train"], train_size, min_points, max_points),
             "validation": UniformPoints(seed, _FIRST["validation"], validation_size, min_points, max_points),
             "test": UniformPoints(seed, _FIRST["test"], test_size, *in_test),
         }
-        files: dict[SplitName, str | None] = {"train": train_file, "validation": validation_file, "test": test_file}
+        if rl_generated:
+            generated["rl"] = UniformPoints(seed, _FIRST["rl"], None, min_points, max_points)
+        files: dict[SplitName, str | None] = {
+            **{"train": train_file, "validation": validation_file},
+            **{"test": test_file, "rl": rl_file},
+        }
         self._sources = _with_files(generated, files)
         self.max_source_length = max(source.longest for source in self._sources.values())
         self.max_length = self.max_source_length + 1
@@ -172,9 +186,13 @@ class ConvexHullTask(SequenceTask):
 
     def instances(self, split: SplitName) -> Split:
         """See the base class."""
-        if split not in _FIRST:
-            raise ValueError(f"no split {split!r}; choose from {', '.join(_FIRST)}")
-        return Split(split, _FIRST[split], self._sources[split].size)
+        if split not in self._sources:
+            raise ValueError(f"no split {split!r}; choose from {', '.join(self._sources)}")
+        return Split(split, _FIRST[split], self._sources[split].size, labelled=split != "rl")
+
+    def rl_instances(self) -> Split:
+        """Those of ``rl_file`` or ``rl_generated``, or those of training."""
+        return self.instances("rl" if "rl" in self._sources else "train")
 
     def source(self, ids: Ints) -> tuple[_Points, Ints]:
         """Points in [0, 1]², (batch_size, max_count, 2) float32 multiples of 2^-24, and their number.
@@ -199,10 +217,11 @@ class ConvexHullTask(SequenceTask):
         return points, counts
 
     def _take(self, name: SplitName, ids: Ints) -> tuple[_Points, Ints]:
-        source = self._sources[name]
-        positions = ids - _FIRST[name]
-        if positions.min() < 0 or (source.size is not None and positions.max() >= source.size):
-            wrong = ids[(positions < 0) | (positions >= (source.size or math.inf))][0]
+        source, positions = self._sources.get(name), ids - _FIRST[name]
+        size = source.size if source is not None else 0
+        outside = (positions < 0) | (positions >= (math.inf if size is None else size))
+        if source is None or outside.any():
+            wrong = ids[outside][0]
             raise ValueError(f"instance {wrong} belongs to no split; take ids from instances({name!r}).ids()")
         return source.take(positions)
 
@@ -366,6 +385,13 @@ def _range_problems(name: str, values: object) -> list[str]:
         if 1 <= fewest <= most:
             return []
     return [f"{name} is {values!r}; give two whole numbers, 1 or more, the smaller first"]
+
+
+def _rivals(**sources: object) -> list[str]:
+    """Two keys that both say where the same instances come from."""
+    if all(sources.values()):
+        return [f"{' and '.join(sources)} both say where instances come from; leave one out"]
+    return []
 
 
 def _size_problems(**sizes: int) -> list[str]:

@@ -26,16 +26,24 @@ _SCORED_TOGETHER = 4096  # prefixes that exist at once, as rows of tokens
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-SplitName = Literal["train", "validation", "test"]
+SplitName = Literal["train", "validation", "test", "rl"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """The instances of one split: ids ``first … first + size - 1``, or endless when ``size`` is None."""
+    """The instances of one split: ids ``first … first + size - 1``, or endless when ``size`` is None.
+
+    Attributes:
+        name: Of the split.
+        first: The first id.
+        size: How many instances there are; None: endless.
+        labelled: Whether the instances have references. Only those that rl alone is trained on may have none.
+    """
 
     name: SplitName
     first: int
     size: int | None
+    labelled: bool = True
 
     def ids(self, start: int = 0, stop: int | None = None) -> Ints:
         """Ids of positions ``start … stop - 1`` in the split; ``stop`` defaults to its end.
@@ -136,6 +144,13 @@ class SequenceTask(ABC):
     @abstractmethod
     def instances(self, split: SplitName) -> Split:
         """The split's ids. Raises ValueError for a split this task has no data for."""
+
+    def rl_instances(self) -> Split:
+        """The instances that rl is trained on: those of cross-entropy, unless a task has others for it.
+
+        They may be many more if the reward reads no reference.
+        """
+        return self.instances("train")
 
     @abstractmethod
     def source(self, ids: Ints) -> tuple[npt.NDArray[Any], Ints]:

@@ -28,9 +28,13 @@ from rlseq_envs.text.corpus import (
 )
 from rlseq_envs.text.storage import TextRows, TokenRows
 from rlseq_envs.text.vocabulary import Vocabulary, load_vocabulary, train_vocabulary
-from rlseq_envs.translation_settings import SELECTION_METRIC, SPLITS, TranslationSettings
+from rlseq_envs.translation_settings import MADE_SPLITS, SELECTION_METRIC, SPLITS, TranslationSettings
 
-_FIRST_IDS: dict[SplitName, int] = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
+_FIRST_IDS: dict[SplitName, int] = {
+    **{"train": 0, "validation": 1_000_000_000},
+    **{"test": 2_000_000_000, "rl": 3_000_000_000},
+}
+_TRAINED_ON = ("train", "rl")  # instances that cannot be used are left out; splits to evaluate on leave nothing out
 _PREFIX = "sentence_"  # of rewards as components: no corpus metric is called so
 _MANIFEST = "vocabulary.json"
 _MANIFEST_KEYS = ("corpus", "units", "lowercase", "source", "target")
@@ -40,11 +44,11 @@ _MANIFEST_KEYS = ("corpus", "units", "lowercase", "source", "target")
 class _Encoded:
     """One split, ready for use: sources and first references as tokens, all references as text.
 
-    Sources are kept as text only where they are cut into subwords again.
+    Sources are kept as text only where they are cut into subwords again. Sources for rl may have no references.
     """
 
     sources: TokenRows
-    targets: TokenRows
+    targets: TokenRows | None
     references: tuple[TextRows, ...]
     texts: TextRows | None = None
 
@@ -89,7 +93,7 @@ class TranslationTask(SequenceTask):
     def available_splits(self) -> tuple[SplitName, ...]:
         """The splits there is data for."""
         if self.corpus_kind == "cldr":
-            return SPLITS
+            return MADE_SPLITS
         return tuple(split for split in SPLITS if self.settings.source_file(split) is not None)
 
     def prepare(self) -> None:
@@ -108,7 +112,12 @@ class TranslationTask(SequenceTask):
 
     def instances(self, split: SplitName) -> Split:
         """The split's ids. Raises ValueError for a split without data, CorpusError for unusable files."""
-        return Split(split, _FIRST_IDS[split], len(self._encoded(split).sources))
+        encoded = self._encoded(split)
+        return Split(split, _FIRST_IDS[split], len(encoded.sources), labelled=encoded.targets is not None)
+
+    def rl_instances(self) -> Split:
+        """Those of ``rl_source``, or those of training."""
+        return self.instances("rl" if "rl" in self.available_splits else "train")
 
     def data_report(self) -> list[str]:
         """The counts of each split that was read."""
@@ -131,8 +140,13 @@ class TranslationTask(SequenceTask):
         """Token ids of the first reference with END, (batch_size, time) int64, and lengths (batch_size,).
 
         In evaluation splits cut to ``max_length``; rewards and metrics use the whole text.
+
+        Raises:
+            ValueError: The instances are those of ``rl_source``, and there is no ``rl_target``.
         """
         encoded, rows = self._locate(ids)
+        if encoded.targets is None:
+            raise ValueError("the instances of rl_source have no references: give rl_target")
         return encoded.targets.padded(rows)
 
     def training_pairs(self, ids: Ints, seed: int) -> tuple[Ints, Ints, Ints, Ints]:
@@ -141,7 +155,7 @@ class TranslationTask(SequenceTask):
         A side that would be longer than its limit then is cut as always.
         """
         encoded, rows = self._locate(ids)
-        if encoded.texts is None:
+        if encoded.texts is None or encoded.targets is None:
             return super().training_pairs(ids, seed)
         seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
         source = (self._source_vocabulary, encoded.texts, encoded.sources, self.max_source_length)
@@ -201,14 +215,14 @@ class TranslationTask(SequenceTask):
         source, targets = str(self.settings.source_file(split)), self.settings.target_files(split)
         found: list[Problem] = []
         text = read_parallel(source, targets, report, found)
-        if not found and split != "train":
+        if not found and split not in _TRAINED_ON:
             found = find_endless_lines(text, (source, *targets))
         problems.extend(found)
-        if found or split != "train":
+        if found or split not in _TRAINED_ON:
             return text
         text = drop_unusable_pairs(text, report)
         if not len(text.sources):
-            problems.append(Problem(source, None, f"no pair is left to train on ({report})"))
+            problems.append(Problem(source, None, f"nothing is left to train on ({report})"))
         return text
 
     @cached_property
@@ -223,12 +237,13 @@ class TranslationTask(SequenceTask):
         sources, references = source_vocabulary.encode(self._cased(text.sources)), text.targets
         again = text.sources if split == "train" and self.settings.subword_dropout else None
         del text  # a large corpus' sources are not to lie in memory as text while its references are encoded
-        targets = target_vocabulary.encode(self._cased(references[0]))
-        if split != "train":
+        targets = target_vocabulary.encode(self._cased(references[0])) if references else None
+        if targets is not None and split not in _TRAINED_ON:
             report.truncated_sources = int((sources.lengths > limits[0]).sum())
             report.truncated_targets = int((targets.lengths > limits[1]).sum())
             return _Encoded(sources.truncated(limits[0], END), targets.truncated(limits[1], END), references)
-        long_source, long_target = sources.lengths > limits[0], targets.lengths > limits[1]
+        long_source = sources.lengths > limits[0]
+        long_target = np.zeros_like(long_source) if targets is None else targets.lengths > limits[1]
         report.skipped_long_source = int(long_source.sum())
         report.skipped_long_target = int((long_target & ~long_source).sum())
         keep = ~(long_source | long_target)
@@ -237,7 +252,7 @@ class TranslationTask(SequenceTask):
             raise ValueError(f"no training pair is within max_source_length {limits[0]} and max_length {limits[1]}")
         return _Encoded(
             sources.select(keep),
-            targets.select(keep),
+            targets and targets.select(keep),
             tuple(side.select(keep) for side in references),
             again and again.select(keep),
         )
@@ -330,13 +345,15 @@ class TranslationTask(SequenceTask):
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
         """The weighted sum of the rewards that were chosen, of the detokenised sequences against all references."""
         pairs = self.text_pairs(sequences, lengths, ids)
-        values = self._rewards(self._mixture.names, pairs.hypotheses, pairs.references)
+        # Sources for rl may have no references: the rewards that are then left read none.
+        values = self._rewards(self._mixture.names, pairs.hypotheses, pairs.references or [[""] * len(ids)])
         return self._mixture.reward(values, self._columns(pairs, ids) if self._mixture.has_own else (ids,))
 
     @staticmethod
     def _columns(pairs: TextPairs, ids: Ints) -> tuple[list[str], list[tuple[str, ...]], Ints]:
         """What functions of the user's own are called with: hypotheses, the references of each, and ids."""
-        return pairs.hypotheses, list(zip(*pairs.references, strict=True)), ids
+        references = list(zip(*pairs.references, strict=True)) or [()] * len(ids)
+        return pairs.hypotheses, references, ids
 
     def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
         """Corpus scores of sacrebleu, 0…100; smaller is better for TER alone."""
@@ -349,7 +366,8 @@ class TranslationTask(SequenceTask):
     def text_pairs(self, sequences: Ints, lengths: Ints, ids: Ints) -> TextPairs:
         """Detokenised outputs and all references."""
         encoded, rows = self._locate(ids)
-        return TextPairs(self.format_outputs(sequences, lengths), [stream.take(rows) for stream in encoded.references])
+        references = [stream.take(rows) for stream in encoded.references]
+        return TextPairs(self.format_outputs(sequences, lengths), references)
 
     def text_metrics(self) -> dict[str, Any]:
         """New sacrebleu metrics, by name, those of the setting ``metrics``."""
@@ -369,7 +387,7 @@ class TranslationTask(SequenceTask):
         sources, lengths = encoded.sources.padded(rows)
         return Rendering(
             source=self._source_vocabulary.decode(sources, lengths)[0],
-            reference=encoded.references[0][int(rows[0])],
+            reference=encoded.references[0][int(rows[0])] if encoded.references else "",
             output=self.format_outputs(sequence[None], np.array([len(sequence)]))[0],
             input_labels=self._source_vocabulary.labels(sources[0]),
             output_labels=self._target_vocabulary.labels(sequence),

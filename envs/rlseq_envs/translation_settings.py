@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from rlseq_envs.rewards.smoothing import Smoothing
-from rlseq_envs.rewards.text import TextOptions
+from rlseq_envs.rewards.text import NEED_REFERENCES, TextOptions
 from rlseq_envs.task import SplitName
 from rlseq_envs.text.vocabulary import SUBWORD_MODELS, UNITS, SubwordModel, Units
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+MADE_SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")  # of the made corpus
 METRICS = ("BLEU", "chrF", "TER")
 SELECTION_METRIC = "BLEU"
 # Settings that change one reward alone, and that reward.
@@ -32,6 +33,8 @@ class TranslationSettings:
         validation_target: Likewise for validation.
         test_source: Likewise for the test.
         test_target: Likewise for the test.
+        rl_source: File of the sources that rl is trained on; default: those of training.
+        rl_target: Files of their references; without any, only rewards that read none can be used.
         corpus: "files", or "cldr" for a corpus made from Unicode's locale data; None is "cldr" when no file is named.
         cldr_source_locale: Locale of the sources of the made corpus.
         cldr_target_locale: Locale of its references.
@@ -65,6 +68,8 @@ class TranslationSettings:
     validation_target: str | Sequence[str] | None = None
     test_source: str | None = None
     test_target: str | Sequence[str] | None = None
+    rl_source: str | None = None
+    rl_target: str | Sequence[str] | None = None
     corpus: Literal["files", "cldr"] | None = None
     cldr_source_locale: str = "en"
     cldr_target_locale: str = "de"
@@ -131,8 +136,12 @@ class TranslationSettings:
 
     def _corpus_faults(self) -> Iterator[str]:
         for split in SPLITS:
-            if (self.source_file(split) is None) != (not self.target_files(split)):
+            missing = (self.source_file(split) is None) != (not self.target_files(split))
+            if missing and (split != "rl" or self.source_file("rl") is None):
                 yield f"{split}_source and {split}_target must be given together"
+        reading = [name for name in self.reward if name in NEED_REFERENCES]
+        if self.source_file("rl") and not self.target_files("rl") and reading:
+            yield f"the reward {', '.join(reading)} reads references and rl_source has none: give rl_target"
         if self.corpus == "cldr" and self.names_files:
             yield "corpus is 'cldr', yet files are named"
         if self.corpus == "files" and not self.names_files and self.artifacts is None:

@@ -22,8 +22,9 @@ from rlseq.config.schema import Config
 SUFFIXES = (".yaml", ".yml")
 # Keys of the task section that name files to read; each may be one path or a list of them.
 DATA_KEYS = (
-    *("train_file", "validation_file", "test_file"),
+    *("train_file", "validation_file", "test_file", "rl_file"),
     *("train_source", "train_target", "validation_source", "validation_target", "test_source", "test_target"),
+    *("rl_source", "rl_target"),
 )
 
 

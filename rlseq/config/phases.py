@@ -178,7 +178,8 @@ class PPOConfig(Section):
 class RLConfig(PhaseConfig):
     """An objective made of the task's reward: REINFORCE, unless another is asked for."""
 
-    objective: Literal["reinforce", "mixer", "mrt", "ppo"] = "reinforce"
+    # self_training: cross-entropy on the policy's greedy outputs, with no reward; a control of what rewards bring.
+    objective: Literal["reinforce", "mixer", "mrt", "ppo", "self_training"] = "reinforce"
     mixer: MixerConfig = MixerConfig()
     mrt: MRTConfig = MRTConfig()
     ppo: PPOConfig = PPOConfig()
@@ -186,6 +187,11 @@ class RLConfig(PhaseConfig):
     baseline: Literal["greedy", "none", "mean", "leave_one_out", "running_mean", "critic"] = "greedy"
     critic: CriticConfig = CriticConfig()
     baseline_decay: Fraction = 0.95  # of running_mean, the moving average of earlier updates' mean rewards
+    # Where the instances come from: 'task', those that the task has for rl; 'train', those of cross-entropy.
+    instances: Literal["task", "train"] = "task"
+    # What training sees as rewards. Controls have 'constant': 1 for every sequence, or 'shuffled': those of a batch,
+    # permuted over its instances at random. What is reported and what validation measures is the task's reward.
+    reward_source: Literal["task", "constant", "shuffled"] = "task"
     # Rewards are clipped to these bounds, in the task's own units, and then multiplied by the scale: this is what the
     # baseline and the advantages are made of. Validation and the reported rewards are not touched.
     reward_clip: tuple[float, float] | None = None
@@ -239,7 +245,17 @@ class RLConfig(PhaseConfig):
     @property
     def reshaped(self) -> bool:
         """Whether training sees other rewards than the task gives."""
-        return self.reward_clip is not None or self.reward_scale != 1.0
+        return self.reward_source != "task" or self.reward_clip is not None or self.reward_scale != 1.0
+
+    @property
+    def reads_references(self) -> list[str]:
+        """The settings under which rl reads references, beside what the reward does."""
+        reading = {
+            "objective 'mixer'": self.objective == "mixer",
+            "mrt.reference": self.objective == "mrt" and self.mrt.reference,
+            "cross_entropy": self.cross_entropy > 0,
+        }
+        return [name for name, reads in reading.items() if reads]
 
     @property
     def reweighted(self) -> bool:
@@ -276,6 +292,23 @@ class RLConfig(PhaseConfig):
             )
         if self.objective == "ppo" and self.dropout:
             raise ValueError("dropout would change the ratios of objective 'ppo' at random: set dropout to false")
+        return self
+
+    @model_validator(mode="after")
+    def _rewards(self) -> RLConfig:
+        wrong = []
+        if self.objective == "self_training":
+            wrong += [] if self.reward_source == "constant" else ["reward_source to 'constant'"]
+            wrong += [] if self.samples == 1 else ["samples to 1"]
+        if self.reward_source == "constant":
+            wrong += [] if self.baseline == "none" else ["baseline to 'none'"]
+            wrong += ["normalize_advantage to false"] if self.normalize_advantage else []
+            wrong += ["objective to 'reinforce' or 'ppo'"] if self.objective == "mrt" else []
+        if self.reward_source != "task" and self.critic.shaped:
+            wrong.append("critic.shaped to false: it hands out the task's own rewards")
+        if wrong:
+            what = "objective 'self_training' has" if self.objective == "self_training" else "reward_source gives"
+            raise ValueError(f"{what} no reward to compare: set {', '.join(wrong)}")
         return self
 
     @model_validator(mode="after")

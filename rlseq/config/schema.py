@@ -78,6 +78,9 @@ class ConvexHullConfig(Section):
     train_file: str | None = None  # Pointer Networks text format or .npy; default: endless random points
     validation_file: str | None = None
     test_file: str | None = None
+    train_size: PositiveInt | None = None  # generated sets to train on, the same in every epoch; default: endless
+    rl_file: str | None = None  # sets that rl is trained on, without labels; default: those of cross-entropy
+    rl_generated: bool = False  # train rl on endless generated sets, without labels, that are in no other split
     validation_size: PositiveInt = 4000
     test_size: PositiveInt = 10000
     seed: NonNegativeInt = 0
@@ -87,6 +90,9 @@ class ConvexHullConfig(Section):
         if self.min_points > self.max_points:
             raise ValueError(f"min_points {self.min_points} is larger than max_points {self.max_points}")
         _check_weights(self.reward)
+        for rivals in (("train_file", "train_size"), ("rl_file", "rl_generated")):
+            if all(getattr(self, name) for name in rivals):
+                raise ValueError(f"{' and '.join(rivals)} both say where instances come from: leave one out")
         return self
 
 
@@ -101,6 +107,8 @@ class TranslationConfig(Section):
     validation_target: Paths = None
     test_source: str | None = None
     test_target: Paths = None
+    rl_source: str | None = None  # sources that rl is trained on; default: those of cross-entropy
+    rl_target: Paths = None  # their references; without any, only rewards that read none can be used
     cldr_source_locale: str = "en"
     cldr_target_locale: str = "de"
     cldr_sizes: tuple[PositiveInt, PositiveInt, PositiveInt] = (20000, 1000, 1000)  # train, validation, test
@@ -125,7 +133,7 @@ class TranslationConfig(Section):
 
     @model_validator(mode="after")
     def _files(self) -> TranslationConfig:
-        names = [f"{split}_{side}" for split in ("train", "validation", "test") for side in ("source", "target")]
+        names = [f"{split}_{side}" for split in ("train", "validation", "test", "rl") for side in ("source", "target")]
         given = [name for name in names if getattr(self, name)]
         if self.corpus == "files" and (missing := [n for n in names[:4] if n not in given]):
             raise ValueError(f"corpus is 'files' and {', '.join(missing)} is not given")

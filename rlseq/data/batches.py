@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rlseq.config.errors import UserError
-from rlseq.config.phases import PhaseConfig
+from rlseq.config.phases import PhaseConfig, RLConfig
 from rlseq.config.schema import Config
-from rlseq_envs.task import Ints, SequenceTask, Split
+from rlseq_envs.task import Ints, SequenceTask, Split, SplitName
 
 POOL = 50  # batches sorted by length together: little padding, little loss of randomness
 _READ_TOGETHER = 4096  # instances whose lengths are asked for at once
@@ -28,9 +28,11 @@ class Batches(ABC):
     """The batches of a split, numbered from 0 without end.
 
     Attributes:
+        split: Where they come from.
         least: Instances that every batch has at least.
     """
 
+    split: Split
     least: int
 
     @abstractmethod
@@ -157,14 +159,17 @@ def make_batches(config: Config, task: SequenceTask) -> dict[str, Batches]:
     Raises:
         UserError: The task's instances cannot be divided as a phase asks for; all such problems.
     """
-    measure = _Measure(task)
+    measures: dict[SplitName, _Measure] = {}
     made: dict[str, Batches] = {}
     problems = []
     for phase in ("mle", "rl"):
         section: PhaseConfig = getattr(config, phase)
+        if not section.updates:
+            continue
+        split = phase_split(task, section)
         try:
-            if section.updates:
-                made[phase] = _make(section, measure, config)
+            _check_labels(section, split)
+            made[phase] = _make(section, measures.setdefault(split.name, _Measure(task, split)), config)
         except ValueError as error:
             problems.append(f"{phase}.{error}")
     if problems:
@@ -172,16 +177,31 @@ def make_batches(config: Config, task: SequenceTask) -> dict[str, Batches]:
     return made
 
 
+def phase_split(task: SequenceTask, section: PhaseConfig) -> Split:
+    """Where the instances of a phase come from."""
+    from_task = isinstance(section, RLConfig) and section.instances == "task"
+    return task.rl_instances() if from_task else task.instances("train")
+
+
+def _check_labels(section: PhaseConfig, split: Split) -> None:
+    reading = section.reads_references if isinstance(section, RLConfig) else []
+    if reading and not split.labelled:
+        raise ValueError(
+            f"instances: those of the task for rl have no references, and {', '.join(reading)} reads them: "
+            "set instances to 'train', or leave that out"
+        )
+
+
 def _make(section: PhaseConfig, measure: _Measure, config: Config) -> Batches:
     split, size, learners = measure.split, section.batch_size, config.compute.learners
     if section.batch_type == "instance":
-        return InstanceBatches(split, size, config.seed, measure.targets if split.size is not None else None)
+        return InstanceBatches(split, size, config.seed, measure.outputs if split.size is not None else None)
     if split.size is None:
         raise ValueError(
             f"batch_type: split {split.name!r} is endless, so it cannot be divided by 'token': "
             "set it to 'instance', or train on a file"
         )
-    sizes = np.maximum(measure.sources, measure.targets)
+    sizes = np.maximum(measure.sources, measure.outputs)
     batches = TokenBatches(split, size, config.seed, sizes)
     if learners > batches.least:
         raise ValueError(
@@ -192,16 +212,16 @@ def _make(section: PhaseConfig, measure: _Measure, config: Config) -> Batches:
 
 
 class _Measure:
-    """Lengths of all training instances of a task, (instances,) each, asked for when they are needed."""
+    """Lengths of all training instances of a split, (instances,) each, asked for when they are needed."""
 
-    def __init__(self, task: SequenceTask) -> None:
-        self.split = task.instances("train")
+    def __init__(self, task: SequenceTask, split: Split) -> None:
+        self.split = split
         self._task = task
 
     @cached_property
-    def targets(self) -> Ints:
-        """Of the references."""
-        return self._all(self._task.references)
+    def outputs(self) -> Ints:
+        """Of the references; without any, of the sources."""
+        return self._all(self._task.references) if self.split.labelled else self.sources
 
     @cached_property
     def sources(self) -> Ints:

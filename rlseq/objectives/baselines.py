@@ -44,6 +44,23 @@ class RunningMean:
         self.weight = decay * self.weight + (1.0 - decay)
 
 
+def rewards_seen(config: RLConfig, rewards: Floats, seed: int) -> Floats:
+    """What training takes for rewards: the task's, or those of a control that says nothing about the outputs.
+
+    Choshen et al. (2020) ask for such controls: sharpening alone raises many metrics.
+
+    Args:
+        config: The phase's section.
+        rewards: (batch_size, K) the task's.
+        seed: Of the permutation of ``shuffled`` rewards over the instances, all of an instance's together.
+    """
+    if config.reward_source == "constant":
+        return np.ones_like(rewards)
+    if config.reward_source == "shuffled":
+        return np.random.default_rng(seed).permutation(rewards)
+    return rewards
+
+
 def training_rewards(config: RLConfig, rewards: Floats) -> Floats:
     """The task's rewards as training sees them: clipped first, so that the bounds are the task's, then scaled.
 

@@ -19,6 +19,7 @@ from rlseq.rllib.learner_group import LearnersLost, SequenceLearnerGroup
 from rlseq.rllib.runner import SequenceEnvRunner
 from rlseq.training.batch import Batch, rl_batch
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite
+from rlseq.training.plain import update_seed
 from rlseq.training.rollout import Decoding, Rollout, shards
 from rlseq.training.update import RESAMPLED
 from rlseq_envs.task import Ints
@@ -105,7 +106,8 @@ class SequenceAlgorithm(Algorithm):
         with_graph = config.encodes_once and in_one_process
         decoding = Decoding.for_update(config, request.update, request.phase_update, with_graph)
         drawn, score_seconds = self._roll_out(request.ids, decoding, averaged=False)
-        batch, rollout_stats = rl_batch(self.task, drawn, config, request.running_mean)
+        seed = update_seed(self.experiment.seed, 0, request.update)
+        batch, rollout_stats = rl_batch(self.task, drawn, config, request.running_mean, seed)
         _check_finite(rollout_stats, request.update)
         sampled = time.perf_counter()
         stats = self.learner_group.work([request], batch, drawn.memory, self._resampled(request, decoding))[0]
@@ -128,7 +130,8 @@ class SequenceAlgorithm(Algorithm):
             return None
         other = replace(decoding, update=request.update + RESAMPLED, with_graph=False)
         drawn, _ = self._roll_out(request.ids, other, averaged=False)
-        return rl_batch(self.task, drawn, config, request.running_mean)[0]
+        seed = update_seed(self.experiment.seed, 0, request.update)
+        return rl_batch(self.task, drawn, config, request.running_mean, seed)[0]
 
     @staticmethod
     def _finish(stats: dict[str, float], seconds: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlseq.config.phases import MLEConfig, PhaseConfig, RLConfig
-from rlseq.objectives.baselines import advantages, training_rewards
+from rlseq.objectives.baselines import advantages, rewards_seen, training_rewards
 from rlseq.objectives.credit import rewards_before
 from rlseq.training.forcing import sampling_columns
 from rlseq.training.rollout import Rollout
@@ -47,7 +47,7 @@ def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig, seed: int, phase
 
 
 def rl_batch(
-    task: SequenceTask, rollout: Rollout, config: RLConfig, running_mean: float = 0.0
+    task: SequenceTask, rollout: Rollout, config: RLConfig, running_mean: float = 0.0, seed: int = 0
 ) -> tuple[Batch, dict[str, float]]:
     """Samples as targets, advantages as weights; statistics of the rollout beside it.
 
@@ -68,10 +68,11 @@ def rl_batch(
         rollout: Of the batch.
         config: The phase's section.
         running_mean: Of the training rewards of earlier updates, for that baseline.
+        seed: Of the update, for rewards that are shuffled.
     """
-    samples = rollout.num_samples
+    samples = rollout.num_samples or 1  # self-training has the greedy sequence alone
     sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
-    seen = training_rewards(config, rollout.rewards)
+    seen = training_rewards(config, rewards_seen(config, rollout.rewards, seed))
     rewards, greedy = seen[:, :samples], seen[:, -1] if rollout.greedy else None
     place = np.arange(sequences.shape[2])
     given = np.zeros((len(sequences), 1, 1)) if rollout.given is None else rollout.given[:, None, None]
@@ -92,7 +93,7 @@ def rl_batch(
         "state_weights": (times / scale).astype(np.float32),
     }
     if config.objective == "mrt":
-        batch |= _candidates(task, rollout, config, batch["state_weights"])
+        batch |= _candidates(task, rollout, config, batch["state_weights"], seed)
     if config.baseline == "critic":
         batch["returns"] = advantage.astype(np.float32)
         batch["value_weights"] = (times[:, :, None] * sampled / sampled.sum()).astype(np.float32)
@@ -138,7 +139,7 @@ def _first_of_equals(sequences: Ints) -> Ints:
 
 
 def _candidates(
-    task: SequenceTask, rollout: Rollout, config: RLConfig, state_weights: npt.NDArray[np.float32]
+    task: SequenceTask, rollout: Rollout, config: RLConfig, state_weights: npt.NDArray[np.float32], seed: int
 ) -> Batch:
     """The columns of minimum risk training: samples, then the reference where it is a candidate."""
     samples = rollout.num_samples
@@ -158,7 +159,7 @@ def _candidates(
         "target_lengths": lengths,
         "weights": (distinct[:, :, None] * live / normalizer(config, len(sequences), 0)).astype(np.float32),
         "state_weights": state_weights,
-        "rewards": training_rewards(config, rewards).astype(np.float32),
+        "rewards": training_rewards(config, rewards_seen(config, rewards, seed)).astype(np.float32),
     }
 
 
@@ -176,9 +177,10 @@ def _rollout_statistics(rollout: Rollout, samples: int, sampled: npt.NDArray[np.
         "rollout/reward_std": rewards.std(),
         "rollout/length_mean": lengths.mean(),
         "rollout/truncated_frac": rollout.truncated[:, :samples].mean(),
-        # The mean of −log p over sampled tokens estimates the entropy of the sampling law, at no cost.
-        "train/entropy": -rollout.log_probs[:, :samples].sum() / sampled.sum(),
     }
+    if rollout.num_samples:
+        # The mean of −log p over sampled tokens estimates the entropy of the sampling law, at no cost.
+        stats["train/entropy"] = -rollout.log_probs[:, :samples].sum() / sampled.sum()
     if len(rollout.components) > 1:
         stats |= {f"rollout/{name}_mean": col[:, :samples].mean() for name, col in rollout.components.items()}
     if rollout.given is not None:

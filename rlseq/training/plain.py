@@ -70,7 +70,8 @@ class PlainEngine:
         started = time.perf_counter()
         if isinstance(phase, RLConfig):
             drawn = self._draw(request, phase, request.update, phase.encodes_once)
-            (batch, stats), memory = rl_batch(self.task, drawn, phase, request.running_mean), drawn.memory
+            seed = update_seed(self.config.seed, 0, request.update)
+            (batch, stats), memory = rl_batch(self.task, drawn, phase, request.running_mean, seed), drawn.memory
         else:
             batch, stats, memory = next(references), {}, None
         self._check(stats, request.update)
@@ -125,8 +126,8 @@ class PlainEngine:
         if not isinstance(phase, RLConfig) or not phase.estimates_variance(request.phase_update):
             return None
         drawn = self._draw(request, phase, request.update + RESAMPLED, False)
-        torch.manual_seed(update_seed(self.config.seed, 0, request.update))
-        batch = rl_batch(self.task, drawn, phase, request.running_mean)[0]
+        torch.manual_seed(seed := update_seed(self.config.seed, 0, request.update))
+        batch = rl_batch(self.task, drawn, phase, request.running_mean, seed)[0]
         self._backward(phase, self._to_tensors(batch), None)
         gradient = flat_gradient(self.policy)
         self.optimizer.zero_grad(set_to_none=True)

@@ -54,9 +54,10 @@ class Decoding:
     @classmethod
     def for_update(cls, config: RLConfig, update: int, phase_update: int, with_graph: bool) -> Decoding:
         """Of what an update trains on; ``update`` numbers its samples, ``phase_update`` is its place in the phase."""
+        greedy_alone = config.objective == "self_training"
         return cls(
-            config.samples,
-            config.baseline == "greedy",
+            0 if greedy_alone else config.samples,
+            greedy_alone or config.baseline == "greedy",
             update,
             precision=config.sampling_precision,
             with_graph=with_graph,

@@ -196,9 +196,10 @@ class Trainer:
 
     def _ids(self, number: int) -> Ints:
         phase = self.progress.phase
-        endless = self.task.instances("train").size is None
+        batches = self._batches[phase]
+        endless = batches.split.size is None
         stretch = 2 * (self.config.seed % SEEDS) + PHASES.index(phase) if endless else 0
-        return self._batches[phase].ids(number) + stretch * PHASE_INSTANCES
+        return batches.ids(number) + stretch * PHASE_INSTANCES
 
     # --------------------------------------------------------------------------------------------- validation
     def _validate(self, section: PhaseConfig) -> None:

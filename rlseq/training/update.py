@@ -115,7 +115,7 @@ def _rl_loss(
         )
         weights = weights * ratio[:, None]
         stats["train/importance_mean"] = ratio.sum() / max(1, len(ratio))
-    if config.objective in ("reinforce", "mixer"):
+    if config.objective in ("reinforce", "mixer", "self_training"):
         loss, _ = losses.weighted_nll(values, head, targets[real], weights[real], law=law)
     else:
         log_probs = losses.token_log_probs(values, head, targets[real], law)

@@ -19,6 +19,7 @@ TEXT_REWARDS = (
     *("bleu", "chrf", "gleu", "rouge_l", "exact_match", "length_ratio"),
     *("neg_ter", "neg_wer", "neg_cer", "neg_repetition"),
 )
+NEED_REFERENCES = frozenset(TEXT_REWARDS) - {"neg_repetition"}
 
 
 @dataclass(frozen=True, kw_only=True)

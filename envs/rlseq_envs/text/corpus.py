@@ -207,8 +207,8 @@ def read_parallel(source: str, targets: Sequence[str], report: SplitReport, prob
 
 
 def drop_unusable_pairs(text: ParallelText, report: SplitReport) -> ParallelText:
-    """Training pairs without those where a line is empty or endless; each reason is counted."""
-    trained_sides = (text.sources, text.targets[0])
+    """Training pairs, or sources alone, without those where a line is empty or endless; each reason is counted."""
+    trained_sides = (text.sources, *text.targets[:1])
     empty = np.zeros(len(text.sources), dtype=np.bool_)
     endless = np.zeros(len(text.sources), dtype=np.bool_)
     for side in text.sides:
