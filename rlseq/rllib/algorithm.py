@@ -40,12 +40,14 @@ class SequenceAlgorithm(Algorithm):
     Attributes:
         requests: What the next training step is to do.
         statistics: Of the last training step, update by update.
+        worker_seconds: CPU seconds that other processes spent on updates; added to, never reset here.
     """
 
     config: SequenceConfig
     learner_group: SequenceLearnerGroup
     requests: list[UpdateRequest]
     statistics: list[dict[str, float]]
+    worker_seconds: float
 
     @classmethod
     def get_default_config(cls) -> SequenceConfig:
@@ -55,7 +57,7 @@ class SequenceAlgorithm(Algorithm):
     def setup(self, config: SequenceConfig) -> None:
         """Build learners and runners."""
         super().setup(config)
-        self.requests, self.statistics = [], []
+        self.requests, self.statistics, self.worker_seconds = [], [], 0.0
         self._phase: Phase = "mle"
         self._snapshot: tuple[Tensors, Phase] | None = None
         self._since_snapshot: list[UpdateRequest] = []
@@ -133,9 +135,9 @@ class SequenceAlgorithm(Algorithm):
         seed = update_seed(self.experiment.seed, 0, request.update)
         return rl_batch(self.task, drawn, config, request.running_mean, seed)[0]
 
-    @staticmethod
-    def _finish(stats: dict[str, float], seconds: float) -> dict[str, float]:
+    def _finish(self, stats: dict[str, float], seconds: float) -> dict[str, float]:
         """Replace counts by rates."""
+        self.worker_seconds += stats.pop("worker_seconds")
         counts = {name: stats.pop(name) for name in ("tokens", "reference_tokens", "seconds")}
         rates = {"tokens_per_sec": counts["tokens"] / seconds, "update_frac": counts["seconds"] / seconds}
         return stats | {f"time/{name}": value for name, value in rates.items()}
@@ -148,8 +150,9 @@ class SequenceAlgorithm(Algorithm):
     def _roll_out(self, ids: Ints, decoding: Decoding, averaged: bool) -> tuple[Rollout, float]:
         parts = shards(ids, self.experiment.compute.shard_size)
         if self._fleet is not None:
-            rollouts, seconds = self._fleet.sample(parts, decoding, self._publish(averaged))
-            return Rollout.concatenate(rollouts), seconds
+            rollouts, score_seconds, worker_seconds = self._fleet.sample(parts, decoding, self._publish(averaged))
+            self.worker_seconds += worker_seconds
+            return Rollout.concatenate(rollouts), score_seconds
         assert self._runner is not None
         sampled = self._runner.sample(shards=list(enumerate(parts)), decoding=decoding, policy=self._policy(averaged))
         assert sampled.rollouts is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import torch
@@ -54,9 +55,11 @@ class RllibEngine:
 
     def update(self, requests: list[UpdateRequest]) -> list[dict[str, float]]:
         """See ``Engine.update``."""
+        started, self.algorithm.worker_seconds = time.process_time(), 0.0
         self.algorithm.requests = requests
         self.algorithm.train()
-        return self.algorithm.statistics
+        seconds = (time.process_time() - started + self.algorithm.worker_seconds) / len(requests)
+        return [stats | {"time/cpu_seconds": seconds} for stats in self.algorithm.statistics]
 
     def rollout(
         self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool, with_attention: bool = False

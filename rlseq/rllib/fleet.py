@@ -72,22 +72,24 @@ class RunnerFleet:
             if fault is not None:
                 fault.raise_error("an environment runner cannot start: ")
 
-    def sample(self, parts: list[Ints], decoding: Decoding, weights: PublishedWeights) -> tuple[list[Rollout], float]:
-        """Rollouts of ``parts`` in their order, and the seconds spent on rewards (of the slowest runner).
+    def sample(
+        self, parts: list[Ints], decoding: Decoding, weights: PublishedWeights
+    ) -> tuple[list[Rollout], float, float]:
+        """Rollouts of ``parts`` in their order, seconds spent on rewards by the slowest runner, CPU seconds of all.
 
         Raises:
             TrainingError: A runner reported an error, or runners are lost again and again.
         """
         done: dict[int, Rollout] = {}
-        seconds = 0.0
+        seconds = cpu_seconds = 0.0
         for _ in range(ATTEMPTS):
             missing = [number for number in range(len(parts)) if number not in done]
             if not missing:
-                return [done[number] for number in range(len(parts))], seconds
+                return [done[number] for number in range(len(parts))], seconds, cpu_seconds
             runners = self._ready(weights, decoding.update)
             for sampled in self._ask(runners, [(number, parts[number]) for number in missing], decoding, weights):
                 done |= dict(sampled.rollouts or ())
-                seconds = max(seconds, sampled.score_seconds)
+                seconds, cpu_seconds = max(seconds, sampled.score_seconds), cpu_seconds + sampled.cpu_seconds
         raise TrainingError(
             f"update {decoding.update}: environment runners were lost {ATTEMPTS} times in a row; is memory short? "
             "Set compute.runners to 0 to see the cause"

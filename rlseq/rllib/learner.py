@@ -105,7 +105,7 @@ class SequenceLearner(TorchLearner):
     def _create_iterator_if_necessary(self, *, training_data: TrainingData, **kwargs: Any) -> Iterator[MultiAgentBatch]:
         share: Share = training_data.data_iterators[0]
         for index, request in enumerate(share.requests):
-            self._request, self._started = request, time.perf_counter()
+            self._request, self._started = request, (time.perf_counter(), time.process_time())
             columns = next(self._references) if share.batches is None else share.batches[index]
             self._tokens = int(columns["target_lengths"].sum())
             self._reference_tokens = int(columns.get("reference_lengths", columns["target_lengths"]).sum())
@@ -183,7 +183,8 @@ class SequenceLearner(TorchLearner):
             "train/learning_rate": request.learning_rate,
             "tokens": float(self._tokens),
             "reference_tokens": float(self._reference_tokens),
-            "seconds": time.perf_counter() - self._started,
+            "seconds": time.perf_counter() - self._started[0],
+            "worker_seconds": time.process_time() - self._started[1] if self.config.num_learners else 0.0,
         }
 
     def _move_average(self, phase_update: int) -> None:

@@ -108,4 +108,6 @@ def combine(parts: tuple[Statistics, ...]) -> Statistics:
     if "train/nll" in combined and len(parts) > 1:
         combined["train/nll"] = sum(part["train/nll"] * part["reference_tokens"] for part in parts) / references
     tokens, seconds = sum(part["tokens"] for part in parts), max(part["seconds"] for part in parts)
-    return combined | {"tokens": tokens, "reference_tokens": references, "seconds": seconds}
+    workers = sum(part["worker_seconds"] for part in parts)
+    sums = {"tokens": tokens, "reference_tokens": references, "worker_seconds": workers}
+    return combined | sums | {"seconds": seconds}

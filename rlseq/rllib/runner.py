@@ -33,11 +33,13 @@ class Sampled:
         runner: Its index.
         rollouts: Shard number and rollout of each shard; None: its weights are not the ones asked for.
         score_seconds: Time spent on rewards.
+        cpu_seconds: Of its process, on all of it.
     """
 
     runner: int
     rollouts: list[tuple[int, Rollout]] | None
     score_seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 class SequenceEnvRunner(EnvRunner, Checkpointable):
@@ -116,10 +118,11 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             policy: To decode with; default: the runner's own.
         """
         policy = self.module.policy if policy is None else policy
-        self._score_seconds = 0.0
+        self._score_seconds, started = 0.0, time.process_time()
         rollouts = self._roll_out(policy, [ids for _, ids in shards], decoding)
         numbers = [number for number, _ in shards]
-        return Sampled(self.worker_index, list(zip(numbers, rollouts, strict=True)), self._score_seconds)
+        numbered, seconds = list(zip(numbers, rollouts, strict=True)), time.process_time() - started
+        return Sampled(self.worker_index, numbered, self._score_seconds, seconds)
 
     @guarded
     def sample_with(

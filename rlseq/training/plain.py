@@ -67,7 +67,7 @@ class PlainEngine:
         return mle_batch(self.task, request.ids, self.config.mle, seed, request.phase_update)
 
     def _step(self, request: UpdateRequest, phase: PhaseConfig, references: Iterator[Batch]) -> dict[str, float]:
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         if isinstance(phase, RLConfig):
             drawn = self._draw(request, phase, request.update, phase.encodes_once)
             seed = update_seed(self.config.seed, 0, request.update)
@@ -89,7 +89,7 @@ class PlainEngine:
         seconds = {"time/sample_frac": sampled - started, "time/update_frac": done - sampled}
         tokens = int(batch["target_lengths"].sum())
         stats |= {name: value / (done - started) for name, value in seconds.items()}
-        stats["time/tokens_per_sec"] = tokens / (done - started)
+        stats |= {"time/tokens_per_sec": tokens / (done - started), "time/cpu_seconds": time.process_time() - cpu}
         return stats | {"train/learning_rate": request.learning_rate}
 
     def _epoch(

@@ -22,6 +22,7 @@ from rlseq.models.shape import TaskShape
 from rlseq.objectives.baselines import RunningMean
 from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from rlseq.training.cost import Cost
 from rlseq.training.engine import Engine, Phase, TrainingError, UpdateRequest
 from rlseq.training.monitor import CollapseMonitor
 from rlseq.training.optimizer import learning_rate
@@ -61,6 +62,7 @@ class Trainer:
         self.progress = Progress()
         self.monitor = CollapseMonitor()
         self.running_mean = RunningMean()
+        self.cost = Cost()
         self._batches = make_batches(config, task)
         self._stop = False
 
@@ -85,6 +87,7 @@ class Trainer:
         assert checkpoint.state is not None
         self.progress = Progress.from_dict(checkpoint.meta["trainer"])
         self.monitor = CollapseMonitor.from_dict(checkpoint.meta["trainer"]["monitor"])
+        self.cost = Cost.from_dict(checkpoint.meta["trainer"])
         self._restore_running_mean(checkpoint)
         self.run.rewind(self.progress.update, self.progress.phase)
         self.reporter.start(self.config, self.run, self.progress.update)
@@ -98,6 +101,7 @@ class Trainer:
         """
         self.reporter.start(self.config, self.run, None)
         self.engine.set_weights(source.weights)
+        self.cost = Cost.from_dict(source.meta["trainer"])
         self.progress = Progress(phase=phase, update=int(source.meta["update"]))
         self._train_phases()
 
@@ -149,7 +153,10 @@ class Trainer:
         progress, seconds = self.progress, (time.perf_counter() - started) / instances
         for stats in statistics:
             progress.count(stats | progress.timed(seconds))
+            self.cost.count(progress.phase, stats.get("time/cpu_seconds", 0.0))
             self._watch(section, stats)
+        if isinstance(section, RLConfig):
+            self.cost.count_rollouts(section, instances)
         early = self._log()
         if early or progress.phase_update % section.validate_every == 0 or progress.phase_update == section.updates:
             self._validate(section)
@@ -270,6 +277,7 @@ class Trainer:
             "update": progress.update,
             "phase_update": progress.phase_update,
             "trainer": progress.to_dict()
+            | self.cost.to_dict()
             | {"monitor": self.monitor.to_dict(), "running_mean": asdict(self.running_mean)},
             "metrics": progress.best_metrics if best else {},
         }
