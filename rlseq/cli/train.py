@@ -18,11 +18,22 @@ class PhaseName(StrEnum):
     rl = "rl"
 
 
+class ControlName(StrEnum):
+    """A control; ``rlseq.config.controls`` says what each is."""
+
+    equal_time = "equal_time"
+    constant_reward = "constant_reward"
+    shuffled_reward = "shuffled_reward"
+    same_instances = "same_instances"
+    self_training = "self_training"
+
+
 EXAMPLES = [
     "rlseq train hull",
     "rlseq train hull rl.samples=4 rl.optimizer.learning_rate=2e-4",
     "rlseq train --resume runs/hull-20260101-120000",
     "rlseq train --from runs/hull-20260101-120000/checkpoints/mle rl.baseline=greedy",
+    "rlseq train --from runs/hull-20260101-120000/checkpoints/mle --control shuffled_reward",
 ]
 
 
@@ -42,6 +53,9 @@ def train(
         typer.Option("--from", metavar="CKPT", help="Start rl (or --phase mle) anew from a checkpoint or run."),
     ] = None,
     phase: Annotated[PhaseName | None, typer.Option(help="The only phase to train; rl needs --from.")] = None,
+    control: Annotated[
+        ControlName | None, typer.Option(help="Train a control instead: what comes of it without the reward.")
+    ] = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run directory; default: runs/<name>-<time>.")
     ] = None,
@@ -51,7 +65,7 @@ def train(
     if config and "=" in config:
         overrides = [config, *(overrides or [])]
         config = None
-    refuse(_problems(config, overrides, resume, source, phase, run))
+    refuse(_problems(config, overrides, resume, source, phase, control, run))
 
     from rlseq.cli.training import fork, go_on, start
 
@@ -59,10 +73,10 @@ def train(
     if resume:
         go_on(resume, overrides or [])
     elif source:
-        fork(source, config, overrides or [], "mle" if chosen == "mle" else "rl", run)
+        fork(source, config, overrides or [], "mle" if chosen == "mle" else "rl", control, run)
     else:
         assert config is not None
-        start(config, overrides or [], mle_only=chosen == "mle", path=run)
+        start(config, overrides or [], control, mle_only=chosen == "mle", path=run)
 
 
 def _problems(
@@ -71,20 +85,25 @@ def _problems(
     resume: Path | None,
     source: Path | None,
     phase: PhaseName | None,
+    control: ControlName | None,
     run: Path | None,
 ) -> list[str]:
     """Arguments that do not go together, all of them."""
     wrong = []
     if resume and source:
         wrong.append("--resume goes on with a run, --from starts a new one: give one of them")
-    if resume and (config or phase or run):
+    if resume and (config or phase or control or run):
         wrong.append(
-            "--resume takes CONFIG, --phase and --run from the run: leave them out; to change them, use --from"
+            "--resume takes CONFIG, --phase, --control and --run from the run: leave them out; to change them, use --from"
         )
     elif not config and not resume and not source:
         wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
     if phase == PhaseName.rl and not source and not resume:
         wrong.append("--phase rl starts from a checkpoint: give one with --from")
+    if control == ControlName.equal_time and source:
+        wrong.append("--control equal_time trains from scratch: leave out --from")
+    if control and phase:
+        wrong.append(f"--control {control.value} says which phase it trains: leave out --phase")
     if run and run.exists():
         wrong.append(f"--run {run}: exists and is not overwritten; resume it, or give another directory")
     if resume:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlseq.cli.common import Stopped, blaming_input, check_device, console, refuse, write_json
+from rlseq.config.controls import CONTROLS
 from rlseq.config.errors import UserError
 from rlseq.config.load import load_config, parse_config
 from rlseq.config.schema import Config
@@ -34,9 +35,10 @@ FREE_POLICY_KEYS = {"dropout", "mask_revisits"}
 
 
 # ------------------------------------------------------------------------------------------- three ways to start
-def start(name: str, overrides: Sequence[str], *, mle_only: bool, path: Path | None) -> None:
+def start(name: str, overrides: Sequence[str], control: str | None, *, mle_only: bool, path: Path | None) -> None:
     """Train from scratch."""
     config = load_config(name, [*overrides, "rl.updates=0"] if mle_only else overrides)
+    config = _controlled(config, control, name)
     task = prepare_task(config)
     run = RunDirectory.create(config, path=path)
     with _removed_if_refused(run.path):
@@ -55,7 +57,9 @@ def go_on(path: Path, overrides: Sequence[str]) -> None:
     _train(config, task, run, Trainer.resume, before=Path(record) if record else None)
 
 
-def fork(source: Path, name: str | None, overrides: Sequence[str], phase: Phase, path: Path | None) -> None:
+def fork(
+    source: Path, name: str | None, overrides: Sequence[str], phase: Phase, control: str | None, path: Path | None
+) -> None:
     """Start a phase in a new run from the weights of a checkpoint."""
     checkpoint = load_checkpoint(resolve_checkpoint(source))
     overrides = [*overrides, "rl.updates=0"] if phase == "mle" else overrides
@@ -63,12 +67,22 @@ def fork(source: Path, name: str | None, overrides: Sequence[str], phase: Phase,
         config = load_config(name, overrides)
     else:
         config = parse_config(checkpoint.meta["config"], str(checkpoint.directory), overrides)
+    config = _controlled(config, control, name or str(checkpoint.directory))
     task = prepare_task(config, checkpoint.artifacts)
     _check_policy(checkpoint, config, task)
     run = RunDirectory.create(config, path=path, forked_from=checkpoint.directory)
     with _removed_if_refused(run.path):
         task.save_artifacts(run.artifacts)
         _train(config, task, run, lambda trainer: trainer.fork(checkpoint, phase), before=checkpoint.directory)
+
+
+def _controlled(config: Config, control: str | None, origin: str) -> Config:
+    """The configuration of a control of a run."""
+    if control is None:
+        return config
+    if not CONTROLS[control].applies(config):
+        raise UserError(f"--control {control}: rl sees the instances of cross-entropy, so there is nothing to control")
+    return parse_config(config.model_dump(mode="json"), origin, CONTROLS[control].overrides(config))
 
 
 @contextmanager

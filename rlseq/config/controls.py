@@ -1,0 +1,74 @@
+"""Controls: what a run would have come to without the reward, each made of keys that any run may set.
+
+A second phase always trains longer than the first one alone, so a gain over it is the reward's only if it is also a gain
+over these (Choshen et al. 2020; Kiegeland & Kreutzer 2021).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from rlseq.config.phases import RLConfig
+from rlseq.config.schema import Config
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control.
+
+    Attributes:
+        phase: The phase that it trains: ``mle`` from scratch, or ``rl`` from the checkpoint that rl starts from.
+        meaning: What it rules out, as one clause.
+        overrides: The keys that make it, from the configuration of the run that it controls.
+        applies: Whether there is anything to control in that configuration.
+    """
+
+    phase: Literal["mle", "rl"]
+    meaning: str
+    overrides: Callable[[Config], list[str]]
+    applies: Callable[[Config], bool] = lambda config: True
+
+
+def _reset(*sections: str) -> list[str]:
+    """Give sections of rl their defaults: keys that mean nothing beside others are refused there."""
+    defaults = RLConfig(updates=0).model_dump(mode="json")
+    return [f"rl.{name}={json.dumps(defaults[name])}" for name in sections]
+
+
+def _constant_reward(config: Config) -> list[str]:
+    # Over any baseline, equal rewards leave nothing; and minimum risk, which compares candidates, would not move.
+    objective = ["rl.objective=reinforce", *_reset("mrt")] if config.rl.objective == "mrt" else []
+    alone = ["rl.reward_source=constant", "rl.baseline=none", "rl.normalize_advantage=false"]
+    return [*alone, *_reset("critic"), *objective]
+
+
+def _self_training(config: Config) -> list[str]:
+    return [*_constant_reward(config), *_reset("mixer", "mrt", "ppo"), "rl.objective=self_training", "rl.samples=1"]
+
+
+CONTROLS = {
+    "equal_time": Control("mle", "it only trained longer", lambda config: ["rl.updates=0"]),
+    "constant_reward": Control("rl", "sharpening the distribution was all it took", _constant_reward),
+    "shuffled_reward": Control(
+        "rl",
+        "any noise of this size does it",
+        lambda config: ["rl.reward_source=shuffled", "rl.critic.shaped=false"],
+    ),
+    "same_instances": Control(
+        "rl",
+        "more of the same did it",
+        lambda config: ["rl.instances=train"],
+        applies=lambda config: sees_others(config),
+    ),
+    "self_training": Control("rl", "new inputs did it, not the reward", _self_training),
+}
+
+
+def sees_others(config: Config) -> bool:
+    """Whether rl may be trained on other instances than cross-entropy; of a user's task it is not known before."""
+    task = config.task.model_dump()
+    named = any(task.get(key) for key in ("rl_file", "rl_generated", "rl_source"))
+    return config.rl.instances == "task" and (named or config.task.type == "custom")
