@@ -94,7 +94,8 @@ def _problems(
         wrong.append("--resume goes on with a run, --from starts a new one: give one of them")
     if resume and (config or phase or control or run):
         wrong.append(
-            "--resume takes CONFIG, --phase, --control and --run from the run: leave them out; to change them, use --from"
+            "--resume takes CONFIG, --phase, --control and --run from the run: leave them out; "
+            "to change them, use --from"
         )
     elif not config and not resume and not source:
         wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")

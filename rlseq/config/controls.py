@@ -1,7 +1,7 @@
 """Controls: what a run would have come to without the reward, each made of keys that any run may set.
 
-A second phase always trains longer than the first one alone, so a gain over it is the reward's only if it is also a gain
-over these (Choshen et al. 2020; Kiegeland & Kreutzer 2021).
+A second phase always trains longer than the first one alone. So a gain over it is the reward's only if it is also a
+gain over these (Choshen et al. 2020; Kiegeland & Kreutzer 2021).
 """
 
 from __future__ import annotations

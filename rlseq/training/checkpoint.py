@@ -132,6 +132,19 @@ def load_checkpoint(directory: Path, *, resume: bool = False) -> Checkpoint:
     return Checkpoint(directory, weights, state, meta, directory / ARTIFACTS)
 
 
+def load_meta(directory: Path) -> dict[str, Any]:
+    """The JSON values of a checkpoint, without looking at the rest of it.
+
+    Raises:
+        CheckpointError: They cannot be read.
+    """
+    try:
+        meta: dict[str, Any] = json.loads((directory / META).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(directory, [f"{META}: cannot be read"]) from error
+    return meta
+
+
 def verify(directory: Path) -> None:
     """Compare every file with the manifest.
 

@@ -150,8 +150,7 @@ class RunDirectory:
 
     def latest(self) -> Path | None:
         """The newest checkpoint of all, None before the first."""
-        found = [_best_or_latest(self.path / "checkpoints" / phase, "latest") for phase in reversed(PHASES)]
-        return next(filter(None, found), None)
+        return last_checkpoint(self.path)
 
     def _copy_artifacts(self, directory: Path) -> None:
         shutil.copytree(self.artifacts, directory, dirs_exist_ok=True)
@@ -195,6 +194,25 @@ class RunDirectory:
         for sample in (self.path / "samples").glob("*.txt"):
             if sample.stem.isdigit() and int(sample.stem) > update:
                 sample.unlink()
+
+
+def last_checkpoint(run: Path, phase: Phase | None = None) -> Path | None:
+    """The newest checkpoint of a run, or of one of its phases; None before the first."""
+    phases = reversed(PHASES) if phase is None else [phase]
+    found = [_best_or_latest(run / "checkpoints" / each, "latest") for each in phases]
+    return next(filter(None, found), None)
+
+
+def is_being_written(run: Path) -> bool:
+    """Whether another process has the run directory open."""
+    if not (run / ".lock").exists():
+        return False
+    with (run / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

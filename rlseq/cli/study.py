@@ -1,0 +1,132 @@
+"""``rlseq study``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rlseq.cli.common import FAILED, Debug, Stopped, guarded, refuse
+from rlseq.cli.train import ControlName
+
+if TYPE_CHECKING:
+    from rlseq.training.jobs import Launch
+    from rlseq.training.study import Job, Study
+
+EXAMPLES = [
+    "rlseq study hull --seeds 3 --controls equal_time,constant_reward --run runs/hull-study",
+    "rlseq study hull rl.optimizer.learning_rate=3e-4,1e-3 --jobs 2 --run runs/hull-rates",
+    "rlseq study --resume runs/hull-study",
+]
+
+
+@guarded
+def study(
+    config: Annotated[
+        str | None, typer.Argument(metavar="CONFIG", help="A shipped name (see `rlseq configs`) or a YAML file.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="a.b=c",
+            help="Keys of the configuration to change. Keys of mle and rl may have several values, a.b=c,d: "
+            "the best on validation is taken.",
+        ),
+    ] = None,
+    run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="The study's directory.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with a study where it stopped.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, metavar="S", help="Runs of each arm.")] = 3,
+    controls: Annotated[
+        str, typer.Option(metavar="NAMES", help=f"Some of {', '.join(ControlName)}, separated by commas; or none.")
+    ] = "equal_time,constant_reward",
+    equal_time_updates: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Updates of equal_time; default: what takes the time of mle and rl."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Trainings side by side.")] = 1,
+    debug: Debug = False,
+) -> None:
+    """Train mle, rl and controls for several seeds, and say what the reward brought.
+
+    Each arm of each seed is a run of its own inside DIR. The report compares all of them on held-out instances.
+    """
+    names = [] if controls == "none" else controls.split(",")
+    refuse(_problems(config, overrides, run, resume, names))
+
+    from rlseq.training.study import Study
+
+    if resume:
+        made = Study.open(resume)
+    else:
+        assert config is not None and run is not None
+        made = Study.create(
+            run,
+            config,
+            overrides or [],
+            seeds=seeds,
+            controls=names,
+            equal_time_updates=equal_time_updates,
+            side_by_side=jobs,
+        )
+    _train(made, jobs)
+    _report(made)
+
+
+def _problems(
+    config: str | None, overrides: list[str] | None, run: Path | None, resume: Path | None, names: list[str]
+) -> list[str]:
+    from rlseq.config.errors import did_you_mean
+
+    wrong = []
+    if resume and (config or overrides or run):
+        wrong.append("--resume takes everything but --jobs from the study: leave out CONFIG, its keys and --run")
+    if not resume and not config:
+        wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
+    if not resume and not run:
+        wrong.append("give the study a directory with --run DIR")
+    known = list(ControlName)
+    wrong += [
+        f"--controls {name}: there is no such control{did_you_mean(name, known)}; give some of {', '.join(known)}"
+        for name in names
+        if name not in known
+    ]
+    return wrong
+
+
+def _train(made: Study, jobs: int) -> None:
+    from rlseq.training.jobs import LocalProcess, run_jobs
+
+    logs, on_cluster, again = made.path / "logs", made.config.compute.address is not None, _again(made)
+    launch: Launch = LocalProcess
+    if on_cluster:
+        from rlseq.rllib import cluster, study_jobs
+
+        launch = study_jobs.cluster_launch(made.config.compute)
+    try:
+        failed = run_jobs(made.jobs(), launch, jobs, logs, lambda line: print(line, flush=True))
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"interrupted; go on with: {again}") from stop
+    finally:
+        if on_cluster:
+            cluster.stop()
+    if failed:
+        print(*(_failure(job, logs) for job in failed), f"once that is mended: {again}", sep="\n", file=sys.stderr)
+        raise typer.Exit(FAILED)
+    made.save(made.arms())
+
+
+def _again(made: Study) -> str:
+    return f"rlseq study --resume {shlex.quote(str(made.path))}"
+
+
+def _failure(job: Job, logs: Path) -> str:
+    log = logs / f"{job.name}.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return f"{job.name}: {lines[-1] if lines else 'it printed nothing'} (see {log})"
+
+
+def _report(made: Study) -> None:
+    """To be filled by the comparison of a study's directory."""

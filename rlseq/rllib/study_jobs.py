@@ -1,0 +1,62 @@
+"""The trainings of a study as tasks on a Ray cluster, whose machines share the study's directory."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import ray
+
+from rlseq.config.schema import ComputeConfig
+from rlseq.rllib import cluster
+from rlseq.training.jobs import POLL_SECONDS, Launch, LocalProcess
+
+NOT_SHARED = 2  # exit code of a task whose machine does not have the study's directory
+
+
+@ray.remote(max_retries=0)
+def _train(arguments: list[str], log: str, directory: str) -> int:
+    """The exit code of ``rlseq`` with these arguments, in the driver's working directory."""
+    if not Path(log).parents[1].is_dir() or not Path(directory).is_dir():
+        return NOT_SHARED
+    os.chdir(directory)
+    process = LocalProcess(arguments, Path(log))
+    try:
+        while (code := process.poll()) is None:
+            time.sleep(POLL_SECONDS)
+        return code
+    except KeyboardInterrupt:  # the task was cancelled
+        process.stop()
+        while process.poll() is None:
+            time.sleep(POLL_SECONDS)
+        raise
+
+
+class ClusterTask:
+    """A training on some machine of the cluster."""
+
+    def __init__(self, arguments: list[str], log: Path, cpus: int) -> None:
+        local = [*arguments, "compute.address=null"]  # the task has its machine; it connects to no cluster
+        self._result = _train.options(num_cpus=cpus).remote(local, str(log.absolute()), os.getcwd())
+
+    def poll(self) -> int | None:
+        """See ``Launched``. A machine that was lost, or a cancelled task, counts as a failure."""
+        if not ray.wait([self._result], timeout=0)[0]:
+            return None
+        try:
+            code: int = ray.get(self._result)
+        except ray.exceptions.RayError:
+            return 1
+        return code
+
+    def stop(self) -> None:
+        """See ``Launched``."""
+        ray.cancel(self._result)
+
+
+def cluster_launch(compute: ComputeConfig) -> Launch:
+    """Connect to ``compute.address``; what starts a training there, which takes as many CPUs as it has threads."""
+    cluster.start(compute)
+    cpus = compute.threads or 1
+    return lambda arguments, log: ClusterTask(arguments, log, cpus)
