@@ -72,7 +72,7 @@ def study(
             side_by_side=jobs,
         )
     _train(made, jobs)
-    _report(made)
+    report(made)
 
 
 def _problems(
@@ -87,7 +87,7 @@ def _problems(
         wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
     if not resume and not run:
         wrong.append("give the study a directory with --run DIR")
-    known = list(ControlName)
+    known = [control.value for control in ControlName]
     wrong += [
         f"--controls {name}: there is no such control{did_you_mean(name, known)}; give some of {', '.join(known)}"
         for name in names
@@ -128,5 +128,5 @@ def _failure(job: Job, logs: Path) -> str:
     return f"{job.name}: {lines[-1] if lines else 'it printed nothing'} (see {log})"
 
 
-def _report(made: Study) -> None:
+def report(made: Study) -> None:
     """To be filled by the comparison of a study's directory."""

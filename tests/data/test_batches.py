@@ -186,3 +186,28 @@ def test_an_endless_split_has_no_token_batches_and_all_problems_are_told_at_once
         make_batches(config, make_task(config.task))
     for line, phase in zip(str(caught.value).splitlines(), ("mle", "rl"), strict=True):
         assert f"{phase}.batch_type: split 'train' is endless" in line and "set it to 'instance'" in line
+
+
+def test_rl_is_trained_on_the_instances_that_the_task_has_for_it_or_on_those_of_cross_entropy() -> None:
+    hull = {"type": "convex_hull", "train_size": 40, "rl_generated": True}
+    for instances, name in (("task", "rl"), ("train", "train")):
+        config = tiny_config(hull, rl={"instances": instances})
+        batches = make_batches(config, make_task(config.task))
+        assert (batches["mle"].split.name, batches["rl"].split.name) == ("train", name)
+
+
+@pytest.mark.parametrize(
+    ("rl", "named"),
+    [
+        ({"cross_entropy": 0.1}, "cross_entropy"),
+        ({"objective": "mixer"}, "objective 'mixer'"),
+        ({"objective": "mrt", "samples": 2, "baseline": "none"}, "mrt.reference"),
+    ],
+)
+def test_what_reads_references_refuses_instances_without_them_by_name(rl: dict[str, Any], named: str) -> None:
+    hull = {"type": "convex_hull", "train_size": 40, "rl_generated": True}
+    config = tiny_config(hull, rl=rl)
+    with pytest.raises(UserError, match=rf"rl.instances: .* no references, and {named} reads them: set instances to"):
+        make_batches(config, make_task(config.task))
+    config = tiny_config(hull, rl=rl | {"instances": "train"})
+    make_batches(config, make_task(config.task))

@@ -290,3 +290,28 @@ def test_outputs_written_are_read_back_as_the_labels_of_a_file(task, tmp_path):
     again = ConvexHullTask(test_file=str(tmp_path / "test.txt"))
     assert (again.source(again.instances("test").ids())[0] == points).all()
     assert again.format_outputs(*again.references(again.instances("test").ids())) == outputs
+
+
+def test_rl_has_the_instances_of_training_unless_it_is_given_others(tmp_path):
+    assert ConvexHullTask().rl_instances() == ConvexHullTask().instances("train")
+    few = ConvexHullTask(train_size=50, rl_generated=True)
+    assert few.instances("train").size == 50 and few.instances("train").labelled
+    others = few.rl_instances()
+    assert others.size is None and not others.labelled
+    sets = {few.source(split.ids(0, 50))[0].tobytes() for split in (others, few.instances("train"))}
+    assert len(sets) == 2
+    (tmp_path / "points.txt").write_text("0.1 0.1 0.9 0.2 0.5 0.8\n")
+    named = ConvexHullTask(rl_file=str(tmp_path / "points.txt"))
+    assert named.rl_instances().size == 1
+    ids = named.rl_instances().ids()
+    assert named.reward(np.array([[1, 2, 3, 0]]), np.array([4]), ids).total.tolist() == [1.0]
+
+
+def test_two_places_of_the_same_instances_are_refused():
+    with pytest.raises(ValueError, match=r"(?s)train_file and train_size .*rl_file and rl_generated"):
+        ConvexHullTask(train_file="a", train_size=5, rl_file="b", rl_generated=True)
+
+
+def test_ids_of_rl_are_refused_if_it_has_no_instances_of_its_own(task):
+    with pytest.raises(ValueError, match="belongs to no split"):
+        task.source(np.array([1 << 42]))

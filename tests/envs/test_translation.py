@@ -426,3 +426,35 @@ def test_a_repaired_file_is_read_anew(files, tmp_path):
         task.instances("train")
     (tmp_path / "a.gz").write_bytes(good)
     assert task.instances("train").size == 6
+
+
+def unlabelled(files, tmp_path, **settings):
+    path = tmp_path / "more.en"
+    path.write_text("A dog sleeps.\n\nTwo dogs sleep in the snow.\n")
+    return TranslationTask(**files, rl_source=str(path), **settings)
+
+
+def test_sources_of_rl_may_have_no_references(files, tmp_path):
+    task = unlabelled(files, tmp_path, reward={"neg_repetition": 1.0})
+    task.prepare()
+    split = task.rl_instances()
+    assert (split.name, split.size, split.labelled) == ("rl", 2, False)
+    sequences = np.array([[5, 6, 7, END]] * 2)
+    assert task.reward(sequences, np.array([4, 4]), split.ids()).total.tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="give rl_target"):
+        task.references(split.ids())
+    assert task.render(int(split.ids()[0]), sequences[0]).reference == ""
+
+
+def test_rewards_that_read_references_are_refused_by_name_without_them(files, tmp_path):
+    with pytest.raises(ValueError, match=r"the reward bleu, chrf reads references and rl_source has none"):
+        unlabelled(files, tmp_path, reward={"bleu": 1.0, "neg_repetition": 1.0, "chrf": 1.0})
+
+
+def test_sources_of_rl_with_references_are_rewarded_like_any(files, tmp_path):
+    task = TranslationTask(**files, rl_source=files["test_source"], rl_target=files["test_target"])
+    split = task.rl_instances()
+    assert split.labelled and split.size == len(SOURCES)
+    sequences, lengths = task.references(split.ids())
+    assert task.reward(sequences, lengths, split.ids()).total.tolist() == [1.0] * len(SOURCES)
+    assert TranslationTask(**files).rl_instances().name == "train"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlseq.config.phases import RLConfig
-from rlseq.objectives.baselines import RunningMean, advantages, baseline_values, training_rewards
+from rlseq.objectives.baselines import RunningMean, advantages, baseline_values, rewards_seen, training_rewards
 
 REWARDS = np.array([[1.0, 0.0, 2.0], [3.0, 3.0, 0.0]])
 GREEDY = np.array([0.5, 4.0])
@@ -67,3 +69,18 @@ def test_rewards_are_clipped_in_their_own_units_and_then_scaled() -> None:
     config = RLConfig(updates=1, reward_clip=(0.5, 2.5), reward_scale=10.0)
     np.testing.assert_array_equal(training_rewards(config, REWARDS), [[10, 5, 20], [25, 25, 5]])
     np.testing.assert_array_equal(training_rewards(RLConfig(updates=1), REWARDS), REWARDS)
+
+
+def rl(**keys: Any) -> RLConfig:
+    return RLConfig.model_validate({"updates": 1} | keys)
+
+
+def test_controls_see_rewards_that_say_nothing() -> None:
+    rewards = np.arange(12.0).reshape(6, 2)
+    constant = rewards_seen(rl(reward_source="constant", baseline="none"), rewards, seed=3)
+    assert (constant == 1.0).all()
+    shuffled = rewards_seen(rl(reward_source="shuffled"), rewards, seed=3)
+    assert sorted(map(tuple, shuffled)) == sorted(map(tuple, rewards)) and (shuffled != rewards).any()
+    np.testing.assert_array_equal(shuffled, rewards_seen(rl(reward_source="shuffled"), rewards, seed=3))
+    assert (shuffled != rewards_seen(rl(reward_source="shuffled"), rewards, seed=4)).any()
+    assert rewards_seen(rl(), rewards, seed=3) is rewards

@@ -220,3 +220,22 @@ def test_a_law_other_than_the_sampling_law_is_biased() -> None:
     enumeration = Enumeration(attention_policy(vocabulary=3), 3, temperature=0.6)
     ours = enumeration.expected_estimate(config(baseline="none", temperature=1.0))
     assert float((ours - enumeration.exact()).abs().max()) > 1e-2
+
+
+def test_a_constant_reward_has_no_gradient_on_average() -> None:
+    """What this control moves is noise: sharpening, if anything."""
+    enumeration = Enumeration(attention_policy(vocabulary=3), 3)
+    ours = enumeration.expected_estimate(config(baseline="none", reward_source="constant"))
+    assert float(ours.abs().max()) < 1e-6
+    one = enumeration.estimate(config(baseline="none", reward_source="constant"), (3,))
+    assert float(one.abs().max()) > 1e-2
+
+
+def test_self_training_is_cross_entropy_on_the_greedy_sequence() -> None:
+    enumeration = Enumeration(attention_policy(vocabulary=3), 3)
+    keys = {"objective": "self_training", "baseline": "none", "reward_source": "constant"}
+    batch, stats = rl_batch(enumeration.task, enumeration.rollout((), True), config(**keys))
+    tensors = {name: torch.from_numpy(column) for name, column in batch.items()}
+    ours = enumeration.gradient(batch_loss(enumeration.policy, None, tensors, config(**keys))[0])
+    assert_same(ours, enumeration.gradient(-enumeration.token_log_probs()[0].sum()))
+    assert stats["rollout/reward_mean"] == enumeration.greedy_reward

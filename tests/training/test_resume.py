@@ -125,7 +125,8 @@ def final(run: RunDirectory) -> tuple[Tensors, Record, list[Record], list[str]]:
     meta = {key: value for key, value in checkpoint.meta.items() if key != "trainer"}
     progress = checkpoint.meta["trainer"]
     progress["sums"] = {tag: v for tag, v in progress["sums"].items() if not tag.startswith("time/")}
-    assert progress.pop("mle_seconds") > 0.0
+    assert progress.pop("mle_seconds") > 0.0 and progress.pop("peak_memory_mib") > 0.0
+    assert progress.pop("cpu_seconds")["mle"] > 0.0
     return checkpoint.state, meta | progress, metrics(run), checkpoints(run)
 
 
