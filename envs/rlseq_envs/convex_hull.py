@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rlseq_envs.point_files import GRID, parse_point_sets, read_point_sets
+from rlseq_envs.point_files import GRID, PointSets, parse_point_sets, read_point_sets
 from rlseq_envs.rewards import hull
 from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
@@ -134,8 +134,8 @@ class ConvexHullTask(SequenceTask):
             validation_file: Likewise.
             test_file: Likewise.
             rl_file: Point sets that rl is trained on, without labels; default as in training.
-            train_size: Number of generated training sets; default endless.
-            rl_generated: Train rl on endless generated sets, without labels, that are in no other split.
+            train_size: Most sets to train on, the first ones of a file; default all of a file, endless otherwise.
+            rl_generated: Without ``rl_file``, train rl on endless generated sets, which are in no other split.
             validation_size: Number of generated validation sets.
             test_size: Number of generated test sets.
             test_points: Fewest and most points of a generated test set; default as in training.
@@ -152,8 +152,6 @@ class ConvexHullTask(SequenceTask):
             *_range_problems("test_points", in_test),
             *_size_problems(validation_size=validation_size, test_size=test_size),
             *([] if train_size is None else _size_problems(train_size=train_size)),
-            *_rivals(train_file=train_file, train_size=train_size),
-            *_rivals(rl_file=rl_file, rl_generated=rl_generated),
             *([] if _is_int(seed) and 0 <= seed < 1 << 64 else [f"seed is {seed!r}; give 0 … 2^64 - 1"]),
         ]
         try:
@@ -174,6 +172,9 @@ class ConvexHullTask(SequenceTask):
             **{"test": test_file, "rl": rl_file},
         }
         self._sources = _with_files(generated, files)
+        train = self._sources["train"]
+        if isinstance(train, PointSets) and train_size:
+            self._sources["train"] = train.first(train_size)
         self.max_source_length = max(source.longest for source in self._sources.values())
         self.max_length = self.max_source_length + 1
 
@@ -385,13 +386,6 @@ def _range_problems(name: str, values: object) -> list[str]:
         if 1 <= fewest <= most:
             return []
     return [f"{name} is {values!r}; give two whole numbers, 1 or more, the smaller first"]
-
-
-def _rivals(**sources: object) -> list[str]:
-    """Two keys that both say where the same instances come from."""
-    if all(sources.values()):
-        return [f"{' and '.join(sources)} both say where instances come from; leave one out"]
-    return []
 
 
 def _size_problems(**sizes: int) -> list[str]:

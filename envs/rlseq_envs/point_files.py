@@ -50,6 +50,11 @@ class PointSets:
         """Points in the largest set."""
         return int(np.diff(self.offsets).max())
 
+    def first(self, size: int) -> PointSets:
+        """The first ``size`` sets, or all of them if there are fewer."""
+        offsets = self.offsets[: size + 1]
+        return PointSets(self.points[: offsets[-1]], offsets)
+
     def take(self, positions: Ints) -> tuple[npt.NDArray[np.float32], Ints]:
         """Sets padded with 0 to the largest of them, (batch_size, max_count, 2), and their sizes, (batch_size,)."""
         starts = self.offsets[positions]

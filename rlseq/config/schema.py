@@ -78,9 +78,9 @@ class ConvexHullConfig(Section):
     train_file: str | None = None  # Pointer Networks text format or .npy; default: endless random points
     validation_file: str | None = None
     test_file: str | None = None
-    train_size: PositiveInt | None = None  # generated sets to train on, the same in every epoch; default: endless
+    train_size: PositiveInt | None = None  # most sets to train on, the first of a file; default: all, or endless
     rl_file: str | None = None  # sets that rl is trained on, without labels; default: those of cross-entropy
-    rl_generated: bool = False  # train rl on endless generated sets, without labels, that are in no other split
+    rl_generated: bool = False  # without rl_file, train rl on endless generated sets, which are in no other split
     validation_size: PositiveInt = 4000
     test_size: PositiveInt = 10000
     seed: NonNegativeInt = 0
@@ -90,9 +90,6 @@ class ConvexHullConfig(Section):
         if self.min_points > self.max_points:
             raise ValueError(f"min_points {self.min_points} is larger than max_points {self.max_points}")
         _check_weights(self.reward)
-        for rivals in (("train_file", "train_size"), ("rl_file", "rl_generated")):
-            if all(getattr(self, name) for name in rivals):
-                raise ValueError(f"{' and '.join(rivals)} both say where instances come from: leave one out")
         return self
 
 

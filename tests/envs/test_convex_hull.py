@@ -307,9 +307,13 @@ def test_rl_has_the_instances_of_training_unless_it_is_given_others(tmp_path):
     assert named.reward(np.array([[1, 2, 3, 0]]), np.array([4]), ids).total.tolist() == [1.0]
 
 
-def test_two_places_of_the_same_instances_are_refused():
-    with pytest.raises(ValueError, match=r"(?s)train_file and train_size .*rl_file and rl_generated"):
-        ConvexHullTask(train_file="a", train_size=5, rl_file="b", rl_generated=True)
+def test_the_first_sets_of_a_file_may_be_enough(tmp_path):
+    (tmp_path / "points.txt").write_text("0 0 1 0 0 1\n0 0 1 0 1 1 0 1\n0.5 0 1 0 0 1\n")
+    whole, first = (ConvexHullTask(train_file=str(tmp_path / "points.txt"), train_size=size) for size in (None, 2))
+    assert (whole.instances("train").size, first.instances("train").size) == (3, 2)
+    ids = first.instances("train").ids()
+    for ours, theirs in zip(first.source(ids), whole.source(ids), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_ids_of_rl_are_refused_if_it_has_no_instances_of_its_own(task):
