@@ -276,7 +276,8 @@ extra: 1
         ),
         (
             "rl: {updates: 1, objective: reinforced}",
-            "rl.objective: \"reinforced\" is not reinforce, mixer, mrt, ppo or self_training; did you mean 'reinforce'?",
+            'rl.objective: "reinforced" is not reinforce, mixer, mrt, ppo or self_training; '
+            "did you mean 'reinforce'?",
         ),
         ("rl: {updates: 1, dropout: 'yes'}", 'rl.dropout: "yes" is not true or false'),
         ("rl: {updates: 1, temperature: 0}", "rl.temperature: 0 is not a number above 0"),

@@ -1,4 +1,4 @@
-"""The generator of the README's results table."""
+"""The generator of the tables of results."""
 
 from __future__ import annotations
 
@@ -11,12 +11,60 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "results.py"
-LOG = """\
-2026-01-01T10:00:00+00:00 INFO run runs/hull-1 (hull, seed 3)
-2026-01-01T10:10:00+00:00 INFO validation mle update 200 accuracy 70
-2026-01-01T12:00:00+00:00 INFO run runs/hull-1 (hull, seed 3), resumed after update 200
-2026-01-01T12:05:00+00:00 INFO validation rl update 300 accuracy 75
-"""
+ARMS = {"mle": (70.0, 71.0), "rl": (78.0, 80.0), "equal_time": (70.5, 70.7), "constant_reward": (70.0, 71.5)}
+
+
+def make_study(directory: Path, commit: str = "c0ffee" * 6, gain: float = 8.25) -> Path:
+    study = directory / "a-study"
+    (study / "report").mkdir(parents=True)
+    made = {
+        "made_with": {
+            **{"command": "rlseq study hull", "commit": commit, "directory": "/home/someone"},
+            "host": {"cores": 2, "processor": "Some CPU", "gpus": [], "name": "secret"},
+        },
+        "seeds": [0, 1],
+        "equal_time_updates": 14300,
+        "arms": [{"name": name, "tried": 2, "selected": {"rl.samples": "8"}} for name in ARMS],
+    }
+    (study / "study.json").write_text(json.dumps(made))
+
+    def arm(name: str, values: tuple[float, float]) -> dict[str, Any]:
+        mean = sum(values) / 2
+        return {
+            "name": name,
+            "seeds": [0, 1],
+            "checkpoints": [f"/home/someone/a-study/seed{s}/{name}/checkpoints/rl/900" for s in (0, 1)],
+            "metrics": {"accuracy": mean, "area": None},
+            "per_seed": {"accuracy": list(values), "area": [None, None]},
+            "iqm": {"accuracy": mean, "area": None},
+            "ci95": {"accuracy": [mean - 2, mean + 2], "area": None},
+            "signatures": {"task": "hull|1", "BLEU": "nrefs:1"},
+            "seconds": 900.0,
+            "cost": {"updates": 10000},
+        }
+
+    def difference(a: str, b: str, delta: float) -> dict[str, Any]:
+        return {"metric": "accuracy", "a": a, "b": b, "delta": delta, "ci95": [delta - 1, delta + 1], "p_value": 0.0004}
+
+    comparison = {
+        "primary": "accuracy",
+        "method": "Intervals over seeds",
+        "arms": [arm(name, values) for name, values in ARMS.items()],
+        "attributable": [
+            {
+                "metric": "accuracy",
+                "best_control": "constant_reward",
+                "delta": gain,
+                "ci95": [7.0, 9.5],
+                "p_value": 0.02,
+            }
+        ],
+        "differences": [difference("mle", "rl", 8.5), difference("rl", "equal_time", -8.4)],
+        "examples": [{"id": 1, "source": "a sentence of the corpus"}],
+        "regressions": [{"id": 1, "source": "a sentence of the corpus"}],
+    }
+    (study / "report" / "comparison.json").write_text(json.dumps(comparison))
+    return study
 
 
 @pytest.fixture(scope="module")
@@ -28,105 +76,76 @@ def script() -> ModuleType:
     return module
 
 
-def make_run(directory: Path, seed: int, accuracy: tuple[float, float], commit: str = "c0ffee" * 6) -> Path:
-    run = directory / f"hull-{seed}"
-    (run / "report").mkdir(parents=True)
-    place = run / "checkpoints" / "rl"
-    (place / "7500").mkdir(parents=True)
-    (place / "best").symlink_to("7500")
-    checkpoints = {name: f"/home/someone/{run.name}/checkpoints/{name}/7500" for name in ("mle", "rl")}
-    comparison: dict[str, Any] = {
-        "arms": [
-            {"name": name, "checkpoint": checkpoints[name], "metrics": {"accuracy": value, "area": None, "reward": 0.1}}
-            for name, value in zip(("mle", "rl"), accuracy, strict=True)
-        ],
-        "differences": [
-            {
-                "metric": "accuracy", "a": "mle", "b": "rl", "delta": accuracy[1] - accuracy[0],
-                "ci95": [1.25, 6.5], "p_value": 0.0002 * (seed + 1),
-            }
-        ],
-        "examples": [{"id": 1, "source": "a sentence of the corpus"}],
-    }  # fmt: skip
-    environment = {
-        "command": "rlseq train hull", "commit": commit,
-        "host": {"cores": 2, "processor": "Some CPU", "gpus": [], "name": "secret"},
-    }  # fmt: skip
-    (run / "report" / "comparison.json").write_text(json.dumps(comparison))
-    (run / "environment.json").write_text(json.dumps(environment))
-    (run / "train.log").write_text(LOG)
-    meta = {"config": {"seed": seed}, "signature": "convex_hull|version:1"}
-    (place / "7500" / "meta.json").write_text(json.dumps(meta))
-    return run
-
-
 @pytest.fixture
-def readme(tmp_path: Path) -> Path:
-    path = tmp_path / "README.md"
-    path.write_text("# rlseq\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\nmore\n")
-    return path
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    (tmp_path / "README.md").write_text("# rlseq\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\nmore\n")
+    (tmp_path / "docs" / "results.md").write_text("<!-- arms:begin -->\n<!-- arms:end -->\n")
+    return tmp_path
 
 
-def run_script(script: ModuleType, readme: Path, *arguments: str) -> int:
-    return script.main(["--readme", str(readme), "--results", str(readme.parent / "results"), *arguments])
+def run_script(script: ModuleType, root: Path, *arguments: str) -> int:
+    code: int = script.main(["--root", str(root), *arguments])
+    return code
 
 
-def test_a_run_becomes_a_row_with_all_it_takes_to_make_it_again(script: ModuleType, readme: Path) -> None:
-    run = make_run(readme.parent, 3, (76.0, 80.5))
-    assert run_script(script, readme, "record", str(run), "--title", "hull", "--command", "make train") == 0
-    assert run_script(script, readme, "--check") == 1
-    assert run_script(script, readme) == 0
-    assert run_script(script, readme, "--check") == 0
-    text = readme.read_text()
+def test_a_study_becomes_a_row_with_its_best_control_and_all_it_takes_to_make_it_again(
+    script: ModuleType, root: Path
+) -> None:
+    assert run_script(script, root, "record", str(make_study(root)), "--title", "hull", "--command", "make it") == 0
+    assert run_script(script, root, "--check") == 1
+    assert run_script(script, root) == 0
+    assert run_script(script, root, "--check") == 0
+    text = (root / "README.md").read_text()
     assert text.startswith("# rlseq\n\n<!-- results:begin -->\n") and text.endswith("<!-- results:end -->\n\nmore\n")
-    assert "| hull | accuracy | 1 | 76.00 | 80.50 | +4.50 [1.25, 6.50] | < 0.001 | 15 min |" in text
-    assert "- hull: `make train`, seed 3, commit c0ffeec0ffee, 2 cores of Some CPU" in text
+    gain = "70.75 ± 1.06 (constant_reward) | +8.25 [7.00, 9.50] | 0.020 | 15 min |"
+    assert f"| hull | accuracy | 2 | 70.50 ± 0.71 | 79.00 ± 1.41 | {gain}" in text
+    assert "- hull: `make it`, seeds 0, 1, commit c0ffeec0ffee, 1 core of Some CPU, equal_time: 14,300 updates" in text
 
 
-def test_seeds_become_mean_and_spread_with_the_worst_p_value(script: ModuleType, readme: Path) -> None:
-    for seed, accuracy in ((0, (75.0, 79.0)), (9, (77.0, 80.0))):
-        run = make_run(readme.parent, seed, accuracy)
-        assert run_script(script, readme, "record", str(run), "--title", "hull") == 0
-    assert run_script(script, readme) == 0
-    row = "| hull | accuracy | 2 | 76.00 ± 1.41 | 79.50 ± 0.71 | +3.50 ± 0.71 | 0.002 | 15 min |"
-    assert row in readme.read_text()
-    assert readme.read_text().count("- hull: `rlseq train hull`") == 2
+def test_every_arm_has_a_point_a_seed_and_its_difference_to_rl_whichever_stands_first(
+    script: ModuleType, root: Path
+) -> None:
+    run_script(script, root, "record", str(make_study(root)), "--title", "hull")
+    run_script(script, root)
+    text = (root / "docs" / "results.md").read_text()
+    assert "| mle | 70.00, 71.00 | 70.50 [68.50, 72.50] | 70.50 | +8.50 [7.50, 9.50] | < 0.001 | 10,000 | 900 |" in text
+    assert "| equal_time | 70.50, 70.70 | 70.60 [68.60, 72.60] | 70.60 | +8.40 [7.40, 9.40] | < 0.001 |" in text
+    assert "| rl | 78.00, 80.00 | 79.00 [77.00, 81.00] | 79.00 |  |  |" in text
 
 
-def test_what_is_recorded_names_no_machine_and_quotes_no_corpus(script: ModuleType, readme: Path) -> None:
-    run = make_run(readme.parent, 3, (76.0, 80.5))
-    evaluation = readme.parent / "evaluation.json"
-    evaluation.write_text(json.dumps({"signatures": {"task": "t", "BLEU": "nrefs:1|tok:13a"}}))
-    run_script(script, readme, "record", str(run), "--title", "hull", "--evaluation", str(evaluation))
-    text = (readme.parent / "results" / "hull-seed3.json").read_text()
-    assert not any(word in text for word in ("secret", "someone", "corpus", str(readme.parent)))
+def test_a_gain_that_is_none_is_printed_like_any_other(script: ModuleType, root: Path) -> None:
+    run_script(script, root, "record", str(make_study(root, gain=-4.45)), "--title", "translation")
+    run_script(script, root)
+    assert "| -4.45 [7.00, 9.50] | 0.020 |" in (root / "README.md").read_text()
+
+
+def test_what_is_recorded_names_no_machine_and_quotes_no_corpus(script: ModuleType, root: Path) -> None:
+    run_script(script, root, "record", str(make_study(root)), "--title", "hull")
+    text = (root / "docs" / "results" / "hull.json").read_text()
+    assert not any(word in text for word in ("secret", "someone", "corpus", str(root)))
     result = json.loads(text)
-    assert [arm["checkpoint"] for arm in result["arms"]] == [
-        "hull-3/checkpoints/mle/7500",
-        "hull-3/checkpoints/rl/7500",
-    ]
-    assert result["wall_time"] == 900.0
-    run_script(script, readme)
-    assert "BLEU `nrefs:1|tok:13a`" in readme.read_text()
+    assert result["arms"][1]["checkpoints"] == [f"seed{s}/rl/checkpoints/rl/900" for s in (0, 1)]
+    assert result["arms"][1]["tried"] == 2 and result["arms"][1]["selected"] == {"rl.samples": "8"}
 
 
 @pytest.mark.parametrize("commit", ["c0ffee+", ""])
-def test_a_run_from_files_in_no_commit_is_refused(
-    script: ModuleType, readme: Path, commit: str, capsys: pytest.CaptureFixture[str]
+def test_a_study_of_files_in_no_commit_is_refused(
+    script: ModuleType, root: Path, commit: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = make_run(readme.parent, 0, (1.0, 2.0), commit=commit)
-    assert run_script(script, readme, "record", str(run), "--title", "hull") == 2
+    assert run_script(script, root, "record", str(make_study(root, commit=commit)), "--title", "hull") == 2
     assert "in no commit" in capsys.readouterr().err
 
 
-def test_a_readme_without_markers_is_refused(
-    script: ModuleType, readme: Path, capsys: pytest.CaptureFixture[str]
+def test_a_document_without_markers_is_refused(
+    script: ModuleType, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme.write_text("# rlseq\n")
-    assert run_script(script, readme) == 2
+    (root / "README.md").write_text("# rlseq\n")
+    assert run_script(script, root) == 2
     assert "results:begin" in capsys.readouterr().err
 
 
-def test_no_runs_give_a_table_that_says_so(script: ModuleType, readme: Path) -> None:
-    assert run_script(script, readme) == 0
-    assert "No run is recorded yet." in readme.read_text()
+def test_no_studies_give_tables_that_say_so(script: ModuleType, root: Path) -> None:
+    assert run_script(script, root) == 0
+    for name in ("README.md", "docs/results.md"):
+        assert "No study is recorded yet." in (root / name).read_text()
