@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,6 +100,7 @@ def _problems(
 def _train(made: Study, jobs: int) -> None:
     from rlseq.training.jobs import LocalProcess, run_jobs
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings save and end
     logs, on_cluster, again = made.path / "logs", made.config.compute.address is not None, _again(made)
     launch: Launch = LocalProcess
     if on_cluster:
@@ -125,7 +127,8 @@ def _again(made: Study) -> str:
 def _failure(job: Job, logs: Path) -> str:
     log = logs / f"{job.name}.log"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return f"{job.name}: {lines[-1] if lines else 'it printed nothing'} (see {log})"
+    silent = "it printed nothing; on a cluster, the study's directory has to be on storage that all machines share"
+    return f"{job.name}: {lines[-1] if lines else silent} (see {log})"
 
 
 def report(made: Study) -> None:
