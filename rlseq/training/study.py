@@ -6,7 +6,7 @@ DIR/
   config.yaml                the configuration of every arm, resolved
   seed<S>/<arm>/             a run directory each
   logs/seed<S>-<arm>.log     what its command printed
-  report/                    the comparison of the arms
+  report/                    the comparison of the arms: JSON, and a page
 ```
 
 What is to be done follows from the directory alone, so that a study goes on wherever it was stopped.
