@@ -86,8 +86,8 @@ def _critical(p: float, weights: Sequence[Part]) -> float:
 def _p_value(t: float, weights: Sequence[Part]) -> float:
     """The p whose critical value is t: between those of the fewest and the most degrees of freedom, by bisection."""
     low, high = (two_sided_p(t, choose(part.df for part in weights)) for choose in (max, min))
-    low = max(low, 1e-300)
-    while high > low * (1 + 1e-9):
+    low = max(low, 1e-140)
+    while high > low * (1 + 1e-12):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if _critical(middle, weights) < t else (middle, high)
     return high

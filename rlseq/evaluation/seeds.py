@@ -27,7 +27,9 @@ from rlseq.evaluation.significance import (
     compare_proportions,
     paired_bootstrap,
     percentile_interval,
-    resamples,
+)
+from rlseq.evaluation.significance import (
+    resamples as resampled_rows,
 )
 
 
@@ -94,6 +96,17 @@ class Scores:
         rises = [self.score(totals + move) - self.score(totals - move) for move in moves]
         gradient = np.divide(rises, 2 * steps, out=np.zeros_like(steps), where=steps > 0)
         return self.score(totals) + size * ((table - totals / size) @ gradient)
+
+    def weighted(self, weights: Floats) -> Floats:
+        """(seeds,) the corpus score of each seed if every instance counts as often as its weight says."""
+        totals = (weights @ self._by_instance).reshape(len(self.statistics), -1)
+        return np.array([self.score(total) for total in totals])
+
+    @cached_property
+    def _by_instance(self) -> Floats:
+        """(instances, seeds · k)."""
+        seeds, instances, size = self.statistics.shape
+        return np.ascontiguousarray(self.statistics.transpose(1, 0, 2).reshape(instances, seeds * size))
 
     def of_instances(self) -> Floats:
         """(seeds, instances) the score of each instance alone; NaN if it does not count."""
@@ -192,9 +205,8 @@ def compare_arms(
     Raises:
         EvaluationError: The arms have different numbers of instances, or of seeds although they are paired.
     """
-    _refuse_mismatch(first, second, paired)
-    draws = _bootstrap(first, second, resamples, seed, paired)
-    tested = _tested(first, second, resamples, seed, paired)
+    draws = bootstrap(first, second, resamples=resamples, seed=seed, paired=paired)
+    tested = difference(first, second, resamples=resamples, seed=seed, paired=paired)
     sign = 1.0 if larger_is_better else -1.0
     same_seeds = len(first.points) == len(second.points)
     improved = np.array([_probability_of_improvement(sign * a, sign * b) for a, b in draws])
@@ -225,10 +237,14 @@ def _refuse_mismatch(first: Scores, second: Scores, paired: bool) -> None:
         raise EvaluationError("\n".join(wrong))
 
 
-def _tested(first: Scores, second: Scores, count: int, seed: int, paired: bool) -> Difference:
-    """The difference with its interval and p-value."""
+def difference(first: Scores, second: Scores, *, resamples: int, seed: int, paired: bool = True) -> Difference:
+    """Second minus first with its interval over seeds and instances, and its p-value.
+
+    Arguments and errors are those of ``compare_arms``; resamples and seed count only if both arms have one seed.
+    """
+    _refuse_mismatch(first, second, paired)
     if len(first.points) == len(second.points) == 1:
-        return _single_seed(first, second, count, seed)
+        return _single_seed(first, second, resamples, seed)
     if paired:
         return crossed_mean(second.linearised - first.linearised)
     return crossed_difference(first.linearised, second.linearised)
@@ -242,22 +258,27 @@ def _single_seed(first: Scores, second: Scores, count: int, seed: int) -> Differ
             return compare_proportions(one > 0, other > 0).scaled(first.score.unit)
         return compare_means(one, other, count, seed).scaled(first.score.unit)
     tables = [arm.statistics[0].astype(np.float32) for arm in (first, second)]  # sacrebleu's precision
-    drawn = [[first.score(table[rows].sum(0)) for table in tables] for rows in resamples(len(tables[0]), count, seed)]
+    drawn = [
+        [first.score(table[rows].sum(0)) for table in tables] for rows in resampled_rows(len(tables[0]), count, seed)
+    ]
     scores = np.array(drawn)
     return paired_bootstrap(float(second.points[0] - first.points[0]), scores[:, 1] - scores[:, 0])
 
 
-def _bootstrap(first: Scores, second: Scores, count: int, seed: int, paired: bool) -> list[tuple[Floats, Floats]]:
-    """The scores of both arms' seeds, seeds and instances drawn with replacement; paired seeds are drawn as pairs."""
+def bootstrap(
+    first: Scores, second: Scores, *, resamples: int, seed: int, paired: bool = True
+) -> list[tuple[Floats, Floats]]:
+    """The scores of both arms' seeds on each resample, in which seeds and instances are drawn with replacement.
+
+    Paired seeds are drawn as pairs. Instances are drawn as ``significance.resamples`` draws them.
+    """
     generator = np.random.default_rng([seed, 1])
-    arms, drawn = (first, second), []
-    for rows in resamples(first.statistics.shape[1], count, seed):
+    drawn = []
+    for rows in resampled_rows(first.statistics.shape[1], resamples, seed):
         weights = np.bincount(rows, minlength=len(rows)).astype(np.float64)
-        chosen = [generator.integers(len(arm.points), size=len(arm.points)) for arm in arms]
-        if paired:
-            chosen[1] = chosen[0]
-        scores = [np.array([arm.score(weights @ table) for table in arm.statistics]) for arm in arms]
-        drawn.append((scores[0][chosen[0]], scores[1][chosen[1]]))
+        one, other = first.weighted(weights), second.weighted(weights)
+        chosen = generator.integers(len(one), size=len(one))
+        drawn.append((one[chosen], other[chosen if paired else generator.integers(len(other), size=len(other))]))
     return drawn
 
 
