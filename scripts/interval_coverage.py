@@ -143,9 +143,13 @@ def held(regime: Regime, seeds: int, simulations: int, effect: float, truth: flo
 
 
 def _rates(hits: Floats, alarms: Floats) -> dict[str, float]:
-    names = ("crossed", "percentile")
-    shown = {f"coverage_{name}": 100 * rate for name, rate in zip(names, hits.mean(axis=0), strict=True)}
-    return shown | {f"alarms_{name}": 100 * (1 - rate) for name, rate in zip(names, alarms.mean(axis=0), strict=True)}
+    covered, missed = (100 * hits.mean(axis=0)).tolist(), (100 * (1 - alarms.mean(axis=0))).tolist()
+    return {
+        "coverage_crossed": round(covered[0], 2),
+        "coverage_percentile": round(covered[1], 2),
+        "alarms_crossed": round(missed[0], 2),
+        "alarms_percentile": round(missed[1], 2),
+    }
 
 
 def coverage_table(result: dict[str, Any]) -> list[str]:

@@ -7,8 +7,9 @@
     python scripts/studies.py coverage
     python scripts/studies.py tables [--check]
 
-A study of runs trains or decodes what its directory does not have yet and writes docs/studies/NAME.json; an interrupted one
-goes on where it stopped. ``coverage`` simulates the intervals of comparisons. ``tables`` rewrites the documents from these files.
+A study trains or decodes what its directory does not have yet and writes docs/studies/NAME.json; an interrupted one
+goes on where it stopped. ``coverage`` needs no runs: it simulates the intervals of comparisons. ``tables`` rewrites the
+documents from these files.
 """
 
 from __future__ import annotations

@@ -84,10 +84,10 @@ def _critical(p: float, weights: Sequence[Part]) -> float:
 
 
 def _p_value(t: float, weights: Sequence[Part]) -> float:
-    """The p whose critical value is t: between those of the fewest and the most degrees of freedom, by bisection."""
+    """The p whose critical value is t: between those of the most and the fewest degrees of freedom, by bisection."""
     low, high = (two_sided_p(t, choose(part.df for part in weights)) for choose in (max, min))
     low = max(low, 1e-140)
-    while high > low * (1 + 1e-12):
+    while high > low * (1 + 1e-7):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if _critical(middle, weights) < t else (middle, high)
     return high

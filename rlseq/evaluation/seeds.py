@@ -84,14 +84,14 @@ class Scores:
         """(seeds, instances) values whose mean is a seed's score and whose spread over instances is the score's.
 
         A value is the score plus what the instance contributes to it, to first order: score + N ∇score · (x - x̄), the
-        influence function (Hampel 1974). ∇score is a central difference over one standard error of each total, since
-        some metrics round totals to whole numbers.
+        influence function (Hampel 1974). ∇score is a central difference over steps of 1, since BLEU cuts lengths to
+        whole numbers, or of half a total that is smaller.
         """
         return np.stack([self._linearise(table) for table in self.statistics])
 
     def _linearise(self, table: Floats) -> Floats:
         totals, size = table.sum(axis=0), len(table)
-        steps = np.minimum(np.ceil(math.sqrt(size) * table.std(axis=0)), np.abs(totals) / 2)
+        steps = np.minimum(1.0, np.abs(totals) / 2)
         moves = np.diag(steps)
         rises = [self.score(totals + move) - self.score(totals - move) for move in moves]
         gradient = np.divide(rises, 2 * steps, out=np.zeros_like(steps), where=steps > 0)
@@ -205,8 +205,8 @@ def compare_arms(
     Raises:
         EvaluationError: The arms have different numbers of instances, or of seeds although they are paired.
     """
-    draws = bootstrap(first, second, resamples=resamples, seed=seed, paired=paired)
     tested = difference(first, second, resamples=resamples, seed=seed, paired=paired)
+    draws = bootstrap(first, second, resamples=resamples, seed=seed, paired=paired)
     sign = 1.0 if larger_is_better else -1.0
     same_seeds = len(first.points) == len(second.points)
     improved = np.array([_probability_of_improvement(sign * a, sign * b) for a, b in draws])
@@ -272,6 +272,7 @@ def bootstrap(
 
     Paired seeds are drawn as pairs. Instances are drawn as ``significance.resamples`` draws them.
     """
+    _refuse_mismatch(first, second, paired)
     generator = np.random.default_rng([seed, 1])
     drawn = []
     for rows in resampled_rows(first.statistics.shape[1], resamples, seed):
@@ -295,7 +296,8 @@ def _probability_of_improvement(first: Floats, second: Floats) -> float:
 
 def _outcomes(first: Floats, second: Floats, sign: float) -> tuple[int, int, int]:
     """Wins, ties and losses; instances that do not count for an arm are left out."""
-    gains = sign * (np.nanmean(second, axis=0) - np.nanmean(first, axis=0))
+    counted = ~(np.isnan(first).all(axis=0) | np.isnan(second).all(axis=0))
+    gains = sign * (np.nanmean(second[:, counted], axis=0) - np.nanmean(first[:, counted], axis=0))
     gains[np.abs(gains) < 1e-12] = 0.0
     return int((gains > 0).sum()), int((gains == 0).sum()), int((gains < 0).sum())
 

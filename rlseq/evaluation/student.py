@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-_TINY = 1e-300
-
 
 def two_sided_p(t: float, df: float) -> float:
     """P(|T| ≥ |t|) of a T with ``df`` degrees of freedom, which need not be whole.
@@ -53,19 +51,19 @@ def _log_beta_half(a: float) -> float:
 
 
 def _beta_fraction(a: float, b: float, x: float) -> float:
-    """The continued fraction of the incomplete beta function (Abramowitz & Stegun 1964, 26.5.8), by Lentz's method."""
-    c, d = 1.0, 1.0 / _away_from_zero(1.0 - (a + b) * x / (a + 1))
+    """The continued fraction of the incomplete beta function (Abramowitz & Stegun 1964, 26.5.8), by Lentz's method.
+
+    For the x that it is called with, no denominator comes near 0.
+    """
+    c, d = 1.0, 1.0 / (1.0 - (a + b) * x / (a + 1))
     value, m = d, 1
     while True:
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for term in (even, odd):
-            d, c = 1.0 / _away_from_zero(1.0 + term * d), _away_from_zero(1.0 + term / c)
-            value *= d * c
+        term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        d, c = 1.0 / (1.0 + term * d), 1.0 + term / c
+        value *= d * c
+        term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        d, c = 1.0 / (1.0 + term * d), 1.0 + term / c
+        value *= d * c
         if abs(d * c - 1.0) < 3e-16:
             return value
         m += 1
-
-
-def _away_from_zero(value: float) -> float:
-    return value if abs(value) > _TINY else _TINY
