@@ -331,7 +331,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name in DOCUMENTS:
         study = actions.add_parser(name)
         if name == "coverage":
-            study.add_argument("--simulations", type=int, default=1000, help="pairs of arms for each figure")
+            study.add_argument("--simulations", type=int, default=500, help="pairs of arms for each figure")
             continue
         study.add_argument("--runs", type=Path, required=True, help="where the runs are put, and looked for")
         if name == "objectives":
