@@ -37,9 +37,13 @@ def critical_value(p: float, df: float) -> float:
         low, high = (middle, high) if two_sided_p(middle, df) > p else (low, middle)
     for _ in range(5):
         reached = two_sided_p(high, df)
-        log_density = -(df + 1) / 2 * math.log1p(high * high / df) - _log_beta_half(df / 2) - math.log(df) / 2
-        high *= math.exp(math.log(reached / p) * reached / (2 * high * math.exp(log_density)))
+        high *= math.exp(math.log(reached / p) * reached / (2 * high * density(high, df)))
     return high
+
+
+def density(t: float, df: float) -> float:
+    """The probability density of T at t."""
+    return math.exp(-(df + 1) / 2 * math.log1p(t * t / df) - _log_beta_half(df / 2) - math.log(df) / 2)
 
 
 def _log_beta_half(a: float) -> float:
