@@ -84,15 +84,18 @@ def _critical(p: float, weights: Sequence[Part]) -> float:
 
 
 def _p_value(t: float, weights: Sequence[Part]) -> float:
-    """The p whose critical value is t, by Newton's method on the logarithms of both.
+    """The p whose critical value is t, by Newton's method on the logarithms of both, which are nearly proportional.
 
-    It starts above, at the p of the fewest degrees of freedom; the function is concave, so no step goes too far.
+    It starts at the p of the fewest degrees of freedom, which is the highest that it can be.
     """
-    p = two_sided_p(t, min(part.df for part in weights))
-    step = -math.inf if 1e-140 < p < 1.0 else 0.0
-    while step < -1e-9:
+    p = highest = two_sided_p(t, min(part.df for part in weights))
+    if not 1e-140 < highest < 1.0:
+        return highest
+    for _ in range(20):
         found = _critical(p, weights)
         fall = sum(p * part.variance / (2 * density(critical_value(p, part.df), part.df)) for part in weights) / found
         step = math.log(found / t) / fall
-        p *= math.exp(step)
+        p = min(highest, p * math.exp(step))
+        if abs(step) < 1e-10:
+            break
     return p
