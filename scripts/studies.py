@@ -4,10 +4,12 @@
     python scripts/studies.py objectives --from runs/start --runs runs/objectives
     python scripts/studies.py exposure --runs runs/exposure
     python scripts/studies.py beams --mle CKPT --rl CKPT --runs runs/beams
+    python scripts/studies.py coverage
     python scripts/studies.py tables [--check]
 
 A study trains or decodes what its directory does not have yet and writes docs/studies/NAME.json; an interrupted one
-goes on where it stopped. ``tables`` rewrites the documents from these files.
+goes on where it stopped. ``coverage`` needs no runs: it simulates the intervals of comparisons. ``tables`` rewrites the
+documents from these files.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any
 
 from bench_rows.measure import interleaved
 from blocks import replace_block, spread, table
+from interval_coverage import coverage, coverage_table
 from rlseq.config.load import load_config
 from rlseq.data.tasks import make_task
 from rlseq.evaluation.loading import load_policy
@@ -287,6 +290,7 @@ DOCUMENTS = {
     "objectives": Document("docs/objectives.md", objectives_table),
     "exposure": Document("docs/cross-entropy.md", exposure_table),
     "beams": Document("docs/decoding.md", beams_table),
+    "coverage": Document("docs/evidence.md", coverage_table),
 }
 
 
@@ -326,6 +330,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     actions = parser.add_subparsers(dest="action", required=True)
     for name in DOCUMENTS:
         study = actions.add_parser(name)
+        if name == "coverage":
+            study.add_argument("--simulations", type=int, default=500, help="pairs of arms for each figure")
+            continue
         study.add_argument("--runs", type=Path, required=True, help="where the runs are put, and looked for")
         if name == "objectives":
             study.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -345,6 +352,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = objectives(getattr(options, "from"), options.runs, options.seeds)
     elif options.action == "exposure":
         result = exposure(options.runs, options.tasks)
+    elif options.action == "coverage":
+        result = coverage(options.simulations)
     else:
         result = beams({"mle": options.mle, "rl": options.rl}, options.runs)
     save(options.action, result, f"python scripts/studies.py {options.action}")

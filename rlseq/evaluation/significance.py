@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,12 +132,52 @@ def compare_text(first: TextScores, second: TextScores) -> Difference:
     The p-value is ``sacrebleu.significance.PairedTest``'s, except for equal scores: sacrebleu then calls identical
     systems significantly different, and here it is 1.
     """
-    delta = second.score - first.score
-    differences = second.drawn - first.drawn
+    return paired_bootstrap(second.score - first.score, second.drawn - first.drawn)
+
+
+def paired_bootstrap(delta: float, differences: Floats) -> Difference:
+    """The paired bootstrap of sacrebleu from the difference of two scores, and the (resamples,) differences drawn."""
     sizes = np.abs(differences)
     beyond = int((sizes - sizes.mean() > abs(delta)).sum())
     p_value = _share(beyond, len(sizes)) if delta else 1.0
     return Difference(delta, percentile_interval(differences), p_value)
+
+
+def approximate_randomization(
+    first: Floats, second: Floats, score: Callable[[Floats], float], count: int, seed: int, *, ties: bool = False
+) -> float:
+    """Two-sided p-value of approximate randomisation (Noreen 1989; Riezler & Maxwell 2005).
+
+    Each trial swaps the outputs of the two systems on about half the instances, those of all seeds of an instance
+    together. The p-value is ``sacrebleu.significance.PairedTest``'s for one seed, except for equal scores, as above.
+
+    Args:
+        first: (seeds, instances, k) additive statistics of the first system.
+        second: Those of the second on the same instances, with as many seeds.
+        score: From the (k,) sum of statistics to the corpus score.
+        count: Trials.
+        seed: Of the trials.
+        ties: Whether a trial that reaches the observed difference counts, too; sacrebleu counts those beyond it.
+    """
+    seeds, instances, _ = first.shape
+    delta = _mean_score(second.sum(axis=1), score) - _mean_score(first.sum(axis=1), score)
+    if not delta:
+        return 1.0
+    swapped = np.random.default_rng(seed).integers(2, size=(count, instances), dtype=bool)
+    both = np.concatenate([first, second]).transpose(1, 0, 2).reshape(instances, -1)
+    totals = both.sum(axis=0).reshape(2, seeds, -1)
+    reached, bound = 0, abs(delta) * (1 - 1e-9) if ties else abs(delta)
+    for trial in swapped:
+        taken = (trial @ both).reshape(2, seeds, -1)
+        left = totals - taken
+        size = abs(_mean_score(taken[0] + left[1], score) - _mean_score(left[0] + taken[1], score))
+        reached += size >= bound if ties else size > bound
+    return _share(reached, count)
+
+
+def _mean_score(totals: Floats, score: Callable[[Floats], float]) -> float:
+    """Over the seeds, from their (seeds, k) sums."""
+    return sum(map(score, totals)) / len(totals)
 
 
 # -------------------------------------------------------------------------------------------------- paired proportions
