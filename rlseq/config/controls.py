@@ -41,7 +41,7 @@ def _reset(*sections: str) -> list[str]:
 def _constant_reward(config: Config) -> list[str]:
     # Over any baseline, equal rewards leave nothing; and minimum risk, which compares candidates, would not move.
     objective = ["rl.objective=reinforce", *_reset("mrt")] if config.rl.objective == "mrt" else []
-    alone = ["rl.reward_source=constant", "rl.baseline=none", "rl.normalize_advantage=false"]
+    alone = ["rl.reward_source=constant", "rl.baseline=none", "rl.normalize_advantage=none"]
     return [*alone, *_reset("critic"), *objective]
 
 

@@ -136,13 +136,13 @@ def test_sequences_begin_as_their_references_where_only_ends_are_sampled(make: M
     ours = rolled(env, policy, ids, sampled_tokens=sampled)
     references, lengths = env.task.references(ids)
     assert ours.given is not None and ours.token_log_probs is not None
-    np.testing.assert_array_equal(ours.given, (lengths - sampled).clip(0))
+    np.testing.assert_array_equal(ours.given, np.tile((lengths - sampled).clip(0)[:, None], 4))
     policy.eval()
     source, source_lengths = (torch.from_numpy(column) for column in env.task.source(ids))
     for column in range(4):
         rows, counts = torch.from_numpy(ours.sequences[:, column]), torch.from_numpy(ours.lengths[:, column])
         scored = policy(source, source_lengths, rows, counts).gather(2, rows[:, :, None])[:, :, 0].detach().numpy()
-        for row, given in enumerate(ours.given):
+        for row, given in enumerate(ours.given[:, column]):
             assert (ours.sequences[row, column, :given] == references[row, :given]).all()
             assert ours.lengths[row, column] > given and not ours.token_log_probs[row, column, :given].any()
             expected = scored[row, given:] if column < 3 else 0.0  # nobody asks for greedy ones
