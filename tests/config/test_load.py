@@ -281,8 +281,7 @@ extra: 1
         ),
         (
             "rl: {updates: 1, starts: task, sampling_precision: bf16}",
-            "rl: starts 'task' gives first tokens that were not sampled: "
-            "set precision and sampling_precision to fp32",
+            "rl: starts 'task' gives first tokens that were not sampled: set precision and sampling_precision to fp32",
         ),
         (
             "rl: {updates: 1, objective: ppo, batch_size: 4, ppo: {minibatches: 5}}",
