@@ -232,6 +232,11 @@ class ConvexHullTask(SequenceTask):
         tokens, lengths = hull.hulls(points.astype(np.float64), counts)
         return tokens[:, : lengths.max(initial=1)], lengths
 
+    def starts(self, ids: Ints, count: int) -> Ints:
+        """The farthest point in each of ``count`` evenly spaced directions: vertices of the hull, found without it."""
+        points, counts = self.source(ids)
+        return hull.farthest(points.astype(np.float64), counts, count)
+
     def length_limits(self, source_lengths: Ints) -> Ints:
         """Every point once, and END."""
         return source_lengths + 1

@@ -231,6 +231,16 @@ class SequenceTask(ABC):
         """Use what ``shared_data`` of a task of the same settings gave."""
         raise NotImplementedError(f"{type(self).__name__} shares no data")
 
+    def starts(self, ids: Ints, count: int) -> Ints:
+        """Tokens that a right sequence may begin with, for tasks that have several: (batch_size, count).
+
+        They follow from the sources, not from the references. Tokens may repeat if there are fewer than ``count``.
+
+        Raises:
+            NotImplementedError: The task names none; the message says so.
+        """
+        raise NotImplementedError(f"{type(self).__name__} names no first tokens")
+
     def length_limits(self, source_lengths: Ints) -> Ints:
         """Most tokens that may be emitted for sources of these lengths, END included."""
         return np.full(len(source_lengths), self.max_length, dtype=np.int64)

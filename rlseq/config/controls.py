@@ -41,12 +41,13 @@ def _reset(*sections: str) -> list[str]:
 def _constant_reward(config: Config) -> list[str]:
     # Over any baseline, equal rewards leave nothing; and minimum risk, which compares candidates, would not move.
     objective = ["rl.objective=reinforce", *_reset("mrt")] if config.rl.objective == "mrt" else []
-    alone = ["rl.reward_source=constant", "rl.baseline=none", "rl.normalize_advantage=false"]
-    return [*alone, *_reset("critic"), *objective]
+    alone = ["rl.reward_source=constant", "rl.baseline=none", "rl.normalize_advantage=none"]
+    return [*alone, *_reset("critic", "dynamic_sampling"), *objective]
 
 
 def _self_training(config: Config) -> list[str]:
-    return [*_constant_reward(config), *_reset("mixer", "mrt", "ppo"), "rl.objective=self_training", "rl.samples=1"]
+    unused = _reset("mixer", "mrt", "ppo", "starts")
+    return [*_constant_reward(config), *unused, "rl.objective=self_training", "rl.samples=1"]
 
 
 CONTROLS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -66,7 +67,12 @@ class PhaseConfig(Section):
 
     @property
     def epochs(self) -> int:
-        """Optimiser steps an update."""
+        """How many times an update goes through its batch."""
+        return 1
+
+    @property
+    def minibatches(self) -> int:
+        """How many parts an epoch divides the batch into; each part is an optimiser step."""
         return 1
 
 
@@ -169,10 +175,20 @@ class MixerConfig(Section):
 class PPOConfig(Section):
     """Several optimiser steps on one batch of rollouts, held near the policy that sampled it by clipping."""
 
-    epochs: PositiveInt = 4  # optimiser steps an update, all on the whole batch and at the update's learning rate
+    epochs: PositiveInt = 4  # times that an update goes through its batch, all at the update's learning rate
+    # Parts of the batch, an optimiser step each; every epoch divides the instances anew, at random. A step costs less
+    # than one on the whole batch, and its gradient is noisier.
+    minibatches: PositiveInt = 1
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2  # ratios further than this from 1 are not rewarded
+    # How far above 1 a ratio is rewarded; null: clip. More lets improbable tokens rise (DAPO, Yu et al. 2025).
+    clip_high: PositiveFloat | None = None
     # Of a token's probabilities, or the geometric mean over a sequence's tokens, which wants a smaller clip (GSPO).
     ratio: Literal["token", "sequence"] = "token"
+
+
+def _read_switch(value: object) -> object:
+    """``true`` of earlier versions is ``batch``, ``false`` is ``none``."""
+    return ("none", "batch")[value] if isinstance(value, bool) else value
 
 
 class RLConfig(PhaseConfig):
@@ -206,7 +222,16 @@ class RLConfig(PhaseConfig):
     # ratio of its probabilities, cut here (Ionides 2008).
     importance_cap: Annotated[float, Field(ge=1.0)] = 2.0
     dropout: bool = False  # while scoring; never while decoding
-    normalize_advantage: bool = False  # divide by the batch's standard deviation
+    # What advantages are divided by: 'batch', their standard deviation over the batch; 'instance', that of the rewards
+    # of the instance's samples (GRPO, Shao et al. 2024). 'instance' is biased: it weighs an instance by 1 / standard
+    # deviation, so nearly solved and nearly hopeless instances count more (Liu et al. 2025, Dr. GRPO).
+    normalize_advantage: Annotated[Literal["none", "batch", "instance"], BeforeValidator(_read_switch)] = "none"
+    # An instance whose samples all have the same reward teaches nothing, and other instances can take its place (DAPO,
+    # Yu et al. 2025): most further draws an update, each as large as the batch; 0: none.
+    dynamic_sampling: NonNegativeInt = 0
+    # The first token of a sample: the policy's, or one of the right ones that the task names, another for each sample
+    # (POMO, Kwon et al. 2020). A given token is not trained.
+    starts: Literal["policy", "task"] = "policy"
     cross_entropy: NonNegativeFloat = 0.0  # weight of a share of cross-entropy on the references
     kl: NonNegativeFloat = 0.0  # weight of KL(policy ‖ mle policy) on the sampled states, over all choices
     entropy: NonNegativeFloat = 0.0  # weight of an entropy bonus, of the law that is sampled from
@@ -225,12 +250,18 @@ class RLConfig(PhaseConfig):
     @property
     def encodes_once(self) -> bool:
         """Whether an update reads the sources as its rollouts did, so that one pass of the encoder serves both."""
-        return not self.dropout and self.precision == "fp32"
+        whole = self.minibatches == 1 and not self.dynamic_sampling  # an update reads all that was rolled out
+        return whole and not self.dropout and self.precision == "fp32"
 
     @property
     def epochs(self) -> int:
-        """Optimiser steps an update."""
+        """How many times an update goes through its batch."""
         return self.ppo.epochs if self.objective == "ppo" else 1
+
+    @property
+    def minibatches(self) -> int:
+        """How many parts an epoch divides the batch into; each part is an optimiser step."""
+        return self.ppo.minibatches if self.objective == "ppo" else 1
 
     def sampled_tokens(self, phase_update: int) -> int | None:
         """How many tokens at the reference's end an update leaves to the policy; None: all there are."""
@@ -272,15 +303,15 @@ class RLConfig(PhaseConfig):
                 raise ValueError(f"{name} is configured, but objective is {self.objective!r}: set it to {name!r}")
         if self.baseline != "critic" and self.critic != CriticConfig():
             raise ValueError(f"critic is configured, but baseline is {self.baseline!r}: set it to 'critic'")
-        if self.baseline == "critic" and self.normalize_advantage:
+        if self.baseline == "critic" and self.normalize_advantage != "none":
             raise ValueError(
-                "baseline 'critic' is known only where an update is done: set normalize_advantage to false"
+                "baseline 'critic' is known only where an update is done: set normalize_advantage to 'none'"
             )
         if self.objective == "mrt":
             wrong = [
                 *(["samples to 2 or more"] if self.samples < 2 else []),
                 *(["baseline to 'none'"] if self.baseline != "none" else []),
-                *(["normalize_advantage to false"] if self.normalize_advantage else []),
+                *(["normalize_advantage to 'none'"] if self.normalize_advantage != "none" else []),
                 *(["normalization to 'sequence' or 'constant'"] if self.normalization == "token" else []),
             ]
             if wrong:
@@ -302,7 +333,7 @@ class RLConfig(PhaseConfig):
             wrong += [] if self.samples == 1 else ["samples to 1"]
         if self.reward_source == "constant":
             wrong += [] if self.baseline == "none" else ["baseline to 'none'"]
-            wrong += ["normalize_advantage to false"] if self.normalize_advantage else []
+            wrong += ["normalize_advantage to 'none'"] if self.normalize_advantage != "none" else []
             wrong += ["objective to 'reinforce' or 'ppo'"] if self.objective == "mrt" else []
         if self.reward_source != "task" and self.critic.shaped:
             wrong.append("critic.shaped to false: it hands out the task's own rewards")
@@ -320,6 +351,34 @@ class RLConfig(PhaseConfig):
         if self.reward_clip is not None and self.reward_clip[0] >= self.reward_clip[1]:
             raise ValueError(
                 f"reward_clip {list(self.reward_clip)}: give [lowest, highest], the first below the second"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _comparisons(self) -> RLConfig:
+        asking = ["normalize_advantage 'instance'"] if self.normalize_advantage == "instance" else []
+        asking += ["dynamic_sampling"] if self.dynamic_sampling else []
+        wrong = [] if self.baseline in ("leave_one_out", "mean") else ["baseline to 'leave_one_out' or 'mean'"]
+        if self.dynamic_sampling:
+            wrong += [] if self.objective in ("reinforce", "ppo") else ["objective to 'reinforce' or 'ppo'"]
+            wrong += [] if self.batch_type == "instance" else ["batch_type to 'instance'"]
+        if asking and wrong:
+            raise ValueError(f"{' and '.join(asking)} can compare only an instance's samples: set {', '.join(wrong)}")
+        return self
+
+    @model_validator(mode="after")
+    def _starts(self) -> RLConfig:
+        wrong = [] if self.objective in ("reinforce", "ppo") else ["objective to 'reinforce' or 'ppo'"]
+        wrong += ["precision and sampling_precision to fp32"] if self.reweighted else []
+        if self.starts == "task" and wrong:
+            raise ValueError(f"starts 'task' gives first tokens that were not sampled: set {', '.join(wrong)}")
+        return self
+
+    @model_validator(mode="after")
+    def _minibatches(self) -> RLConfig:
+        if self.batch_type == "instance" and self.minibatches > self.batch_size:
+            raise ValueError(
+                f"ppo.minibatches {self.minibatches} is more than batch_size {self.batch_size} has instances: lower it"
             )
         return self
 

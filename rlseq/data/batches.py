@@ -169,6 +169,7 @@ def make_batches(config: Config, task: SequenceTask) -> dict[str, Batches]:
         split = phase_split(task, section)
         try:
             _check_labels(section, split)
+            _check_starts(section, split, task)
             made[phase] = _make(section, measures.setdefault(split.name, _Measure(task, split)), config)
         except ValueError as error:
             problems.append(f"{phase}.{error}")
@@ -192,6 +193,14 @@ def _check_labels(section: PhaseConfig, split: Split) -> None:
         )
 
 
+def _check_starts(section: PhaseConfig, split: Split, task: SequenceTask) -> None:
+    if isinstance(section, RLConfig) and section.starts == "task":
+        try:
+            task.starts(split.ids(0, 1), section.samples)
+        except NotImplementedError as error:
+            raise ValueError(f"starts: {error}: set it to 'policy'") from error
+
+
 def _make(section: PhaseConfig, measure: _Measure, config: Config) -> Batches:
     split, size, learners = measure.split, section.batch_size, config.compute.learners
     if section.batch_type == "instance":
@@ -203,10 +212,12 @@ def _make(section: PhaseConfig, measure: _Measure, config: Config) -> Batches:
         )
     sizes = np.maximum(measure.sources, measure.outputs)
     batches = TokenBatches(split, size, config.seed, sizes)
-    if learners > batches.least:
+    least = max(1, learners) * section.minibatches
+    if least > batches.least:
+        parts = f"compute.learners {learners}" if section.minibatches == 1 else f"the {least} parts of a batch"
         raise ValueError(
-            f"batch_size: {size} tokens may be {batches.least} instances, fewer than compute.learners {learners}: "
-            f"raise it to {learners * int(sizes.max())} or more"
+            f"batch_size: {size} tokens may be {batches.least} instances, fewer than {parts}: "
+            f"raise it to {least * int(sizes.max())} or more"
         )
     return batches
 

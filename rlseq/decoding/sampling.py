@@ -66,7 +66,7 @@ def decode(
         min_length: Fewest tokens, END included; see ``without_end``.
         with_attention: Return the attention.
         linear: Does the policy's linear maps, over several calls under the same weights; default: one for this call.
-        prefixes: (batch_size, limits.max()) tokens that an instance's sequences begin with, −1 where the policy
+        prefixes: (batch_size, R, limits.max()) tokens that each sequence begins with, −1 from where on the policy
             chooses. The log-probability of a given token is 0.
         score_greedy: Find the log-probabilities of greedy sequences: a softmax more.
     """
@@ -76,7 +76,8 @@ def decode(
     instances = torch.cat([instance.repeat_interleave(samples), *([instance] if greedy else [])])
     draws = None if uniforms is None else uniforms.reshape(batch * samples, -1)
     loop = _Loop(policy, memory, limits, instances, batch * samples, law, min_length, with_attention, score_greedy)
-    given = None if prefixes is None else prefixes[instances]
+    parts = () if prefixes is None else prefixes.tensor_split([samples], 1)  # of the samples, and of the greedy ones
+    given = torch.cat([part.flatten(0, 1) for part in parts]) if parts else None
     loop.run(draws, linear or PackedLinear(len(instances)), given)
     return _by_instance(loop, batch, samples, greedy)
 

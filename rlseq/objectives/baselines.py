@@ -17,6 +17,8 @@ from rlseq.config.phases import RLConfig
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+ROUNDING = 1e-9  # rewards that differ by less, in units of the largest, count as equal
+
 
 @dataclass
 class RunningMean:
@@ -98,6 +100,17 @@ def baseline_values(kind: str, rewards: Floats, greedy: Floats | None, running_m
     return (rewards.sum(1, keepdims=True) - rewards) / (rewards.shape[1] - 1)
 
 
+def alike(rewards: Floats) -> Bools:
+    """Whether all samples of an instance have the same reward, (batch_size,), from (batch_size, K)."""
+    return np.ptp(rewards, axis=1) <= ROUNDING * np.abs(rewards).max(axis=1)
+
+
+def inverse_deviation(rewards: Floats) -> Floats:
+    """1 / the standard deviation of an instance's rewards, 0 if they are alike: (batch_size,), from (batch_size, K)."""
+    deviation, equal = rewards.std(axis=1), alike(rewards)
+    return np.where(equal, 0.0, 1.0 / np.where(equal, 1.0, deviation))
+
+
 def advantages(
     config: RLConfig, live: Bools, rewards: Floats, greedy: Floats | None, running_mean: float = 0.0
 ) -> tuple[Floats, Floats]:
@@ -115,6 +128,8 @@ def advantages(
     """
     baseline = baseline_values(config.baseline, rewards, greedy, running_mean)[:, :, None] * live
     advantage = rewards[:, :, None] * live - baseline
-    if config.normalize_advantage:
+    if config.normalize_advantage == "batch":
         advantage /= max(float(advantage[live].std()), 1e-6)
+    if config.normalize_advantage == "instance":
+        advantage *= inverse_deviation(rewards)[:, None, None]
     return advantage, baseline

@@ -37,19 +37,19 @@ def minimum_risk(log_probs: Tensor, rewards: Tensor, weights: Tensor, alpha: flo
 
 
 def clipped_ratio(
-    log_ratios: Tensor, advantages: Tensor, lengths: Tensor, clip: float, ratio: Ratio
+    log_ratios: Tensor, advantages: Tensor, lengths: Tensor, clip: tuple[float, float], ratio: Ratio
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """PPO's clipped objective (Schulman et al. 2017, eq. 7): −Σ_t min(r_t A_t, clip(r_t, 1 − ε, 1 + ε) A_t).
+    """PPO's clipped objective (Schulman et al. 2017, eq. 7): −Σ_t min(r_t A_t, clip(r_t, 1 − ε, 1 + ε′) A_t).
 
     r is p / q of the token, or of the sequence: there the geometric mean of its tokens' ratios, with GSPO-token's
     gradient (Zheng et al. 2025, eqs. 7 and 14), summed over tokens where the paper divides by the length. At p = q
-    either has REINFORCE's gradient.
+    either has REINFORCE's gradient. In the paper ε′ is ε; DAPO raises it (Yu et al. 2025, eq. 10).
 
     Args:
         log_ratios: (N,) log p − log q of each token; q is the law it was sampled from.
         advantages: (N,), weights of the loss included.
         lengths: (rows,) tokens of each sequence, N in all.
-        clip: ε.
+        clip: ε and ε′.
         ratio: Of what.
 
     Returns:
@@ -59,7 +59,7 @@ def clipped_ratio(
         log_ratios = (totals(log_ratios, lengths) / lengths).repeat_interleave(lengths)
     ratios = log_ratios.exp()
     reward = ratios * advantages
-    bounded = ratios.clamp(1.0 - clip, 1.0 + clip) * advantages
+    bounded = ratios.clamp(1.0 - clip[0], 1.0 + clip[1]) * advantages
     clipped = bounded < reward
     count = max(1, len(ratios))
     stats = {

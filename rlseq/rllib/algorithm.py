@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -17,7 +16,8 @@ from rlseq.rllib.config import SequenceConfig
 from rlseq.rllib.fleet import PublishedWeights, RunnerFleet, RunnerGroup
 from rlseq.rllib.learner_group import LearnersLost, SequenceLearnerGroup
 from rlseq.rllib.runner import SequenceEnvRunner
-from rlseq.training.batch import Batch, rl_batch
+from rlseq.training.batch import Batch
+from rlseq.training.draw import Drawn, draw
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite
 from rlseq.training.plain import update_seed
 from rlseq.training.rollout import Decoding, Rollout, shards
@@ -103,20 +103,16 @@ class SequenceAlgorithm(Algorithm):
 
     def _do_rl(self, request: UpdateRequest) -> dict[str, float]:
         """Rollout → reward → advantage → loss → step."""
-        started, config = time.perf_counter(), self.experiment.rl
+        started = time.perf_counter()
         in_one_process = self._runner is not None and self.learner_group.local is not None
-        with_graph = config.encodes_once and in_one_process
-        decoding = Decoding.for_update(config, request.update, request.phase_update, with_graph)
-        drawn, score_seconds = self._roll_out(request.ids, decoding, averaged=False)
-        seed = update_seed(self.experiment.seed, 0, request.update)
-        batch, rollout_stats = rl_batch(self.task, drawn, config, request.running_mean, seed)
-        _check_finite(rollout_stats, request.update)
+        drawn, score_seconds = self._draw(request, self.experiment.rl.encodes_once and in_one_process)
+        _check_finite(drawn.stats, request.update)
         sampled = time.perf_counter()
-        stats = self.learner_group.work([request], batch, drawn.memory, self._resampled(request, decoding))[0]
+        stats = self.learner_group.work([request], drawn.batch, drawn.memory, self._resampled(request))[0]
         self._published.clear()
         seconds = time.perf_counter() - started
         return (
-            rollout_stats
+            drawn.stats
             | self._finish(stats, seconds)
             | {
                 "time/sample_frac": (sampled - started - score_seconds) / seconds,
@@ -125,15 +121,24 @@ class SequenceAlgorithm(Algorithm):
             }
         )
 
-    def _resampled(self, request: UpdateRequest, decoding: Decoding) -> Batch | None:
+    def _resampled(self, request: UpdateRequest) -> Batch | None:
         """The batch of the same instances with other samples, where the gradient's variance is to be estimated."""
-        config = self.experiment.rl
-        if not config.estimates_variance(request.phase_update):
+        if not self.experiment.rl.estimates_variance(request.phase_update):
             return None
-        other = replace(decoding, update=request.update + RESAMPLED, with_graph=False)
-        drawn, _ = self._roll_out(request.ids, other, averaged=False)
+        return self._draw(request, with_graph=False, shift=RESAMPLED)[0].batch
+
+    def _draw(self, request: UpdateRequest, with_graph: bool, shift: int = 0) -> tuple[Drawn, float]:
+        """What a request trains on, and the seconds spent on rewards; with a shift, other samples."""
+        config, seconds = self.experiment.rl, [0.0]
+
+        def roll_out(ids: Ints, number: int) -> Rollout:
+            decoding = Decoding.for_update(config, number, request.phase_update, with_graph)
+            rollout, spent = self._roll_out(ids, decoding, averaged=False)
+            seconds.append(spent)
+            return rollout
+
         seed = update_seed(self.experiment.seed, 0, request.update)
-        return rl_batch(self.task, drawn, config, request.running_mean, seed)[0]
+        return draw(self.task, roll_out, request, config, seed, shift), sum(seconds)
 
     def _finish(self, stats: dict[str, float], seconds: float) -> dict[str, float]:
         """Replace counts by rates."""

@@ -82,15 +82,16 @@ class Share:
         requests: The updates, in order.
         rank: Of the learner.
         world: How many learners there are.
-        batches: Its rows of each update's batch; None has it read its rows of the references by itself.
+        steps: Its rows of what each optimiser step of the only update trains on; None has it read its rows of the
+            references by itself.
         memory: The batch's sources as a rollout in the same process encoded them, with their graph.
-        resampled: Its rows of a second batch of the only update, with other samples, for the gradient's variance.
+        resampled: Its rows of the first step with other samples, for the gradient's variance.
     """
 
     requests: list[UpdateRequest]
     rank: int
     world: int
-    batches: list[Batch] | None = None
+    steps: list[Batch] | None = None
     memory: Memory | None = None
     resampled: Batch | None = None
 

@@ -30,7 +30,8 @@ class RllibEngine:
         artifacts_dir: Artifacts of the task (a vocabulary), from which workers make theirs; may be empty.
 
     Raises:
-        ValueError: There are more learners than rows in a batch, or more GPUs are asked for than there are.
+        ValueError: There are more learners than rows in what a step is taken on, or more GPUs are asked for than there
+            are.
     """
 
     def __init__(self, config: Config, task: SequenceTask, artifacts_dir: Path | None = None) -> None:
@@ -110,10 +111,11 @@ def _quieten() -> None:
 
 def _check(config: Config) -> None:
     compute = config.compute
-    by_instance = (section.batch_size for section in (config.mle, config.rl) if section.batch_type == "instance")
-    smallest = min(by_instance, default=compute.learners)
-    if compute.learners > smallest:
-        raise ValueError(f"compute.learners {compute.learners} is more than batch_size {smallest} has rows: lower it")
+    for section in (config.mle, config.rl):
+        size, parts = section.batch_size, section.minibatches
+        if section.batch_type == "instance" and compute.learners > size // parts:
+            rows = f"batch_size {size}{f' in {parts} mini-batches' if parts > 1 else ''}"
+            raise ValueError(f"compute.learners {compute.learners} is more than {rows} has rows: lower it")
     gpus = compute.learners * compute.learner_gpus + compute.runners * compute.runner_gpus
     if compute.address is None and gpus > torch.cuda.device_count():
         raise ValueError(

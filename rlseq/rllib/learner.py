@@ -50,6 +50,7 @@ class SequenceLearner(TorchLearner):
         self._request: UpdateRequest | None = None
         self._statistics: list[Statistics] = []
         self._steps: list[Statistics] = []  # of the update in progress
+        self._last = 1  # how many steps it has
         self._resampling = False  # a second batch is being read
         self._resampled: torch.Tensor | None = None  # its gradient
         self._references: Iterator[Batch] = iter(())
@@ -97,27 +98,32 @@ class SequenceLearner(TorchLearner):
             TrainingError: A loss or gradient is not finite; the step was not taken on any learner.
         """
         self._statistics = []
-        to_read = share.requests if share.batches is None else []
+        to_read = share.requests if share.steps is None else []
         with fast_matmul(), prefetched(lambda request: self._own_rows(request, share), to_read) as self._references:
             self.update(training_data=TrainingData(data_iterators=[share]), _no_metrics_reduce=True)
         return self._statistics
 
     def _create_iterator_if_necessary(self, *, training_data: TrainingData, **kwargs: Any) -> Iterator[MultiAgentBatch]:
         share: Share = training_data.data_iterators[0]
-        for index, request in enumerate(share.requests):
+        for request in share.requests:
             self._request, self._started = request, (time.perf_counter(), time.process_time())
-            columns = next(self._references) if share.batches is None else share.batches[index]
-            self._tokens = int(columns["target_lengths"].sum())
-            self._reference_tokens = int(columns.get("reference_lengths", columns["target_lengths"]).sum())
+            steps = [next(self._references)] if share.steps is None else share.steps
+            self._count(steps)
             seed = update_seed(self.context.config.seed, share.rank, request.update)
             if share.resampled is not None:
                 torch.manual_seed(seed)
                 yield from self._resample(share.resampled)
             torch.manual_seed(seed)
-            tensors, self._steps = self._to_tensors(columns), []
             self._sequence_module.objective.memory = share.memory
-            for _ in range(self.section.epochs):
-                yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(tensors)}, max(1, self._tokens))
+            for step in steps:
+                yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(self._to_tensors(step))}, max(1, self._tokens))
+
+    def _count(self, steps: list[Batch]) -> None:
+        """Note what an update is: its optimiser steps, and the tokens of an epoch."""
+        self._steps, self._last = [], len(steps)
+        epoch = steps[: self.section.minibatches]
+        self._tokens = sum(int(step["target_lengths"].sum()) for step in epoch)
+        self._reference_tokens = sum(int(step.get("reference_lengths", step["target_lengths"]).sum()) for step in epoch)
 
     def _resample(self, batch: Batch) -> Iterator[MultiAgentBatch]:
         """The second batch, whose gradient is kept and not followed."""
@@ -174,7 +180,7 @@ class SequenceLearner(TorchLearner):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self._steps.append(stats)
-        if len(self._steps) == self.section.epochs:
+        if len(self._steps) == self._last:
             self._move_average(self._request.phase_update)
             self._statistics.append(mean_statistics(self._steps) | self._counts(self._request))
 

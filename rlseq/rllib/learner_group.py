@@ -6,11 +6,13 @@ from typing import Any
 
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
+from rlseq.config.schema import Config
 from rlseq.models.policy import Memory
 from rlseq.rllib.context import Failure, Share
 from rlseq.rllib.learner import SequenceLearner, Statistics
-from rlseq.training.batch import Batch, split_batch
+from rlseq.training.batch import Batch, split_batch, step_batches
 from rlseq.training.engine import UpdateRequest
+from rlseq.training.plain import update_seed
 
 
 class LearnersLost(RuntimeError):
@@ -47,7 +49,7 @@ class SequenceLearnerGroup(LearnerGroup):
             requests: In order.
             batch: Of the only request; None has the learners read references.
             memory: See ``Share``; only for a learner in the driver.
-            resampled: See ``Share``.
+            resampled: The batch with other samples, for the gradient's variance.
 
         Returns:
             Statistics of each update, over all learners.
@@ -57,13 +59,19 @@ class SequenceLearnerGroup(LearnerGroup):
             LearnersLost: See the class.
         """
         world = self.world
-        batches = [None] * world if batch is None else [[part] for part in self._split(batch)]
-        others = [None] * world if resampled is None else self._split(resampled)
-        shares = [{"share": Share(requests, rank, world, batches[rank], memory, others[rank])} for rank in range(world)]
+        of_ranks = [None] * world if batch is None else self._steps(batch, requests[0])
+        others = [None] * world if resampled is None else [steps[0] for steps in self._steps(resampled, requests[0])]
+        shares = [
+            {"share": Share(requests, rank, world, of_ranks[rank], memory, others[rank])} for rank in range(world)
+        ]
         return [combine(parts) for parts in zip(*self.ask("work", shares), strict=True)]
 
-    def _split(self, batch: Batch) -> list[Batch]:
-        return split_batch(batch, self.world) if self.world > 1 else [batch]
+    def _steps(self, batch: Batch, request: UpdateRequest) -> list[list[Batch]]:
+        """Each learner's rows of each optimiser step's batch; a batch that is gone through again is divided once."""
+        config: Config = self.config.context.config
+        steps = step_batches(batch, getattr(config, request.phase), update_seed(config.seed, 0, request.update))
+        divided = {id(step): split_batch(step, self.world) if self.world > 1 else [step] for step in steps}
+        return [[divided[id(step)][rank] for step in steps] for rank in range(self.world)]
 
     def ask_all(self, method: str, **arguments: Any) -> None:
         """Call a method of every learner with the same arguments and wait; raises as ``work``."""

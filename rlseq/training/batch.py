@@ -54,13 +54,14 @@ def rl_batch(
     Columns: those of ``mle_batch`` with K targets an instance; ``state_weights`` (batch_size, K) for terms of the
     visited states; ``log_probs`` (batch_size, K) where the sampler's law is not the scorer's; ``references``,
     ``reference_lengths``, ``reference_weights`` where a share of cross-entropy is asked for. Of samples drawn more than
-    once, the first stands for all, with the sum of their weights; the others have 0. Tokens that were given have the
-    weights of cross-entropy.
+    once, the first stands for all, with the sum of their weights; the others have 0. Tokens that mixer gives have the
+    weights of cross-entropy, first tokens that the task gives have 0.
 
     With a critic, ``weights`` are those of the returns to go, and there are these, ``returns`` (batch_size, K, time),
     and ``value_weights`` (batch_size, K, time) of its squared errors, whose mean is over the tokens that were sampled.
 
-    With ppo, also ``token_log_probs`` (batch_size, K, time) under the sampler's law. With mrt, the targets are the
+    With ppo, also ``token_log_probs`` (batch_size, K, time) under the sampler's law, and, if first tokens are given,
+    ``sampled`` (batch_size, K, time), True at the tokens that were sampled. With mrt, the targets are the
     candidates, ``weights`` are their instance's at the first of equal ones, and ``rewards`` (batch_size, candidates).
 
     Args:
@@ -75,14 +76,15 @@ def rl_batch(
     seen = training_rewards(config, rewards_seen(config, rollout.rewards, seed))
     rewards, greedy = seen[:, :samples], seen[:, -1] if rollout.greedy else None
     place = np.arange(sequences.shape[2])
-    given = np.zeros((len(sequences), 1, 1)) if rollout.given is None else rollout.given[:, None, None]
+    given = np.zeros((len(sequences), 1, 1)) if rollout.given is None else rollout.given[:, :samples, None]
     sampled = (place >= given) & (place < lengths[:, :, None])
     advantage, baseline = advantages(config, sampled, rewards, greedy, running_mean)
     if rollout.potentials is not None:
         advantage = advantage - rewards_before(config, rollout.potentials[:, :samples]) * sampled
     scale = normalizer(config, lengths.size, int(lengths.sum()))
-    # A token that was given counts as one of advantage 1: this is its cross-entropy.
-    merged, times = _merge_duplicates(sequences, np.where(place < given, 1.0, advantage))
+    # To mixer, a token that was given counts as one of advantage 1: this is its cross-entropy.
+    of_given = float(config.objective == "mixer")
+    merged, times = _merge_duplicates(sequences, np.where(place < given, of_given, advantage))
     source, source_lengths = task.source(rollout.ids)
     batch = {
         "source": source,
@@ -100,6 +102,7 @@ def rl_batch(
     if config.objective == "ppo":
         assert rollout.token_log_probs is not None
         batch["token_log_probs"] = rollout.token_log_probs[:, :samples]
+        batch |= {} if rollout.given is None else {"sampled": sampled}
     if config.reweighted:
         batch["log_probs"] = rollout.log_probs[:, :samples]
     if config.cross_entropy:
@@ -110,9 +113,7 @@ def rl_batch(
             "reference_lengths": reference_lengths[:, None],
             "reference_weights": np.full((len(references), 1, references.shape[1]), share, np.float32),
         }
-    stats = _rollout_statistics(rollout, samples, sampled)
-    if config.reshaped:
-        stats["rollout/training_reward_mean"] = float(rewards.mean())
+    stats = rollout_statistics(rollout, config)
     if config.objective == "mrt":
         candidates = batch["weights"].any(2).sum(1).mean()
         return batch, stats | {"rollout/candidates_mean": float(candidates)}
@@ -170,8 +171,11 @@ def _beside(sequences: Ints, more: Ints) -> Ints:
     return np.concatenate([wide, np.pad(more, ((0, 0), (0, time - more.shape[1])))[:, None]], axis=1)
 
 
-def _rollout_statistics(rollout: Rollout, samples: int, sampled: npt.NDArray[np.bool_]) -> dict[str, float]:
+def rollout_statistics(rollout: Rollout, config: RLConfig) -> dict[str, float]:
+    """What a rollout's samples are like, by tag."""
+    samples = rollout.num_samples or 1
     rewards, lengths = rollout.rewards[:, :samples], rollout.lengths[:, :samples]
+    sampled = lengths.sum() if rollout.given is None else (lengths - rollout.given[:, :samples]).sum()
     stats = {
         "rollout/reward_mean": rewards.mean(),
         "rollout/reward_std": rewards.std(),
@@ -180,13 +184,15 @@ def _rollout_statistics(rollout: Rollout, samples: int, sampled: npt.NDArray[np.
     }
     if rollout.num_samples:
         # The mean of −log p over sampled tokens estimates the entropy of the sampling law, at no cost.
-        stats["train/entropy"] = -rollout.log_probs[:, :samples].sum() / sampled.sum()
+        stats["train/entropy"] = -rollout.log_probs[:, :samples].sum() / sampled
     if len(rollout.components) > 1:
         stats |= {f"rollout/{name}_mean": col[:, :samples].mean() for name, col in rollout.components.items()}
     if rollout.given is not None:
-        stats["rollout/given_frac"] = 1.0 - sampled.sum() / lengths.sum()
+        stats["rollout/given_frac"] = 1.0 - sampled / lengths.sum()
     if rollout.greedy:
         stats["rollout/greedy_reward_mean"] = rollout.rewards[:, -1].mean()
+    if config.reshaped:
+        stats["rollout/training_reward_mean"] = training_rewards(config, rewards_seen(config, rewards, 0)).mean()
     return {name: float(value) for name, value in stats.items()}
 
 
@@ -200,10 +206,30 @@ def _advantage_statistics(advantage: npt.NDArray[np.float64], baseline: npt.NDAr
 
 
 def split_batch(batch: Batch, world: int) -> list[Batch]:
-    """Shares of a batch for ``world`` learners whose gradients are averaged.
+    """Consecutive parts of a batch for ``world`` learners whose gradients are averaged; scaled as ``_divide`` says."""
+    return _divide(batch, np.arange(len(batch["source"])), world)
 
-    Weights are scaled so that the mean of the shares' gradients is the whole batch's gradient, uneven shares included.
+
+def step_batches(batch: Batch, config: PhaseConfig, seed: int) -> list[Batch]:
+    """What each optimiser step of an update trains on, epoch by epoch: the batch, or a part of it.
+
+    Each epoch of PPO divides the instances among its mini-batches at random (Schulman et al. 2017, algorithm 1).
+
+    Args:
+        batch: Of the update.
+        config: The phase's section.
+        seed: Of the update.
     """
-    scaled = {name: col * col.dtype.type(world) if name.endswith("weights") else col for name, col in batch.items()}
-    parts = np.array_split(np.arange(len(batch["source"])), world)
-    return [{name: column[part] for name, column in scaled.items()} for part in parts]
+    if config.minibatches == 1:
+        return [batch] * config.epochs
+    orders = (np.random.default_rng((seed, epoch)).permutation(len(batch["source"])) for epoch in range(config.epochs))
+    return [part for order in orders for part in _divide(batch, order, config.minibatches)]
+
+
+def _divide(batch: Batch, order: Ints, parts: int) -> list[Batch]:
+    """A batch's instances, in this order, in parts of like size.
+
+    Weights are scaled so that the mean of the parts' gradients is the whole batch's gradient, uneven parts included.
+    """
+    scaled = {name: col * col.dtype.type(parts) if name.endswith("weights") else col for name, col in batch.items()}
+    return [{name: column[rows] for name, column in scaled.items()} for rows in np.array_split(order, parts)]

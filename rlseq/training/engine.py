@@ -19,14 +19,14 @@ class TrainingError(RuntimeError):
     """Training cannot go on: the message names the update and what went wrong."""
 
 
-def not_finite(update: int, bad: dict[str, float], epoch: int = 0) -> str:
-    """What a ``TrainingError`` says about statistics that are not finite, in the epoch of an update, from 0."""
-    return f"update {update}: {bad} is not finite; no {'further ' if epoch else ''}step was taken"
+def not_finite(update: int, bad: dict[str, float], step: int = 0) -> str:
+    """What a ``TrainingError`` says about statistics that are not finite, at an optimiser step of an update, from 0."""
+    return f"update {update}: {bad} is not finite; no {'further ' if step else ''}step was taken"
 
 
 @dataclass(frozen=True)
 class UpdateRequest:
-    """One update: an optimiser step, or the epochs of one batch of rollouts.
+    """One update: an optimiser step, or the steps on one batch of rollouts.
 
     Attributes:
         phase: Whose objective.
@@ -35,6 +35,7 @@ class UpdateRequest:
         ids: (batch_size,) instances.
         learning_rate: Of its steps.
         running_mean: Of the rewards of earlier updates, for that baseline.
+        spare: (batch_size,) instances of each further draw that dynamic sampling may make.
     """
 
     phase: Phase
@@ -43,6 +44,7 @@ class UpdateRequest:
     ids: Ints
     learning_rate: float
     running_mean: float = 0.0
+    spare: tuple[Ints, ...] = ()
 
 
 class Engine(Protocol):

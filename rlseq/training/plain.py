@@ -23,7 +23,8 @@ from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.objectives.law import SamplingLaw
 from rlseq.training.allocator import keep_freed_memory
-from rlseq.training.batch import Batch, mle_batch, rl_batch
+from rlseq.training.batch import Batch, mle_batch, step_batches
+from rlseq.training.draw import Drawn, draw
 from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.prefetch import prefetched
@@ -68,38 +69,38 @@ class PlainEngine:
 
     def _step(self, request: UpdateRequest, phase: PhaseConfig, references: Iterator[Batch]) -> dict[str, float]:
         started, cpu = time.perf_counter(), time.process_time()
+        seed = update_seed(self.config.seed, 0, request.update)
         if isinstance(phase, RLConfig):
-            drawn = self._draw(request, phase, request.update, phase.encodes_once)
-            seed = update_seed(self.config.seed, 0, request.update)
-            (batch, stats), memory = rl_batch(self.task, drawn, phase, request.running_mean, seed), drawn.memory
+            drawn = self._draw(request, phase, phase.encodes_once)
         else:
-            batch, stats, memory = next(references), {}, None
+            drawn = Drawn(next(references), {}, None)
+        stats = drawn.stats
         self._check(stats, request.update)
         sampled = time.perf_counter()
         self.policy.train(phase.uses_dropout)
         other = self._resampled_gradient(request, phase)
-        torch.manual_seed(update_seed(self.config.seed, 0, request.update))
-        tensors = self._to_tensors(batch)
-        steps = [self._epoch(request, phase, tensors, memory, other)]
-        for epoch in range(1, phase.epochs):
-            steps.append(self._epoch(request, phase, tensors, epoch=epoch))
+        torch.manual_seed(seed)
+        first, *later = step_batches(drawn.batch, phase, seed)
+        steps = [self._take_step(request, phase, first, drawn.memory, other)]
+        for number, batch in enumerate(later, 1):
+            steps.append(self._take_step(request, phase, batch, number=number))
         self._move_average(request, phase)
         stats |= mean_statistics(steps)
         done = time.perf_counter()
         seconds = {"time/sample_frac": sampled - started, "time/update_frac": done - sampled}
-        tokens = int(batch["target_lengths"].sum())
+        tokens = int(drawn.batch["target_lengths"].sum())
         stats |= {name: value / (done - started) for name, value in seconds.items()}
         stats |= {"time/tokens_per_sec": tokens / (done - started), "time/cpu_seconds": time.process_time() - cpu}
         return stats | {"train/learning_rate": request.learning_rate}
 
-    def _epoch(
+    def _take_step(
         self,
         request: UpdateRequest,
         phase: PhaseConfig,
-        batch: dict[str, torch.Tensor],
+        batch: Batch,
         memory: Memory | None = None,
         other: torch.Tensor | None = None,
-        epoch: int = 0,
+        number: int = 0,
     ) -> dict[str, float]:
         """One optimiser step; only the first can use what the rollout encoded, and another batch's gradient."""
         parts = self._backward(phase, batch, memory)
@@ -107,17 +108,16 @@ class PlainEngine:
             parts["train/grad_variance"] = gradient_variance(flat_gradient(self.policy), other)
         parts["train/grad_norm"] = self._clip(phase)
         stats = {name: float(value) for name, value in parts.items()}
-        self._check(stats, request.update, epoch)
+        self._check(stats, request.update, number)
         for group in self.optimizer.param_groups:
             group["lr"] = request.learning_rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return stats
 
-    def _backward(
-        self, phase: PhaseConfig, batch: dict[str, torch.Tensor], memory: Memory | None
-    ) -> dict[str, torch.Tensor]:
-        loss, parts = batch_loss(self.policy, self.reference, batch, phase, memory, self.config.compute.shard_size)
+    def _backward(self, phase: PhaseConfig, batch: Batch, memory: Memory | None) -> dict[str, torch.Tensor]:
+        tensors = {name: torch.from_numpy(column).to(self.device) for name, column in batch.items()}
+        loss, parts = batch_loss(self.policy, self.reference, tensors, phase, memory, self.config.compute.shard_size)
         loss.backward()
         return parts
 
@@ -125,26 +125,22 @@ class PlainEngine:
         """The gradient of the same instances with other samples, where its variance is to be estimated."""
         if not isinstance(phase, RLConfig) or not phase.estimates_variance(request.phase_update):
             return None
-        drawn = self._draw(request, phase, request.update + RESAMPLED, False)
+        batch = self._draw(request, phase, with_graph=False, shift=RESAMPLED).batch
         torch.manual_seed(seed := update_seed(self.config.seed, 0, request.update))
-        batch = rl_batch(self.task, drawn, phase, request.running_mean, seed)[0]
-        self._backward(phase, self._to_tensors(batch), None)
+        self._backward(phase, step_batches(batch, phase, seed)[0], None)
         gradient = flat_gradient(self.policy)
         self.optimizer.zero_grad(set_to_none=True)
         return gradient
-
-    def _to_tensors(self, batch: Batch) -> dict[str, torch.Tensor]:
-        return {name: torch.from_numpy(column).to(self.device) for name, column in batch.items()}
 
     def _clip(self, phase: PhaseConfig) -> torch.Tensor:
         limit = phase.optimizer.clip_norm
         return torch.nn.utils.clip_grad_norm_(self.policy.parameters(), math.inf if limit is None else limit)
 
-    def _check(self, stats: dict[str, float], update: int, epoch: int = 0) -> None:
+    def _check(self, stats: dict[str, float], update: int, step: int = 0) -> None:
         bad = {name: value for name, value in stats.items() if not math.isfinite(value)}
         if bad:
             self.optimizer.zero_grad(set_to_none=True)
-            raise TrainingError(not_finite(update, bad, epoch))
+            raise TrainingError(not_finite(update, bad, step))
 
     def _move_average(self, request: UpdateRequest, phase: PhaseConfig) -> None:
         if self.average is not None:
@@ -160,10 +156,14 @@ class PlainEngine:
         policy = self.average if averaged and self.average is not None else self.policy
         return self._roll_out(policy, ids, Decoding(num_samples, greedy, update, with_attention))
 
-    def _draw(self, request: UpdateRequest, phase: RLConfig, update: int, with_graph: bool) -> Rollout:
-        """What a request trains on, its samples numbered ``update``."""
-        decoding = Decoding.for_update(phase, update, request.phase_update, with_graph)
-        return self._roll_out(self.policy, request.ids, decoding)
+    def _draw(self, request: UpdateRequest, phase: RLConfig, with_graph: bool, shift: int = 0) -> Drawn:
+        """What a request trains on; with a shift, other samples of the same instances."""
+
+        def roll_out(ids: Ints, number: int) -> Rollout:
+            decoding = Decoding.for_update(phase, number, request.phase_update, with_graph)
+            return self._roll_out(self.policy, ids, decoding)
+
+        return draw(self.task, roll_out, request, phase, update_seed(self.config.seed, 0, request.update), shift)
 
     def _roll_out(self, policy: SequencePolicy, ids: Ints, decoding: Decoding) -> Rollout:
         parts, law = shards(ids, self.config.compute.shard_size), SamplingLaw.of(self.config.rl)

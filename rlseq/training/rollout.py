@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ class Decoding:
         precision: Of the matrix products of decoding; ``log_probs`` are those of the law that is drawn from.
         with_graph: Return the memory with its graph, for an update under the same weights.
         sampled_tokens: How many tokens at the reference's end are left to the policy; None: all there are.
+        task_starts: The task gives the first token of each sample, and none of the greedy sequence.
         with_potentials: Score what there is after each token, too.
     """
 
@@ -49,6 +51,7 @@ class Decoding:
     precision: Precision = "fp32"
     with_graph: bool = False
     sampled_tokens: int | None = None
+    task_starts: bool = False
     with_potentials: bool = False
 
     @classmethod
@@ -62,6 +65,7 @@ class Decoding:
             precision=config.sampling_precision,
             with_graph=with_graph,
             sampled_tokens=config.sampled_tokens(phase_update),
+            task_starts=config.starts == "task",
             with_potentials=config.critic.shaped,
         )
 
@@ -82,7 +86,7 @@ class Rollout:
         attention: (batch_size, R, time, source_length) where it was asked for; None otherwise.
         memory: The encoded sources with their graph where it was asked for; it stays in its process.
         token_log_probs: (batch_size, R, time) ``log_probs`` token by token, 0 beyond a length.
-        given: (batch_size,) tokens that an instance's sequences begin with as its reference does, of log-probability 0.
+        given: (batch_size, R) first tokens that were given and not chosen, of log-probability 0; None: none anywhere.
         potentials: (batch_size, R, time) what a sequence had come to after each token, 0 beyond a length; where it was
             asked for.
     """
@@ -105,6 +109,12 @@ class Rollout:
     def num_samples(self) -> int:
         """K, the number of samples an instance."""
         return self.sequences.shape[1] - int(self.greedy)
+
+    def select(self, rows: Ints) -> Rollout:
+        """The rollout of some instances, (rows,), in the order given; without the memory."""
+        columns: dict[str, Any] = {n: value[rows] for n, value in vars(self).items() if isinstance(value, np.ndarray)}
+        components = {name: values[rows] for name, values in self.components.items()}
+        return replace(self, **columns, components=components, memory=None)
 
     @staticmethod
     def concatenate(parts: Sequence[Rollout]) -> Rollout:
@@ -176,7 +186,7 @@ def rollout(
     """
     mode = policy.training
     policy.eval()
-    samples, greedy, tokens = decoding.num_samples, decoding.greedy, decoding.sampled_tokens
+    samples, greedy = decoding.num_samples, decoding.greedy
     rows = max((len(part) for part in parts), default=0) * (samples + int(greedy))
     linear = PackedLinear(rows, torch.bfloat16 if decoding.precision == "bf16" else torch.float32)
     score = partial(score, with_potentials=True) if decoding.with_potentials else score
@@ -188,7 +198,7 @@ def rollout(
                 source, lengths = task.source(part)
                 limits = task.length_limits(lengths)
                 memory = encode_sources(policy, source, lengths, device)
-                prefixes, given = _prefixes(task, part, limits, tokens) if tokens else (None, None)
+                prefixes = _prefixes(task, part, limits, decoding)
                 decoded = decode(
                     policy,
                     memory.detach(),
@@ -202,20 +212,27 @@ def rollout(
                     score_greedy=False,
                 )
                 kept = memory if decoding.with_graph else None
+                given = None if prefixes is None else (prefixes >= 0).sum(2)
                 scored.append(scorer.submit(_score, score, part, decoded, greedy, kept, given))
             return [future.result() for future in scored]
     finally:
         policy.train(mode)
 
 
-def _prefixes(task: SequenceTask, ids: Ints, limits: Ints, sampled_tokens: int) -> tuple[Ints, Ints]:
-    """References without their ends (batch_size, limits.max()), −1 beyond, and how long they are."""
-    references, lengths = task.references(ids)
-    given = np.minimum(lengths - sampled_tokens, limits - 1).clip(0)
-    prefixes = np.full((len(ids), int(limits.max())), -1)
-    width = min(prefixes.shape[1], references.shape[1])
-    prefixes[:, :width] = np.where(np.arange(width) < given[:, None], references[:, :width], -1)
-    return prefixes, given
+def _prefixes(task: SequenceTask, ids: Ints, limits: Ints, decoding: Decoding) -> Ints | None:
+    """What sequences begin with, (batch_size, R, limits.max()), −1 beyond: references without their ends, or starts."""
+    if decoding.sampled_tokens is None and not decoding.task_starts:
+        return None
+    samples = decoding.num_samples
+    prefixes = np.full((len(ids), samples + int(decoding.greedy), int(limits.max())), -1)
+    if decoding.sampled_tokens is not None:
+        references, lengths = task.references(ids)
+        given = np.minimum(lengths - decoding.sampled_tokens, limits - 1).clip(0)
+        width = min(prefixes.shape[2], references.shape[1])
+        prefixes[:, :, :width] = np.where(np.arange(width) < given[:, None], references[:, :width], -1)[:, None]
+    else:
+        prefixes[:, :samples, 0] = np.where(limits[:, None] > 1, task.starts(ids, samples), -1)
+    return prefixes
 
 
 def _score(

@@ -156,7 +156,7 @@ class Trainer:
             self.cost.count(progress.phase, stats.get("time/cpu_seconds", 0.0))
             self._watch(section, stats)
         if isinstance(section, RLConfig):
-            self.cost.count_rollouts(section, instances)
+            self.cost.count_rollouts(section, round(instances * statistics[0].get("rollout/drawn_ratio", 1.0)))
         early = self._log()
         if early or progress.phase_update % section.validate_every == 0 or progress.phase_update == section.updates:
             self._validate(section)
@@ -199,7 +199,9 @@ class Trainer:
         number = progress.phase_update + offset
         rate = learning_rate(section.optimizer, number, section.updates) * progress.rate_scale
         ids, running_mean = self._ids(number), self.running_mean.value
-        return UpdateRequest(progress.phase, progress.update + offset, number, ids, rate, running_mean)
+        draws = section.dynamic_sampling if isinstance(section, RLConfig) else 0
+        spare = tuple(self._ids(number + (draw + 1) * section.updates) for draw in range(draws))
+        return UpdateRequest(progress.phase, progress.update + offset, number, ids, rate, running_mean, spare)
 
     def _ids(self, number: int) -> Ints:
         phase = self.progress.phase

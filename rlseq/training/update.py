@@ -165,8 +165,11 @@ def _surrogate(
     """Weights of the tokens' −log p, value and statistics of an objective other than REINFORCE, from packed columns."""
     lengths = real.sum(1)
     if config.objective == "ppo":
-        drawn_under = batch["token_log_probs"].flatten(0, 1)[rows][real]
-        return surrogates.clipped_ratio(log_probs - drawn_under, weights, lengths, config.ppo.clip, config.ppo.ratio)
+        log_ratios = log_probs - batch["token_log_probs"].flatten(0, 1)[rows][real]
+        if "sampled" in batch:  # what was given has probability 1 under either law
+            log_ratios = log_ratios * batch["sampled"].flatten(0, 1)[rows][real]
+        bounds = (config.ppo.clip, config.ppo.clip if config.ppo.clip_high is None else config.ppo.clip_high)
+        return surrogates.clipped_ratio(log_ratios, weights, lengths, bounds, config.ppo.ratio)
     of_sequences = log_probs.new_zeros(batch["rewards"].numel()).index_copy_(0, rows, losses.totals(log_probs, lengths))
     risk = surrogates.minimum_risk(
         of_sequences.view_as(batch["rewards"]), batch["rewards"], batch["weights"][:, :, 0], config.mrt.alpha

@@ -15,11 +15,18 @@ from tests.support import HULL, REVERSE, SMALL_ATTENTION, tiny_config
 
 RL: dict[str, dict[str, Any]] = {
     "greedy": {},
-    "leave_one_out, whitened": {"baseline": "leave_one_out", "samples": 4, "normalize_advantage": True},
+    "leave_one_out, whitened": {"baseline": "leave_one_out", "samples": 4, "normalize_advantage": "batch"},
     "critic, shaped": {"baseline": "critic", "critic": {"shaped": True, "gae_lambda": 0.9}},
     "mixer": {"objective": "mixer", "mixer": {"step": 3}, "baseline": "mean", "samples": 2},
     "mrt": {"objective": "mrt", "mrt": {"alpha": 1.0}, "baseline": "none", "samples": 3},
     "ppo": {"objective": "ppo", "ppo": {"epochs": 2}, "baseline": "leave_one_out", "samples": 2},
+    "instances compared": {
+        "normalize_advantage": "instance",
+        "dynamic_sampling": 2,
+        "starts": "task",
+        "baseline": "mean",
+        "samples": 2,
+    },
 }
 
 

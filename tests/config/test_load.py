@@ -228,7 +228,7 @@ extra: 1
         (
             "rl: {updates: 1, objective: mrt, samples: 2, baseline: none, normalization: token, "
             "normalize_advantage: true}",
-            "rl: objective 'mrt' compares an instance's candidates alone: set normalize_advantage to false, "
+            "rl: objective 'mrt' compares an instance's candidates alone: set normalize_advantage to 'none', "
             "normalization to 'sequence' or 'constant'",
         ),
         ("rl: {updates: 1, mrt: {alpha: 0}}", "rl.mrt.alpha: 0 is not a number above 0"),
@@ -261,8 +261,33 @@ extra: 1
         ("rl: {updates: 1, baseline: critic, critic: {shaped: 1}}", "rl.critic.shaped: 1 is not true or false"),
         (
             "rl: {updates: 1, baseline: critic, normalize_advantage: true}",
-            "rl: baseline 'critic' is known only where an update is done: set normalize_advantage to false",
+            "rl: baseline 'critic' is known only where an update is done: set normalize_advantage to 'none'",
         ),
+        ("rl: {updates: 1, normalize_advantage: 1}", "rl.normalize_advantage: 1 is not none, batch or instance"),
+        (
+            "rl: {updates: 1, samples: 2, baseline: running_mean, normalize_advantage: instance, dynamic_sampling: 2}",
+            "rl: normalize_advantage 'instance' and dynamic_sampling can compare only an instance's samples: "
+            "set baseline to 'leave_one_out' or 'mean'",
+        ),
+        (
+            "rl: {updates: 1, samples: 2, baseline: none, objective: mrt, dynamic_sampling: 2, batch_type: token}",
+            "rl: dynamic_sampling can compare only an instance's samples: set baseline to 'leave_one_out' or 'mean', "
+            "objective to 'reinforce' or 'ppo', batch_type to 'instance'",
+        ),
+        ("rl: {updates: 1, dynamic_sampling: -1}", "rl.dynamic_sampling: -1 is not a whole number at least 0"),
+        (
+            "rl: {updates: 1, starts: task, objective: mixer}",
+            "rl: starts 'task' gives first tokens that were not sampled: set objective to 'reinforce' or 'ppo'",
+        ),
+        (
+            "rl: {updates: 1, starts: task, sampling_precision: bf16}",
+            "rl: starts 'task' gives first tokens that were not sampled: set precision and sampling_precision to fp32",
+        ),
+        (
+            "rl: {updates: 1, objective: ppo, batch_size: 4, ppo: {minibatches: 5}}",
+            "rl: ppo.minibatches 5 is more than batch_size 4 has instances: lower it",
+        ),
+        ("rl: {updates: 1, ppo: {clip_high: 0}}", "rl.ppo.clip_high: 0 is not a number above 0 or null"),
         (
             "rl: {updates: 1, objective: mixer, top_k: 5}",
             "rl: top_k cut the law, while objective 'mixer' scores tokens of the reference outside, too: "

@@ -15,7 +15,7 @@ from rlseq.config.schema import Config
 from rlseq.data.batches import POOL, InstanceBatches, TokenBatches, make_batches
 from rlseq.data.tasks import make_task
 from rlseq_envs.task import SequenceTask, Split
-from tests.support import SMALL_ATTENTION, tiny_config
+from tests.support import REVERSE, SMALL_ATTENTION, tiny_config
 
 sizes = st.tuples(st.integers(1, 8), st.integers(8, 60))
 
@@ -149,7 +149,7 @@ def translation_config(tmp_path: Path, mle: dict[str, Any], **sections: Any) -> 
         (tmp_path / side).write_text("\n".join(lines) + "\n")
     files = {f"{split}_{side}": str(tmp_path / side) for split in ("train", "validation") for side in LINES}
     task = {"type": "translation", "corpus": "files", "units": "word", **files}
-    made = tiny_config(task, SMALL_ATTENTION, mle=mle, rl={"updates": 0}, **sections)
+    made = tiny_config(task, SMALL_ATTENTION, mle=mle, **({"rl": {"updates": 0}} | sections))
     return made, make_task(made.task)
 
 
@@ -178,6 +178,22 @@ def test_sizes_that_do_not_fit_the_data_are_refused_with_the_remedy(
     config, task = translation_config(tmp_path, mle, compute={"learners": learners})
     with pytest.raises(UserError, match=message):
         make_batches(config, task)
+
+
+@pytest.mark.parametrize(("learners", "message"), [(0, "the 3 parts .* to 21 or"), (2, "the 6 parts .* to 42 or")])
+def test_token_batches_smaller_than_their_mini_batches_are_refused(tmp_path: Path, learners: int, message: str) -> None:
+    rl = {"batch_type": "token", "batch_size": 20, "objective": "ppo", "ppo": {"minibatches": 3}}
+    config, task = translation_config(tmp_path, {}, rl=rl, compute={"learners": learners})
+    with pytest.raises(UserError, match=rf"rl.batch_size: 20 tokens may be 2 instances, fewer than {message} more"):
+        make_batches(config, task)
+
+
+def test_a_task_that_names_no_starts_is_refused_before_the_training() -> None:
+    config = tiny_config(REVERSE, SMALL_ATTENTION, rl={"starts": "task"})
+    with pytest.raises(UserError, match=r"rl.starts: ReverseTask names no first tokens: set it to 'policy'"):
+        make_batches(config, make_task(config.task))
+    config = tiny_config(rl={"starts": "task"})
+    assert make_batches(config, make_task(config.task))["rl"].least == config.rl.batch_size
 
 
 def test_an_endless_split_has_no_token_batches_and_all_problems_are_told_at_once() -> None:

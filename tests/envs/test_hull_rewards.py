@@ -123,6 +123,24 @@ def test_valid_means_the_same_polygon_from_any_start(candidate):
     assert hull.valid(*batch(points, [sequence])).tolist() == [expected]
 
 
+@given(point_sets, st.integers(1, 12))
+@settings(deadline=None)
+def test_farthest_points_are_vertices_and_no_point_is_farther(points, count):
+    tokens = hull.farthest(np.array(points, np.float64)[None] / GRID, np.array([len(points)]), count)
+    assert tokens.shape == (1, count)
+    true = oracle(points)
+    for place, token in enumerate(tokens[0].tolist()):
+        assert points[token - 1] in true and token - 1 == points.index(points[token - 1])
+        angle = 2 * np.pi * place / count
+        x, y = (round(part * 2**20) for part in (np.cos(angle), np.sin(angle)))
+        assert x * points[token - 1][0] + y * points[token - 1][1] == max(x * a + y * b for a, b in points)
+
+
+def test_farthest_points_of_sets_of_other_sizes_ignore_the_padding():
+    points = np.array([[[0.25, 0.5], [0.75, 0.5], [0.5, 0.25]], [[0.5, 0.5], [0.0, 0.0], [0.0, 0.0]]])
+    assert hull.farthest(points, np.array([3, 1]), 4).tolist() == [[2, 2, 1, 3], [1, 1, 1, 1]]
+
+
 @given(candidates())
 @settings(deadline=None)
 def test_progress_is_the_share_of_edges_while_the_path_is_a_part_of_the_polygon(candidate):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlseq.config.phases import RLConfig
-from rlseq.objectives.baselines import RunningMean, advantages, baseline_values, rewards_seen, training_rewards
+from rlseq.objectives.baselines import RunningMean, advantages, alike, baseline_values, rewards_seen, training_rewards
 
 REWARDS = np.array([[1.0, 0.0, 2.0], [3.0, 3.0, 0.0]])
 GREEDY = np.array([0.5, 4.0])
@@ -45,13 +45,28 @@ def test_a_baseline_does_not_see_its_own_sample() -> None:
 
 
 def test_normalised_advantages_have_unit_spread_and_equal_rewards_stay_zero() -> None:
-    config = RLConfig(updates=1, samples=3, baseline="leave_one_out", normalize_advantage=True)
+    config = RLConfig(updates=1, samples=3, baseline="leave_one_out", normalize_advantage="batch")
     advantage, _ = advantages(config, LIVE, REWARDS, None)
     plain, _ = advantages(RLConfig(updates=1, samples=3, baseline="leave_one_out"), LIVE, REWARDS, None)
     assert advantage[LIVE].std() == pytest.approx(1.0)
     np.testing.assert_allclose(advantage, plain / plain[LIVE].std())
     equal, _ = advantages(config, LIVE, np.full((2, 3), 0.3), None)
     np.testing.assert_allclose(equal, 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e6])
+def test_advantages_by_instance_have_unit_spread_and_samples_that_are_alike_teach_nothing(scale: float) -> None:
+    config = RLConfig(updates=1, samples=3, baseline="mean", normalize_advantage="instance")
+    rewards = scale * np.array([[1.0, 0.0, 2.0], [0.1 + 0.2, 0.3, 0.3], [0.0, 0.0, 0.0]])
+    advantage, _ = advantages(config, np.ones((3, 3, 2), bool), rewards, None)
+    np.testing.assert_allclose(advantage[0, :, 0], np.array([0, -1, 1]) * np.sqrt(1.5), atol=1e-12)
+    assert not advantage[1:].any()  # 0.1 + 0.2 is 0.3 but for rounding
+    assert alike(rewards).tolist() == [False, True, True]
+
+
+def test_switches_of_earlier_versions_are_read() -> None:
+    for old, new in ((True, "batch"), (False, "none")):
+        assert RLConfig.model_validate({"updates": 1, "normalize_advantage": old}).normalize_advantage == new
 
 
 @settings(max_examples=50, deadline=None)

@@ -36,7 +36,8 @@ class AfterPrefix(Enumeration):
         return self.gradient(-self.given() - (law * torch.from_numpy(self.rewards)).sum())
 
     def rollout(self, chosen: tuple[int, ...], greedy: bool) -> Rollout:
-        return replace(super().rollout(chosen, greedy), given=np.array([len(PREFIX)]))
+        drawn = super().rollout(chosen, greedy)
+        return replace(drawn, given=np.full(drawn.lengths.shape, len(PREFIX)))
 
 
 @pytest.mark.parametrize(("baseline", "samples"), [("greedy", 1), ("running_mean", 1), ("leave_one_out", 2)])

@@ -110,7 +110,11 @@ def test_candidates_are_counted_and_terms_of_states_read_what_was_sampled() -> N
 
 
 # ------------------------------------------------------------------------------------------------------ clipped ratios
-PPO: list[dict[str, Any]] = [{"ratio": ratio, "clip": clip} for ratio in ("token", "sequence") for clip in (0.05, 0.5)]
+PPO: list[dict[str, Any]] = [
+    {"ratio": ratio, "clip": clip, "clip_high": high}
+    for ratio in ("token", "sequence")
+    for clip, high in ((0.05, None), (0.5, None), (0.05, 0.15))
+]
 
 
 @pytest.mark.parametrize("ratio", ["token", "sequence"])
@@ -135,7 +139,7 @@ def stated(enumeration: Enumeration, drawn_under: Tensor, index: int, advantage:
     length = int(enumeration.lengths[index])
     log_ratio = (enumeration.token_log_probs() - drawn_under)[index, :length]
     ratio = log_ratio.exp() if rl.ppo.ratio == "token" else (log_ratio.sum() / length).exp().expand(length)
-    low, high = 1 - rl.ppo.clip, 1 + rl.ppo.clip
+    low, high = 1 - rl.ppo.clip, 1 + (rl.ppo.clip_high or rl.ppo.clip)  # Yu et al. 2025, eq. 10
     return -torch.stack([ratio * advantage, ratio.clamp(low, high) * advantage]).amin(0).sum()
 
 
@@ -163,12 +167,16 @@ def test_later_epochs_follow_the_clipped_objective_of_the_papers(ppo: dict[str, 
 def test_clipped_ratios_by_hand() -> None:
     ratios = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1])
     advantages = torch.tensor([1.0, -1.0, 1.0, -1.0, 0.0])
-    weights, value, stats = clipped_ratio(ratios.log(), advantages, torch.tensor([2, 3]), 0.2, "token")
+    weights, value, stats = clipped_ratio(ratios.log(), advantages, torch.tensor([2, 3]), (0.2, 0.2), "token")
     torch.testing.assert_close(weights, torch.tensor([0.0, -1.5, 0.5, 0.0, 0.0]))
     torch.testing.assert_close(value, torch.tensor(-(1.2 - 1.5 + 0.5 - 0.8)))
     assert stats["train/clip_frac"].item() == pytest.approx(0.4)
     assert stats["train/approx_kl"].item() == pytest.approx(float((ratios - 1 - ratios.log()).mean()))
-    weights, _, _ = clipped_ratio(ratios.log(), advantages, torch.tensor([2, 3]), 0.2, "sequence")
+    weights, value, stats = clipped_ratio(ratios.log(), advantages, torch.tensor([2, 3]), (0.2, 0.6), "token")
+    torch.testing.assert_close(weights, torch.tensor([1.5, -1.5, 0.5, 0.0, 0.0]))  # the first is rewarded now
+    torch.testing.assert_close(value, torch.tensor(-(1.5 - 1.5 + 0.5 - 0.8)))
+    assert stats["train/clip_frac"].item() == pytest.approx(0.2)
+    weights, _, _ = clipped_ratio(ratios.log(), advantages, torch.tensor([2, 3]), (0.2, 0.2), "sequence")
     mean = (0.5 * 0.5 * 1.1) ** (1 / 3)
     torch.testing.assert_close(weights, torch.tensor([0.0, -1.5, mean, 0.0, 0.0]))
 

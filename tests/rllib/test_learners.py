@@ -81,6 +81,28 @@ def test_two_learners_equal_one_in_several_epochs_with_a_critic(ray_cluster: Non
         assert ours.keys() == theirs.keys()
 
 
+def test_two_learners_equal_one_in_mini_batches_of_instances_that_were_redrawn(ray_cluster: None) -> None:
+    """12 rows in 5 mini-batches are 3, 3, 2, 2 and 2, which two learners divide again."""
+    recipe: dict[str, Any] = {
+        "objective": "ppo",
+        "ppo": PPOConfig(epochs=2, minibatches=5),
+        "baseline": "leave_one_out",
+        "samples": 3,
+        "dynamic_sampling": 1,
+        "starts": "task",
+        "cross_entropy": 0.1,
+        "variance_every": 1,
+    }
+    engines = [make_engine(config(0, learners, policy_dropout=0.0, **recipe)) for learners in (2, 0)]
+    statistics = [without_times(both_phases(engine, 2, 3)) for engine in engines]
+    assert_equal(engines[0].get_state(), engines[1].get_state(), TOLERANCE)
+    engines[0].close()
+    for ours, theirs in zip(*statistics, strict=True):
+        assert ours.keys() == theirs.keys()
+        for tag in ours.keys() & {"train/loss", "train/grad_norm", "train/grad_variance", "rollout/drawn_ratio"}:
+            assert ours[tag] == pytest.approx(theirs[tag], abs=TOLERANCE, rel=1e-3), tag
+
+
 def test_two_learners_equal_one_where_batches_differ_in_size(two: RllibEngine, local: RllibEngine) -> None:
     """As they do by a budget of tokens."""
     restart(two, local)

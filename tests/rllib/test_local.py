@@ -38,7 +38,7 @@ from tests.rllib.tools import (
 RECIPES = {
     "everything": EVERYTHING,
     "self_critical": {"baseline": "greedy"},
-    "leave_one_out": {"baseline": "leave_one_out", "samples": 3, "entropy": 0.01, "normalize_advantage": True},
+    "leave_one_out": {"baseline": "leave_one_out", "samples": 3, "entropy": 0.01, "normalize_advantage": "batch"},
     "bf16": {"baseline": "greedy", "precision": "bf16", "sampling_precision": "bf16"},
     "mrt": {"objective": "mrt", "baseline": "none", "samples": 3, "mrt": MRTConfig(alpha=0.5), "kl": 0.1},
     "mixer": {"objective": "mixer", "mixer": MixerConfig(step=1, every=2), "samples": 2},
@@ -62,6 +62,23 @@ RECIPES = {
         "critic": CriticConfig(shaped=True, gae_lambda=0.5),
     },
     "ppo": {"objective": "ppo", "ppo": PPOConfig(epochs=3, clip=0.01), "variance_every": 1, "kl": 0.1, "entropy": 0.01},
+    "minibatches": {
+        "objective": "ppo",
+        "ppo": PPOConfig(epochs=2, minibatches=5, clip=0.01, clip_high=0.02),
+        "variance_every": 2,
+        "cross_entropy": 0.1,
+    },
+    "dynamic": {"samples": 3, "baseline": "mean", "dynamic_sampling": 2, "normalize_advantage": "instance"},
+    "starts": {"samples": 3, "baseline": "leave_one_out", "starts": "task", "kl": 0.1},
+    "all_of_them": {
+        "objective": "ppo",
+        "ppo": PPOConfig(epochs=2, minibatches=2, ratio="sequence"),
+        "samples": 3,
+        "baseline": "leave_one_out",
+        "dynamic_sampling": 1,
+        "variance_every": 1,
+        "starts": "task",
+    },
     "ppo_bf16": {"objective": "ppo", "ppo": PPOConfig(ratio="sequence"), "sampling_precision": "bf16"},
 }
 
@@ -72,6 +89,13 @@ def test_updates_of_both_phases_equal_the_plain_loop_to_the_bit(recipe: str) -> 
     ours, plain = make_engine(experiment), make_plain(experiment)
     assert without_times(both_phases(ours)) == without_times(both_phases(plain))
     assert_equal(ours.get_state(), plain.get_state())
+
+
+def test_instances_are_redrawn_in_the_recipes_that_say_so() -> None:
+    for recipe in ("dynamic", "all_of_them"):
+        statistics = both_phases(make_engine(config(**RECIPES[recipe])))[4:]
+        assert any(row["rollout/drawn_ratio"] > 1 and 0 < row["rollout/kept_frac"] < 1 for row in statistics)
+        assert all(row["rollout/drawn_ratio"] == 1 for row in statistics if row["rollout/kept_frac"] == 1)
 
 
 def test_one_update_a_call_equals_many() -> None:
@@ -226,6 +250,8 @@ def test_no_result_directory_appears_in_the_home(tmp_path: Path, monkeypatch: py
 def test_more_learners_than_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=rf"compute.learners {BATCH + 1} is more than batch_size {BATCH}"):
         make_engine(config(learners=BATCH + 1))
+    with pytest.raises(ValueError, match=rf"compute.learners 3 is more than batch_size {BATCH} in 5 mini-batches"):
+        make_engine(config(learners=3, objective="ppo", ppo=PPOConfig(minibatches=5)))
 
 
 def test_more_gpus_than_there_are_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

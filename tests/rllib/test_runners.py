@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,9 +76,25 @@ def test_a_run_with_two_runners_equals_the_plain_loop_to_the_bit(two: RllibEngin
     assert_equal(two.get_state(), fresh.get_state())
 
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "rewards token by token": {
+        "baseline": "critic",
+        "samples": 2,
+        "critic": CriticConfig(shaped=True, gae_lambda=0.9),
+    },
+    "instances that are redrawn, given starts": {
+        "baseline": "leave_one_out",
+        "samples": 3,
+        "dynamic_sampling": 2,
+        "starts": "task",
+    },
+}
+
+
 @pytest.mark.parametrize("runners", [1, 2])
-def test_rewards_token_by_token_come_from_runners_to_the_bit(ray_cluster: None, runners: int) -> None:
-    recipe = {"baseline": "critic", "samples": 2, "critic": CriticConfig(shaped=True, gae_lambda=0.9)}
+@pytest.mark.parametrize("what", RECIPES)
+def test_these_come_from_runners_to_the_bit(ray_cluster: None, runners: int, what: str) -> None:
+    recipe = RECIPES[what]
     plain, engine = make_plain(config(**recipe)), make_engine(config(runners, **recipe))
     try:
         statistics = [without_times(both_phases(each)) for each in (engine, plain)]

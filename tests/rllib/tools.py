@@ -55,8 +55,11 @@ def make_plain(experiment: Config) -> PlainEngine:
 
 
 def requests(phase: Phase, first: int, count: int, rows: int = BATCH) -> list[UpdateRequest]:
-    """Consecutive updates, each with instances of its own and a learning rate of its own."""
-    return [UpdateRequest(phase, i, i, ids(i, rows), 0.002 / (1 + i)) for i in range(first, first + count)]
+    """Consecutive updates, each with instances, further draws and a learning rate of its own."""
+    return [
+        UpdateRequest(phase, i, i, ids(i, rows), 0.002 / (1 + i), spare=(ids(i + 1000, rows), ids(i + 2000, rows)))
+        for i in range(first, first + count)
+    ]
 
 
 def ids(update: int, rows: int = BATCH) -> Ints:

@@ -307,6 +307,15 @@ def test_an_update_has_as_many_steps_as_epochs_and_moves_the_average_once(monkey
     assert all(row["train/approx_kl"] > 0 and 0 <= row["train/clip_frac"] <= 1 for row in stats)
 
 
+def test_mini_batches_are_steps_of_their_own_and_the_average_moves_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, moved = engine(config("reverse", rl=PPO | {"ppo": {"epochs": 2, "minibatches": 3}})), []
+    ours.start_phase("rl")
+    monkeypatch.setattr(plain, "update_average", lambda *args: moved.append(args[-1]))
+    ours.update(requests("rl", range(2)))
+    assert {int(value) for name, value in ours.get_state().items() if name.endswith("/step")} == {12}
+    assert moved == [0, 1]
+
+
 def test_one_epoch_is_reinforce_but_for_rounding() -> None:
     found = []
     for keys in ({"objective": "ppo", "ppo": {"epochs": 1}}, {}):

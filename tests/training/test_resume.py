@@ -46,6 +46,7 @@ TEXT = {
 KINDS: dict[str, tuple[Record, Record, Record]] = {
     "hull": (HULL, SMALL_POINTER, {}),
     "reverse": (REVERSE | {"arguments": {"letters": 2, "longest": 2}}, SMALL_ATTENTION, {}),
+    "redrawn": (HULL, SMALL_POINTER, {}),
     "text": (TEXT, SMALL_ATTENTION, {"batch_type": "token", "batch_size": 160}),  # several epochs
 }
 
@@ -53,11 +54,12 @@ KINDS: dict[str, tuple[Record, Record, Record]] = {
 def config(kind: str) -> Config:
     task, policy, batches = KINDS[kind]
     steps = {"optimizer": {"learning_rate": 0.03}} | batches
-    baseline = {"hull": "critic", "reverse": "running_mean", "text": "greedy"}[kind]
+    baseline = {"hull": "critic", "redrawn": "mean", "reverse": "running_mean", "text": "greedy"}[kind]
     critic = {"critic": {"shaped": True, "gae_lambda": 0.9}} if baseline == "critic" else {}
+    redrawn = {"objective": "ppo", "ppo": {"minibatches": 2}, "dynamic_sampling": 2, "starts": "task"}
     sections = {
         "mle": MLE | steps,
-        "rl": RL | steps | {"baseline": baseline} | critic,
+        "rl": RL | steps | {"baseline": baseline} | critic | (redrawn if kind == "redrawn" else {}),
         "evaluation": EVALUATION,
         "checkpoint": CHECKPOINT,
     }
@@ -137,7 +139,7 @@ def assert_same(ours: Any, theirs: Any) -> None:
     assert ours[1:] == theirs[1:]
 
 
-@pytest.mark.parametrize(("task", "stride"), [("reverse", 1), ("hull", 5), ("text", 5)])
+@pytest.mark.parametrize(("task", "stride"), [("reverse", 1), ("hull", 5), ("redrawn", 5), ("text", 5)])
 def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(task: str, stride: int, tmp_path: Path) -> None:
     settings = config(task)
     run = RunDirectory.create(settings, path=tmp_path / "whole")

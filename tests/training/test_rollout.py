@@ -136,18 +136,56 @@ def test_sequences_begin_as_their_references_where_only_ends_are_sampled(make: M
     ours = rolled(env, policy, ids, sampled_tokens=sampled)
     references, lengths = env.task.references(ids)
     assert ours.given is not None and ours.token_log_probs is not None
-    np.testing.assert_array_equal(ours.given, (lengths - sampled).clip(0))
+    np.testing.assert_array_equal(ours.given, np.tile((lengths - sampled).clip(0)[:, None], 4))
     policy.eval()
     source, source_lengths = (torch.from_numpy(column) for column in env.task.source(ids))
     for column in range(4):
         rows, counts = torch.from_numpy(ours.sequences[:, column]), torch.from_numpy(ours.lengths[:, column])
         scored = policy(source, source_lengths, rows, counts).gather(2, rows[:, :, None])[:, :, 0].detach().numpy()
-        for row, given in enumerate(ours.given):
+        for row, given in enumerate(ours.given[:, column]):
             assert (ours.sequences[row, column, :given] == references[row, :given]).all()
             assert ours.lengths[row, column] > given and not ours.token_log_probs[row, column, :given].any()
             expected = scored[row, given:] if column < 3 else 0.0  # nobody asks for greedy ones
             np.testing.assert_allclose(ours.token_log_probs[row, column, given:], expected, atol=1e-5)
     np.testing.assert_allclose(ours.token_log_probs.sum(2), ours.log_probs, atol=1e-5)
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_samples_begin_with_the_tasks_starts_and_the_greedy_sequence_as_it_likes(greedy: bool) -> None:
+    env, policy = hull()
+    ids = np.arange(9)
+    ours, plain = (rolled(env, policy, ids, greedy=greedy, task_starts=starts) for starts in (True, False))
+    starts = env.task.starts(ids, 3)
+    np.testing.assert_array_equal(ours.sequences[:, :3, 0], starts)
+    assert ours.given is not None and ours.token_log_probs is not None
+    assert ours.given[:, :3].all() and not ours.given[:, 3:].any()
+    assert len({tuple(row) for row in (starts - starts[:, :1]).tolist()}) > 1  # an instance has several
+    if greedy:
+        time = min(ours.sequences.shape[2], plain.sequences.shape[2])
+        np.testing.assert_array_equal(ours.sequences[:, 3, :time], plain.sequences[:, 3, :time])
+    policy.eval()
+    source, source_lengths = (torch.from_numpy(column) for column in env.task.source(ids))
+    for column in range(3):
+        rows, counts = torch.from_numpy(ours.sequences[:, column]), torch.from_numpy(ours.lengths[:, column])
+        scored = policy(source, source_lengths, rows, counts).gather(2, rows[:, :, None])[:, :, 0].detach().numpy()
+        scored[:, 0] = 0.0
+        np.testing.assert_allclose(ours.token_log_probs[:, column], scored, atol=1e-5)
+        np.testing.assert_allclose(ours.log_probs[:, column], scored.sum(1), atol=1e-5)
+
+
+def test_a_part_of_a_rollout_is_the_rollout_of_its_instances() -> None:
+    env, policy = hull()
+    ids, rows = np.arange(12), np.array([7, 2, 3])
+    whole = rolled(env, policy, ids, shard_size=1, with_potentials=True, task_starts=True, with_attention=True)
+    part = whole.select(rows)
+    assert part.memory is None and part.greedy and part.num_samples == 3
+    alone = rolled(env, policy, ids[rows], shard_size=1, with_potentials=True, task_starts=True, with_attention=True)
+    for name in ("ids", "lengths", "log_probs", "rewards", "truncated", "given"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(alone, name))
+    for name in ("sequences", "token_log_probs", "potentials", "attention"):
+        ours, theirs = getattr(part, name), getattr(alone, name)
+        np.testing.assert_array_equal(ours[tuple(map(slice, theirs.shape))], theirs)
+    assert part.components.keys() == alone.components.keys()
 
 
 @both_tasks

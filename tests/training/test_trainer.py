@@ -62,6 +62,25 @@ def test_the_best_is_kept_and_rl_starts_from_it_with_a_fresh_optimiser(tmp_path:
     assert recorder.finished == 1
 
 
+def test_further_draws_have_instances_of_their_own_that_follow_from_the_update(tmp_path: Path) -> None:
+    """What they cost is counted; the instances of an endless split come once, in whatever draw."""
+    engine = ScriptedEngine(lambda request: 0.0)
+    update = engine.update
+    engine.update = lambda requests: [stats | {"rollout/drawn_ratio": 2.5} for stats in update(requests)]  # type: ignore[method-assign]
+    rl = {"updates": 6, "batch_size": 4, "samples": 3, "baseline": "mean", "dynamic_sampling": 2}
+    trainer, _ = trained(tmp_path, engine, mle={"updates": 2}, rl=rl)
+    of_mle, of_rl = engine.requests[:2], engine.requests[2:]
+    assert [request.spare for request in of_mle] == [(), ()]
+    draws = [np.stack([request.ids, *request.spare]) for request in of_rl]
+    assert {draw.shape for draw in draws} == {(3, 4)}
+    assert len(np.unique(draws)) == 6 * 3 * 4
+    first = int(draws[0].min())
+    for number, request in enumerate(of_rl):
+        for further, ids in enumerate(request.spare, 1):
+            assert (ids - first).tolist() == list(range(4 * (number + 6 * further), 4 * (number + 6 * further + 1)))
+    assert trainer.cost.samples == trainer.cost.reward_calls == 6 * 10 * 3
+
+
 def test_phases_keep_their_own_learning_rates_and_batch_sizes(tmp_path: Path) -> None:
     schedule = {"warmup": 4, "decay": "linear"}
     engine = ScriptedEngine(lambda request: 0.1)

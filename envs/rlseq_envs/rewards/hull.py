@@ -69,6 +69,29 @@ def coverage(points: Floats, counts: Ints, sequences: Ints, lengths: Ints) -> tu
     return _kernels.coverage(points, counts, sequences, lengths)
 
 
+def farthest(points: Floats, counts: Ints, directions: int) -> Ints:
+    """The farthest point of each set in evenly spaced directions, counter-clockwise from the right, as tokens.
+
+    Each is a vertex of the hull: of points that are equally far, the first clockwise is taken, and of identical ones
+    that of the lowest index. Directions are rounded to multiples of 2^-20, so that all comparisons are exact.
+
+    Args:
+        points: (batch_size, max_count, 2) float64 on the grid.
+        counts: (batch_size,) points in each set, at least 1.
+        directions: How many.
+
+    Returns:
+        (batch_size, directions). A point may be the farthest in several directions.
+    """
+    angles = 2 * np.pi * np.arange(directions) / directions
+    along = np.round(np.stack([np.cos(angles), np.sin(angles)]) * 2**20)
+    across = np.stack([along[1], -along[0]])
+    real = (np.arange(points.shape[1]) < counts[:, None])[:, :, None]
+    distance = np.where(real, points @ along, -np.inf)
+    equal = distance == distance.max(axis=1, keepdims=True)
+    return np.where(equal, points @ across, -np.inf).argmax(axis=1) + 1
+
+
 def progress(points: Floats, counts: Ints, sequences: Ints) -> Floats:
     """The share of the hull's edges that a path has drawn when each token was emitted, (batch_size, time).
 
