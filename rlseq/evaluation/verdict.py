@@ -23,6 +23,7 @@ from rlseq.training.preflight import (
     judge_samples,
 )
 
+BEYOND_HELP = ("untrained", "saturated")  # findings against rl, whatever its settings
 CLOSE = 0.02  # of the range: samples so little below the greedy output are as good as it
 SPREAD_KEPT = 0.5  # of the instances that differ at temperature 1, those that still have to
 ENOUGH_SAMPLES = 0.75  # of the instances that differ among all samples drawn, those that have to among K
@@ -58,8 +59,10 @@ def _rising(trend: MleTrend) -> str:
 
 
 def recommendations(measured: Preflight) -> dict[str, float]:
-    """The settings that these figures speak for, by their keys."""
+    """The settings that these figures speak for, by their keys; none if no setting of rl could help."""
     rl = measured.config.rl
+    if any(finding.key in BEYOND_HELP for finding in judge_samples(measured.figures, rl)):
+        return {}
     found = {"rl.temperature": _best_temperature(measured)}
     if rl.samples > 1:
         found["rl.samples"] = _enough_samples(measured)
@@ -71,15 +74,18 @@ def recommendations(measured: Preflight) -> dict[str, float]:
 
 
 def _best_temperature(measured: Preflight) -> float:
-    """The highest one whose samples are close to the greedy output, or the one that comes closest.
+    """The configured one if its samples are close to the greedy output, else the highest for which this holds.
 
-    At least half of the instances that differ at temperature 1 have to differ still.
+    If it holds for none, the one that comes closest. At least half of the instances whose samples differ at temperature
+    1 have to differ still.
     """
-    tried, figures = measured.temperatures, measured.figures
+    tried, figures, configured = measured.temperatures, measured.figures, measured.config.rl.temperature
     kept = SPREAD_KEPT * next(1 - one.alike for one in tried if math.isclose(one.temperature, 1.0))
     able = [one for one in tried if 1 - one.alike >= kept]
-    close = [one for one in able if one.sampled >= figures.greedy - CLOSE * figures.range]
-    return close[-1].temperature if close else max(able, key=lambda one: one.sampled).temperature
+    close = [one.temperature for one in able if one.sampled >= figures.greedy - CLOSE * figures.range]
+    if close:
+        return configured if configured in close else max(close)
+    return max(able, key=lambda one: one.sampled).temperature
 
 
 def _enough_samples(measured: Preflight) -> int:
@@ -109,7 +115,7 @@ def _advice(measured: Preflight) -> list[Finding]:
     """Recommended settings that are not the configured ones, each with its reason."""
     rl, found = measured.config.rl, recommendations(measured)
     advice = []
-    temperature, samples = found["rl.temperature"], found.get("rl.samples")
+    temperature, samples = found.get("rl.temperature", rl.temperature), found.get("rl.samples")
     if not math.isclose(temperature, rl.temperature):
         best = next(one for one in measured.temperatures if one.temperature == temperature)
         reason = (

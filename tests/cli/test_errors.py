@@ -103,7 +103,7 @@ def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPat
             "preflight . hull rl.samples=4 mle.updates=3 task.max_points=6 --json no/out.json --device gpu",
             ["mle.updates=3: only rl.* and compute.*", "task.max_points=6: only", "no does not exist", "--device gpu"],
         ),
-        ("preflight . --instances 5", ["5 is not in the range x>=20"]),
+        ("preflight . --instances 5", ["should be greater than or equal to 20"]),
         ("compare a b --length-penalty 0", ["--length-penalty is for beam search", "a: no such"]),
         ("compare .", ["one checkpoint is no comparison"]),
         ("compare . a b --name x", ["a: no such", "b: no such", "1 names for 3 checkpoints"]),

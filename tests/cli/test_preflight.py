@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from rlseq.cli import app, training
-from tests.cli.test_commands import TINY, plain_engine
-
-SOUND = ["task.min_points=3", "task.max_points=3", "mle.updates=40", "rl.updates=0", "mle.optimizer.learning_rate=0.01"]
+from rlseq.cli import app
+from tests.evaluation.conftest import HULL, train
 
 
 def rlseq(*arguments: object) -> Result:
@@ -20,13 +18,11 @@ def rlseq(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy of triangles, half of whose outputs are right, and one that was hardly trained on more points."""
+    """A policy half-way through its training, and one before it."""
     directory = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "make_engine", plain_engine)
-        for name, keys in (("sound", SOUND), ("untrained", ["task.min_points=10", "task.max_points=10"])):
-            done = rlseq("train", "hull", *TINY, *keys, "rl.batch_size=8", "--run", directory / name)
-            assert done.exit_code == 0, done.output
+    train(directory / "sound", HULL, {"mle": 40}, 0.01)
+    points = HULL["task"] | {"min_points": 10, "max_points": 10, "reward": {"valid": 1.0}}
+    train(directory / "untrained", HULL | {"task": points}, {"mle": 0}, 0.0)
     return directory
 
 
