@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rlseq.cli import compare, configs, evaluate, generate, study, train
+from rlseq.cli import compare, configs, evaluate, generate, preflight, study, train
 from rlseq.cli.common import examples
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(["rlseq train hull"]),
 )
-for module in (train, study, evaluate, compare, generate):
+for module in (train, study, preflight, evaluate, compare, generate):
     name = module.__name__.rsplit(".", 1)[-1]
     app.command(name, epilog=examples(module.EXAMPLES))(getattr(module, name))
 app.add_typer(configs.app, name="configs", epilog=examples(configs.EXAMPLES))

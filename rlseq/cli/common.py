@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_INPUT, NOT_ADVISABLE, INTERRUPTED = 1, 2, 3, 130
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.")]
@@ -35,7 +35,8 @@ class Stopped(Exception):
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
     """Turn what a command raises into one clear message and an exit code.
 
-    0 done; 2 the input is wrong; 1 anything else; 130 interrupted. Tracebacks are shown with ``--debug`` alone.
+    0 done; 2 the input is wrong; 3 done, and the answer is that it is not advisable; 1 anything else; 130 interrupted.
+    Tracebacks are shown with ``--debug`` alone.
     """
 
     @functools.wraps(command)

@@ -101,6 +101,29 @@ def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
     return [*tables, arms_table(comparison), differences_table(comparison)]
 
 
+def preflight_tables(preflight: Mapping[str, Any]) -> list[Table | Text]:
+    """A preflight's figures beside what they are judged by, the temperatures tried, the findings and the verdict."""
+    title = f"{preflight['name']} before rl, {preflight['figures']['instances']:,} validation instances"
+    figures = Table(title=Text(title), min_width=len(title))
+    figures.add_column("measure")
+    figures.add_column("value", justify="right")
+    figures.add_column("judged by")
+    for name, measure in preflight["measures"].items():
+        figures.add_row(name, _number(measure["value"]), measure["judged_by"])
+    tried = Table(title="Temperatures")
+    for name in ("temperature", "sampled reward", "spread", "alike"):
+        tried.add_column(name, justify="right")
+    for row in preflight["temperatures"]:
+        tried.add_row(*(format_value(row[name]) for name in ("temperature", "sampled", "spread", "alike")))
+    styles = {"against": "bold red", "warning": "yellow", "advice": "cyan"}
+    findings = [
+        Text(f"{finding['verdict']}: {finding['text']}", style=styles[finding["verdict"]])
+        for finding in preflight["findings"]
+    ]
+    verdict = f"rl from this checkpoint: {preflight['verdict']}"
+    return [figures, tried, *findings, Text(verdict, style="bold")]
+
+
 def format_p_value(p_value: float) -> str:
     """Three digits, or a bound where they would all be 0."""
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

@@ -26,6 +26,7 @@ from rlseq.training.cost import Cost
 from rlseq.training.engine import Engine, Phase, TrainingError, UpdateRequest
 from rlseq.training.monitors.registry import Alarm, Monitors
 from rlseq.training.optimizer import learning_rate
+from rlseq.training.preflight import short_form
 from rlseq.training.progress import Progress
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.sampling_table import sample_rows
@@ -125,6 +126,8 @@ class Trainer:
             self.progress.started = True
             self.monitors, self.running_mean = Monitors(section), RunningMean()
             self.reporter.phase(phase, section.updates, 0)
+            if isinstance(section, RLConfig):
+                self._say_what_samples_show(section)
             self._validate(section)  # what the phase starts from is its first best
         else:
             self.reporter.phase(phase, section.updates, self.progress.phase_update)
@@ -137,6 +140,11 @@ class Trainer:
         best = load_checkpoint(self.run.checkpoint(self.progress.phase, "best"))
         self.engine.set_weights(best.weights)
         self.progress = Progress(phase=phase, update=self.progress.update, mle_seconds=self.progress.mle_seconds)
+
+    def _say_what_samples_show(self, section: RLConfig) -> None:
+        limit, update = self.config.evaluation.max_instances, self.progress.update
+        for text, level in short_form(self.task, self.engine, section, limit, update):
+            self.reporter.message(text, level)
 
     def _advance(self, section: PhaseConfig) -> None:
         """A stretch of updates up to the next event, and the event."""

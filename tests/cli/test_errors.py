@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from rlseq.cli import app, compare, configs, evaluate, generate, train
+from rlseq.cli import app, compare, configs, evaluate, generate, preflight, train
 from rlseq.config import load
 from rlseq.config.errors import UserError
 
-EXAMPLES = [example for module in (train, evaluate, compare, generate, configs) for example in module.EXAMPLES]
+EXAMPLES = [
+    example for module in (train, preflight, evaluate, compare, generate, configs) for example in module.EXAMPLES
+]
 
 
 def rlseq(*arguments: str) -> Result:
@@ -30,7 +32,18 @@ def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "train", "evaluate", "compare", "generate", "configs", "configs list", "configs show", "configs copy"],
+    [
+        "",
+        "train",
+        "preflight",
+        "evaluate",
+        "compare",
+        "generate",
+        "configs",
+        "configs list",
+        "configs show",
+        "configs copy",
+    ],
 )
 def test_help_ends_well_and_has_an_example(command: str) -> None:
     result = rlseq(*command.split(), "--help")
@@ -85,6 +98,12 @@ def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPat
         ("evaluate . --split tst", ["'tst' is not one of"]),
         ("evaluate . --max-instances 0", ["should be greater than or equal to 1"]),
         ("evaluate .", [". holds no checkpoint"]),
+        ("preflight nowhere", ["nowhere: no such checkpoint or run directory"]),
+        (
+            "preflight . hull rl.samples=4 mle.updates=3 task.max_points=6 --json no/out.json --device gpu",
+            ["mle.updates=3: only rl.* and compute.*", "task.max_points=6: only", "no does not exist", "--device gpu"],
+        ),
+        ("preflight . --instances 5", ["should be greater than or equal to 20"]),
         ("compare a b --length-penalty 0", ["--length-penalty is for beam search", "a: no such"]),
         ("compare .", ["one checkpoint is no comparison"]),
         ("compare . a b --name x", ["a: no such", "b: no such", "1 names for 3 checkpoints"]),
