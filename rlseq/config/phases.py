@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from rlseq.config.monitors import MonitorsConfig
 from rlseq.config.section import Fraction, PositiveShare, Precision, Section, Share
 
 
@@ -241,6 +242,7 @@ class RLConfig(PhaseConfig):
     collapse_tolerance: PositiveFloat = 2.0
     recovery_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     max_recoveries: NonNegativeInt = 3
+    monitors: MonitorsConfig = MonitorsConfig()  # alarms about what is sampled and validated
 
     @property
     def uses_dropout(self) -> bool:

@@ -181,6 +181,8 @@ def rollout_statistics(rollout: Rollout, config: RLConfig) -> dict[str, float]:
         "rollout/reward_std": rewards.std(),
         "rollout/length_mean": lengths.mean(),
         "rollout/truncated_frac": rollout.truncated[:, :samples].mean(),
+        "rollout/distinct_frac": len({row.tobytes() for row in rollout.sequences[:, 0]}) / len(rewards),
+        "rollout/repetition": _repetition(rollout.sequences[:, :samples], lengths),
     }
     if rollout.num_samples:
         # The mean of −log p over sampled tokens estimates the entropy of the sampling law, at no cost.
@@ -196,10 +198,20 @@ def rollout_statistics(rollout: Rollout, config: RLConfig) -> dict[str, float]:
     return {name: float(value) for name, value in stats.items()}
 
 
+def _repetition(sequences: Ints, lengths: Ints) -> float:
+    """The fraction of bigrams (batch_size, K, time − 1) that were in the same sequence before; 0 if there is none."""
+    places = np.arange(1, sequences.shape[2])
+    live = places < lengths[:, :, None]
+    bigrams = sequences[:, :, :-1] * (sequences.max(initial=0) + 1) + sequences[:, :, 1:]
+    ordered = np.sort(np.where(live, bigrams, -places), axis=2)  # what is beyond a length equals nothing
+    return float((ordered[:, :, 1:] == ordered[:, :, :-1]).sum() / max(1, live.sum()))
+
+
 def _advantage_statistics(advantage: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64]) -> dict[str, float]:
     """Of the tokens that were sampled, (tokens,) of each."""
     return {
         "rollout/baseline_mean": float(baseline.mean()),
+        "rollout/advantage_mean": float(advantage.mean()),
         "rollout/advantage_std": float(advantage.std()),
         "rollout/zero_advantage_frac": float((advantage == 0).mean()),
     }

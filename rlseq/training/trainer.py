@@ -24,7 +24,7 @@ from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.cost import Cost
 from rlseq.training.engine import Engine, Phase, TrainingError, UpdateRequest
-from rlseq.training.monitor import CollapseMonitor
+from rlseq.training.monitors.registry import Alarm, Monitors
 from rlseq.training.optimizer import learning_rate
 from rlseq.training.progress import Progress
 from rlseq.training.run_directory import RunDirectory
@@ -60,7 +60,7 @@ class Trainer:
     ) -> None:
         self.config, self.task, self.engine, self.run, self.reporter = config, task, engine, run, reporter
         self.progress = Progress()
-        self.monitor = CollapseMonitor()
+        self.monitors = Monitors(config.mle)
         self.running_mean = RunningMean()
         self.cost = Cost()
         self._batches = make_batches(config, task)
@@ -86,7 +86,8 @@ class Trainer:
         checkpoint = load_checkpoint(latest, resume=True)
         assert checkpoint.state is not None
         self.progress = Progress.from_dict(checkpoint.meta["trainer"])
-        self.monitor = CollapseMonitor.from_dict(checkpoint.meta["trainer"]["monitor"])
+        section: PhaseConfig = getattr(self.config, self.progress.phase)
+        self.monitors = Monitors.from_dict(section, checkpoint.meta["trainer"].get("monitors", {}))
         self.cost = Cost.from_dict(checkpoint.meta["trainer"])
         self._restore_running_mean(checkpoint)
         self.run.rewind(self.progress.update, self.progress.phase)
@@ -122,7 +123,7 @@ class Trainer:
         if not self.progress.started:
             self.engine.start_phase(phase)
             self.progress.started = True
-            self.monitor, self.running_mean = CollapseMonitor(), RunningMean()
+            self.monitors, self.running_mean = Monitors(section), RunningMean()
             self.reporter.phase(phase, section.updates, 0)
             self._validate(section)  # what the phase starts from is its first best
         else:
@@ -157,7 +158,7 @@ class Trainer:
             self._watch(section, stats)
         if isinstance(section, RLConfig):
             self.cost.count_rollouts(section, round(instances * statistics[0].get("rollout/drawn_ratio", 1.0)))
-        early = self._log()
+        early = self._log() or bool(self.monitors.stopping)
         if early or progress.phase_update % section.validate_every == 0 or progress.phase_update == section.updates:
             self._validate(section)
         if progress.update % self.config.checkpoint.every == 0:
@@ -169,8 +170,12 @@ class Trainer:
     def _watch(self, section: PhaseConfig, stats: dict[str, float]) -> None:
         if isinstance(section, RLConfig):
             reward = stats["rollout/reward_mean"]
-            self.monitor.add([reward])
             self.running_mean.add(stats.get("rollout/training_reward_mean", reward), section.baseline_decay)
+        self._warn(self.monitors.update(stats))
+
+    def _warn(self, alarms: list[Alarm]) -> None:
+        for alarm in alarms:
+            self.reporter.message(f"monitor {alarm.monitor}: {alarm.text}", "warning")
 
     def _restore_running_mean(self, checkpoint: Checkpoint) -> None:
         self.running_mean = RunningMean(**checkpoint.meta["trainer"].get("running_mean", {}))
@@ -180,10 +185,9 @@ class Trainer:
         progress = self.progress
         if progress.phase_update % self.config.log_every:
             return False
-        self.reporter.updates(progress.phase, progress.update, progress.phase_update, progress.take_means())
-        if self.monitor.suspicious():
-            self.reporter.message(f"the sampled reward fell to {self.monitor.level():.3f}: validating early", "warning")
-        return self.monitor.suspicious()
+        stats = progress.take_means() | self.monitors.flags()
+        self.reporter.updates(progress.phase, progress.update, progress.phase_update, stats)
+        return self.monitors.validates_early
 
     def _requests(self, section: PhaseConfig) -> list[UpdateRequest]:
         """The updates up to the next event; one at a time where they are long."""
@@ -227,8 +231,14 @@ class Trainer:
         best = progress.judge(score)
         rows = sample_rows(self.task, self.engine, split.ids(0, min(size, evaluation.samples_shown)), progress.update)
         self.reporter.validation(progress.phase, progress.update, metrics, best, rows)
+        self._warn(self.monitors.validation(metrics, size))
         if best:
             progress.best_metrics = metrics
+        if stopping := self.monitors.stopping:
+            self.reporter.message(f"rl.monitors.stop names {', '.join(stopping)}: rl ends")
+            self._end_phase()
+            return
+        if best:
             self._save()
         elif isinstance(section, RLConfig) and score < progress.best - section.collapse_tolerance:
             self._recover(section, f"{self.task.selection_metric} fell from {progress.best:.2f} to {score:.2f}")
@@ -256,7 +266,7 @@ class Trainer:
         progress.rate_scale *= section.recovery_factor
         progress.validations_without_best = 0
         progress.skip_update()
-        self.monitor = CollapseMonitor()
+        self.monitors = Monitors(section)
         self.reporter.message(
             f"{why}: back to the best checkpoint (update {checkpoint.meta['update']}), "
             f"learning rate × {progress.rate_scale:g}",
@@ -280,7 +290,7 @@ class Trainer:
             "phase_update": progress.phase_update,
             "trainer": progress.to_dict()
             | self.cost.to_dict()
-            | {"monitor": self.monitor.to_dict(), "running_mean": asdict(self.running_mean)},
+            | {"monitors": self.monitors.to_dict(), "running_mean": asdict(self.running_mean)},
             "metrics": progress.best_metrics if best else {},
         }
         self.run.save(progress.phase, progress.update, self.engine.get_state(), meta, best=best)
