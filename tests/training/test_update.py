@@ -130,14 +130,44 @@ def test_rewards_become_weights_by_hand(kind: str, divisor: float) -> None:
         "rollout/reward_mean": 3.25 / 6,
         "rollout/reward_std": np.std(REWARDS),
         "rollout/baseline_mean": (9 * 0.5 + 5 * 1.0) / 14,
+        "rollout/advantage_mean": (2 * 0.5 - 3 * 0.5 - 3 * 0.75) / 14,
         "rollout/advantage_std": np.std([0.5] * 2 + [-0.5] * 3 + [-0.75] * 3 + [0] * 6),
         "rollout/length_mean": 14 / 6,
         "rollout/truncated_frac": 1 / 6,
+        "rollout/distinct_frac": 1.0,
+        "rollout/repetition": 1 / 8,
         "rollout/zero_advantage_frac": 6 / 14,
         "rollout/greedy_reward_mean": 2 / 3,
         "train/entropy": (0 + 1 + 3 + 4 + 6 + 7) / 14,
     }
     assert stats == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "repeated", "bigrams"),
+    [
+        ([[1, 1, 1, 1, 1, 1]], 4, 5),  # no END
+        ([[1, 2, 1, 2, 1, 0]], 2, 5),  # 1 2 and 2 1 come again
+        ([[3, 1, 2, 0]], 0, 3),  # a permutation repeats nothing
+        ([[0]], 0, 1),
+        ([[2, 2, 2, 0], [1, 0], [2, 2, 0]], 1, 6),  # other sequences and what is beyond END do not count
+    ],
+)
+def test_repetition_by_hand(sequences: list[list[int]], repeated: int, bigrams: int) -> None:
+    rows, lengths = padded(sequences)
+    drawn = Rollout(
+        np.arange(1), rows[None].numpy(), lengths[None].numpy(), *(np.zeros((1, len(rows))) for _ in range(2)), {},
+        np.zeros((1, len(rows)), np.bool_), False,
+    )  # fmt: skip
+    stats = rl_batch(task(), drawn, rl(samples=len(sequences), baseline="none"))[1]
+    assert stats["rollout/repetition"] == pytest.approx(repeated / bigrams)
+
+
+def test_distinct_outputs_are_those_of_first_samples_of_different_sources() -> None:
+    drawn = rollout()
+    for taken, expected in (([0, 1, 2], 1.0), ([0, 0, 2], 2 / 3), ([1, 1, 1], 1 / 3)):
+        same = replace(drawn, sequences=drawn.sequences[taken], lengths=drawn.lengths[taken])
+        assert rl_batch(task(), same, rl())[1]["rollout/distinct_frac"] == pytest.approx(expected)
 
 
 def test_a_sample_drawn_twice_is_scored_once_with_the_weights_of_both() -> None:

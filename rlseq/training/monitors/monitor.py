@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from rlseq.config.phases import RLConfig
 
 WINDOW = 10  # updates that are averaged, at the phase's start and now
+RECOVERY = 50  # updates in a row that must find nothing before an alarm can fire again
 ERRORS = 4.0  # a change within this many standard errors of it is noise
 
 
@@ -61,7 +62,7 @@ class Track(NamedTuple):
 class Monitor:
     """Looks at statistics of updates or at validations, and says once what is wrong.
 
-    An alarm fires again only after ``WINDOW`` looks in a row (or one validation) found nothing.
+    An alarm fires again only after ``RECOVERY`` updates in a row, or one validation, found nothing.
 
     Attributes:
         name: In the configuration, in messages and in the tag ``monitor/<name>``.
@@ -85,7 +86,7 @@ class Monitor:
 
     def update(self, stats: Mapping[str, float]) -> str | None:
         """Take in the statistics of one update, by tag; the text of an alarm, if it fires now."""
-        return self._once(self.look(), WINDOW) if self._take(stats) else None
+        return self._once(self.look(), RECOVERY) if self._take(stats) else None
 
     def validation(self, metrics: Mapping[str, float], instances: int) -> str | None:
         """Take in the metrics of a validation over so many instances; the text of an alarm, if it fires now."""

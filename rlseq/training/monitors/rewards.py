@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlseq.config.phases import RLConfig
-from rlseq.training.monitors.monitor import Monitor
+from rlseq.training.monitors.monitor import RECOVERY, Monitor
 
 REWARDS = 20  # updates whose rewards the collapse monitor averages
 FALL = 0.7  # a mean below this fraction of the best one is suspicious
@@ -41,7 +41,7 @@ class CollapseMonitor(Monitor):
         self.recent = [*self.recent, stats[self.tags[0]]][-REWARDS:]
         if len(self.recent) == REWARDS and self.level > self.best:
             self.best, self.error = self.level, statistics.stdev(self.recent) / math.sqrt(REWARDS)
-        return self._once(self.look(), REWARDS)
+        return self._once(self.look(), RECOVERY)
 
     def look(self) -> str | None:
         """See the base class."""
