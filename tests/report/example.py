@@ -17,6 +17,7 @@ def comparison(**changes: Any) -> dict[str, Any]:
     """The example, top-level keys replaced by ``changes``."""
     generator = np.random.default_rng(0)
     arms = [_arm(name, level, generator) for name, level in LEVELS.items()]
+    ordered = sorted(arms, key=lambda arm: arm["name"] == "rl")  # rl is compared against the others, not they with it
     result = {
         "primary": "accuracy",
         "split": "test",
@@ -28,7 +29,7 @@ def comparison(**changes: Any) -> dict[str, Any]:
         "arms": arms,
         "attributable": [_attributable(metric, arms) for metric in METRICS],
         "differences": [
-            _difference(metric, a, b) for metric in METRICS for i, a in enumerate(arms) for b in arms[i + 1 :]
+            _difference(metric, a, b) for metric in METRICS for i, a in enumerate(ordered) for b in ordered[i + 1 :]
         ],
         "trained_on": {"rl": ["valid"], "constant_reward": []},
         "held_out": ["area"],

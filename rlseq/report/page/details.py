@@ -8,7 +8,7 @@ from typing import Any
 
 from rlseq.report.page.charts import Curve, Point, Strip, curve_chart, key, strip_chart
 from rlseq.report.page.drawings import example
-from rlseq.report.page.figures import MISSING, arm_colors, decimals, interval, number, primary_metric
+from rlseq.report.page.figures import MISSING, arm_colors, decimals, interval, number
 from rlseq.report.page.layout import Result, Section, folded, section, table
 from rlseq.report.page.markup import Markup, join, tag
 
@@ -31,7 +31,7 @@ COST = {
 }
 SIZES = (
     ("beam", "reward by beam size", "beam size"),
-    ("best_of_n", "reward of the best of n samples", "samples n, of which the reward chooses one"),
+    ("best_of_n", "reward of the best of n samples", "samples, n"),
 )
 
 
@@ -41,7 +41,7 @@ def profile(result: Result) -> Section | None:
     rows = _by_arm(result, "profile", PROFILE)
     if not rows:
         return None
-    found: Result = next(arm["profile"] for arm in result["arms"] if arm.get("profile"))
+    found: Result = next(arm["profile"] for arm in result["arms"] if arm["profile"])
     said = [f"Words are {found['unit']}."] if "unit" in found else []
     said += [f"Measured on {found['instances']:,} instances."] if "instances" in found else []
     return section("What changed", tag("p", " ".join(said), class_="note"), table(_headers(result), rows))
@@ -57,7 +57,7 @@ def cost(result: Result) -> Section | None:
 
 def _by_arm(result: Result, part: str, names: Mapping[str, tuple[str, int]]) -> list[list[str]]:
     """A row for each known figure that an arm has."""
-    figures = [arm.get(part) or {} for arm in result["arms"]]
+    figures = [arm[part] for arm in result["arms"]]
     rows = [[title, *(number(each.get(name), digits) for each in figures)] for name, (title, digits) in names.items()]
     return [row for row in rows if any(cell != MISSING for cell in row[1:])]
 
@@ -68,11 +68,11 @@ def _headers(result: Result) -> list[str]:
 
 def _seconds(result: Result) -> Markup | None:
     """The primary metric against the seconds it took, one point an arm."""
-    primary, colors = primary_metric(result), arm_colors(result["arms"])
+    primary, colors = result["primary"], arm_colors(result["arms"])
     curves = [
         Curve(arm["name"], colors[arm["name"]], [(arm["seconds"], arm["metrics"][primary])])
         for arm in result["arms"]
-        if arm.get("seconds") is not None and arm["metrics"].get(primary) is not None
+        if arm["seconds"] is not None and arm["metrics"].get(primary) is not None
     ]
     if len(curves) < 2:
         return None
@@ -82,7 +82,7 @@ def _seconds(result: Result) -> Markup | None:
 
 def buckets(result: Result) -> Section | None:
     """The primary metric in parts of the instances."""
-    primary, colors = primary_metric(result), arm_colors(result["arms"])
+    primary, colors = result["primary"], arm_colors(result["arms"])
     digits, figures = decimals(result, primary), []
     for part in result.get("buckets") or ():
         strips, rows = [], []
@@ -114,7 +114,7 @@ def training(result: Result) -> Section | None:
     ]
     if not curves:
         return None
-    primary = primary_metric(result)
+    primary = result["primary"]
     note = tag("p", f"{primary} on the validation set, greedy decoding; a line is a seed.", class_="note")
     chart = curve_chart(curves, f"validation {primary} over training", "update")
     return section("Training", note, tag("figure", chart, class_="many"))
@@ -172,22 +172,19 @@ def selection(result: Result) -> Section:
     """How each checkpoint was chosen, and where it is."""
     listed = []
     for arm in result["arms"]:
-        places = arm.get("checkpoints") or [arm.get("checkpoint")]
-        seeds, chosen = arm.get("seeds") or [], arm.get("selection") or []
-        for place, seed, said in itertools.zip_longest(places, seeds[: len(places)], chosen[: len(places)]):
-            name = arm["name"] if seed is None else f"{arm['name']}, seed {seed}"
+        for seed, place, said in itertools.zip_longest(arm["seeds"], arm["checkpoints"], arm["selection"]):
             path = None if place is None else tag("code", place)
-            listed += [tag("dt", name), tag("dd", said, " " if said else None, path)]
+            listed += [tag("dt", f"{arm['name']}, seed {seed}"), tag("dd", said, " " if said else None, path)]
     return section("Checkpoints", tag("dl", *listed))
 
 
 def settings(result: Result) -> Section:
     """All it takes to make the figures again."""
     names = ("split", "instances", "decoding", "resamples", "seed", "method")
-    entries = {name: _plain(result[name]) for name in names if result.get(name) is not None}
+    entries = {name: _plain(result[name]) for name in names}
     signatures: dict[str, str] = {}
     for arm in result["arms"]:
-        for name, value in (arm.get("signatures") or {}).items():
+        for name, value in arm["signatures"].items():
             found = signatures.setdefault(f"signature of {name}", str(value))
             if found != str(value):
                 signatures[f"signature of {name}, {arm['name']}"] = str(value)

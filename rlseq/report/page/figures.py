@@ -56,7 +56,7 @@ def arm_colors(arms: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     fixed = {"mle": "arm-mle", "reward": "arm-reward"}
     colors: dict[str, str] = {}
     for arm in arms:
-        color = fixed.get(arm.get("role", "other"))
+        color = fixed.get(arm["role"])
         others = sum(name not in fixed.values() for name in colors.values())
         colors[arm["name"]] = color if color and color not in colors.values() else f"arm-{others % CONTROLS}"
     return colors
@@ -65,10 +65,4 @@ def arm_colors(arms: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def metric_names(result: Mapping[str, Any]) -> list[str]:
     """All metrics of all arms, the primary one first."""
     found = dict.fromkeys(name for arm in result["arms"] for name in arm["metrics"])
-    primary = result.get("primary")
-    return sorted(found, key=lambda name: name != primary)
-
-
-def primary_metric(result: Mapping[str, Any]) -> str:
-    """The metric named beforehand, or the first one."""
-    return metric_names(result)[0]
+    return sorted(found, key=lambda name: name != result["primary"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rlseq.report.page import details, sections
-from rlseq.report.page.figures import primary_metric
 from rlseq.report.page.layout import Result, Section
 from rlseq.report.page.markup import Markup, join, tag
 from rlseq.report.page.style import STYLE
@@ -37,12 +36,12 @@ def comparison_page(result: Result) -> str:
         result: What ``rlseq compare --json`` writes; parts that it lacks are left out of the page.
     """
     names = [arm["name"] for arm in result["arms"]]
-    title = f"{', '.join(names)}: {primary_metric(result)}"
+    title = f"{', '.join(names)}: {result['primary']}"
     shown = [made for make in SECTIONS if (made := make(result)) is not None]
     body = tag(
         "body",
         tag("header", tag("h1", "What the reward brought"), tag("p", _subtitle(result))),
-        sections.verdict(result),
+        sections.verdicts(result),
         tag("nav", *(each.link() for each in shown), aria_label="sections"),
         tag("main", *(each.markup() for each in shown)),
     )
@@ -53,6 +52,7 @@ def comparison_page(result: Result) -> str:
 
 def _subtitle(result: Result) -> str:
     """What was measured, on what, how often."""
-    seeds = max(len(arm.get("seeds") or [0]) for arm in result["arms"])
-    where = f" on {result['instances']:,} {result['split']} instances" if "split" in result else ""
-    return f"{primary_metric(result)}{where}, {len(result['arms'])} arms, {seeds} seed{'s' if seeds > 1 else ''} each"
+    seeds = max(len(arm["seeds"]) for arm in result["arms"])
+    where = f"{result['instances']:,} {result['split']} instances"
+    arms = f"{len(result['arms'])} arms, {seeds} seed{'s' if seeds > 1 else ''} each"
+    return f"{result['primary']} on {where}, {arms}"

@@ -14,7 +14,6 @@ from rlseq.report.page.figures import (
     number,
     p_phrase,
     p_value,
-    primary_metric,
     signed,
 )
 from rlseq.report.page.layout import Result, Section, folded, section, table
@@ -24,38 +23,42 @@ SIGNIFICANT = 0.05
 
 
 # ------------------------------------------------------------------------------------------------------------- verdict
-def verdict(result: Result) -> Markup:
-    """What the reward brought beyond the best control, in words and figures; or that no control was given."""
-    gains = result.get("attributable") or []
-    if not gains:
-        return _no_verdict(result)
-    first, digits = gains[0], decimals(result, gains[0]["metric"])
-    sure = first["p_value"] < SIGNIFICANT
-    metric, control = first["metric"], first["best_control"]
-    better = (first["delta"] > 0) == larger_is_better(result, metric)
-    if sure and better:
-        kind, claim = "good", f"The reward brought this much {metric} beyond the best control, {control}."
-    elif sure:
-        kind, claim = "bad", f"The reward brought nothing: {first['arm']} is worse than its best control, {control}."
-    else:
+def verdicts(result: Result) -> Markup:
+    """What the reward brought to each arm beyond its best control; or why that is not known."""
+    by_arm: dict[str, list[Result]] = {}
+    for gain in result["attributable"]:
+        by_arm.setdefault(gain["arm"], []).append(gain)
+    primary = result["primary"]
+    made = [
+        _verdict(result, gain, [other for other in gains if other is not gain])
+        for gains in by_arm.values()
+        for gain in gains
+        if gain["metric"] == primary
+    ]
+    return tag("section", *(made or [_no_verdict(result)]), id="verdict")
+
+
+def _verdict(result: Result, gain: Result, others: Sequence[Result]) -> Markup:
+    metric, arm, control = gain["metric"], gain["arm"], gain["best_control"]
+    digits = decimals(result, metric)
+    better = (gain["delta"] > 0) == (metric not in result.get("less_is_better", ()))
+    if gain["p_value"] >= SIGNIFICANT:
         kind = "none"
-        claim = f"The reward brought nothing beyond its controls that this test can tell from 0; the best is {control}."
-    figures = f"{interval(first['ci95'], digits, sign=True)}, {p_phrase(first['p_value'])}"
+        claim = f"The reward brought nothing beyond its controls that can be told from chance; the best is {control}."
+    elif better:
+        kind, claim = "good", f"The reward brought this much {metric} beyond the best of its controls, {control}."
+    else:
+        kind, claim = "bad", f"The reward brought nothing: {arm} is worse than the best of its controls, {control}."
+    figures = f"{interval(gain['ci95'], digits, sign=True)}, {p_phrase(gain['p_value'])}"
     return tag(
-        "section",
-        tag("h2", f"Gain attributable to the reward: {first['arm']} − best control ({control})"),
-        tag("p", signed(first["delta"], digits), tag("small", f" {metric}"), class_="big"),
+        "div",
+        tag("h2", f"Gain attributable to the reward: {arm} − best control ({control})"),
+        tag("p", signed(gain["delta"], digits), tag("small", f" {metric}"), class_="big"),
         tag("p", f"95 % interval {figures}"),
         tag("p", claim),
-        _other_gains(result, gains[1:]),
-        id="verdict",
+        _other_gains(result, others),
         class_=f"verdict {kind}",
     )
-
-
-def larger_is_better(result: Result, metric: str) -> bool:
-    """Whether more of a metric is better."""
-    return metric not in result.get("less_is_better", ())
 
 
 def _other_gains(result: Result, gains: Sequence[Result]) -> Markup | None:
@@ -71,19 +74,13 @@ def _other_gains(result: Result, gains: Sequence[Result]) -> Markup | None:
 
 
 def _no_verdict(result: Result) -> Markup:
-    names = [arm["name"] for arm in result["arms"]]
-    return tag(
-        "section",
-        tag("h2", "Gain attributable to the reward"),
-        tag("p", "not known", class_="big"),
-        tag(
-            "p",
-            f"No control was given beside {', '.join(names)}: a difference between them may come of longer training, "
-            "of sharper distributions or of chance, and not of the reward.",
-        ),
-        id="verdict",
-        class_="verdict none",
+    why = (
+        "No control was given: a difference between these arms may come of longer training, of a sharper distribution "
+        "or of chance, and not of the reward."
     )
+    heading = tag("h2", "Gain attributable to the reward")
+    said = [tag("p", line) for line in (result.get("verdict"), why) if line]
+    return tag("div", heading, tag("p", "not known", class_="big"), *said, class_="verdict none")
 
 
 # ---------------------------------------------------------------------------------------------------------------- arms
@@ -104,12 +101,10 @@ def _arms_chart(result: Result, metric: str) -> Markup:
     colors, digits, strips = arm_colors(result["arms"]), decimals(result, metric), []
     for arm in result["arms"]:
         mean = arm["metrics"].get(metric)
-        ends = arm.get("ci95", {}).get(metric)
-        values = arm.get("per_seed", {}).get(metric) or ([] if mean is None else [mean])
-        seeds = arm.get("seeds") or range(len(values))
+        ends = arm["ci95"].get(metric)
         points = [
             Point(value, f"{arm['name']}, seed {seed}: {number(value, digits)}")
-            for seed, value in zip(seeds, values, strict=False)
+            for seed, value in zip(arm["seeds"], arm["per_seed"].get(metric, ()), strict=False)
             if value is not None
         ]
         note = number(mean, digits) + (f" {interval(ends, digits)}" if ends else "")
@@ -119,9 +114,9 @@ def _arms_chart(result: Result, metric: str) -> Markup:
 
 def _badges(result: Result, metric: str) -> list[Markup]:
     """Whether rl was trained on the metric, if that is known."""
-    trained = result.get("trained_on", {})
+    trained = result["trained_on"]
     rewarded = [name for name, metrics in trained.items() if metric.lower() in (each.lower() for each in metrics)]
-    held_out = metric in result.get("held_out", ())
+    held_out = metric in result["held_out"]
     texts = [f"rewarded in {', '.join(rewarded)}"] * bool(rewarded) + ["held out: not rewarded"] * held_out
     return [tag("span", text, class_="badge") for text in texts]
 
@@ -133,7 +128,7 @@ def _arms_table(result: Result, names: Sequence[str]) -> Markup:
         digits = decimals(result, name)
         rows.append([name, *(number(arm["metrics"].get(name), digits) for arm in result["arms"])])
     primary = names[0]
-    middle = [number(arm.get("iqm", {}).get(primary), decimals(result, primary)) for arm in result["arms"]]
+    middle = [number(arm["iqm"].get(primary), decimals(result, primary)) for arm in result["arms"]]
     if any(cell != MISSING for cell in middle):
         rows.insert(1, [f"{primary}, interquartile mean", *middle])
     return table(headers, rows)
@@ -142,18 +137,18 @@ def _arms_table(result: Result, names: Sequence[str]) -> Markup:
 # --------------------------------------------------------------------------------------------------------- differences
 def differences(result: Result) -> Section:
     """Every pair of arms: those with rl drawn, for the primary metric; the other metrics behind their names."""
-    primary = primary_metric(result)
-    rewarded = {arm["name"] for arm in result["arms"] if arm.get("role") == "reward"}
+    primary = result["primary"]
+    rewarded = {arm["name"] for arm in result["arms"] if arm["role"] == "reward"}
     by_metric: dict[str, list[Result]] = {primary: []}
     for item in result["differences"]:
-        by_metric.setdefault(item["metric"], []).append(_turned(item) if item["a"] in rewarded else item)
+        by_metric.setdefault(item["metric"], []).append(item)
     for items in by_metric.values():
         items.sort(key=lambda item: item["b"] not in rewarded)
     first = by_metric.pop(primary)
     drawn = [item for item in first if item["b"] in rewarded] or first
     return section(
         "Differences",
-        tag("p", result.get("method", ""), class_="note"),
+        tag("p", result["method"], class_="note"),
         tag("figure", tag("h3", primary), _differences_chart(result, primary, drawn)) if drawn else None,
         _differences_table(result, primary, first),
         *(
@@ -163,23 +158,12 @@ def differences(result: Result) -> Section:
     )
 
 
-def _turned(item: Result) -> Result:
-    """The difference a − b instead of b − a, so that rl stands before the minus."""
-    turned = {"a": item["b"], "b": item["a"], "wins": item.get("losses"), "losses": item.get("wins")}
-    for name in ("ci95", "ci95_percentile"):
-        turned[name] = item[name] and [-end for end in reversed(item[name])] if name in item else None
-    turned["delta"], turned["per_seed"] = -item["delta"], [-value for value in item.get("per_seed") or ()]
-    probability = item.get("probability_of_improvement")
-    turned["probability_of_improvement"] = None if probability is None else 1 - probability
-    return {**item, **turned}
-
-
 def _differences_chart(result: Result, metric: str, items: Sequence[Result]) -> Markup:
     colors, digits = arm_colors(result["arms"]), decimals(result, metric)
     strips = []
     for item in items:
         figures = f"{signed(item['delta'], digits)} {interval(item['ci95'], digits, sign=True)}"
-        points = [Point(value, signed(value, digits)) for value in item.get("per_seed") or ()]
+        points = [Point(value, signed(value, digits)) for value in item["per_seed"] or ()]
         note = f"{figures}, {p_phrase(item['p_value'])}"
         strips.append(Strip(_pair(item), note, colors.get(item["a"], "plain"), points, item["delta"], item["ci95"]))
     return strip_chart(strips, f"differences of {metric}", zero=True)
@@ -191,14 +175,14 @@ def _pair(item: Result) -> str:
 
 def _intervals(item: Result, digits: int) -> Markup:
     """The interval and, below it, that of the percentile bootstrap."""
-    percentile = item.get("ci95_percentile")
+    percentile = item["ci95_percentile"]
     below = None if percentile is None else tag("small", f"bootstrap {interval(percentile, digits, sign=True)}")
     return join(interval(item["ci95"], digits, sign=True), below)
 
 
 def _wins(item: Result) -> str:
     """On how many instances each arm is ahead."""
-    counts = [item.get(name) for name in ("wins", "ties", "losses")]
+    counts = [item[name] for name in ("wins", "ties", "losses")]
     return MISSING if None in counts else " / ".join(number(count, 0) for count in counts)
 
 
@@ -211,8 +195,8 @@ def _differences_table(result: Result, metric: str, items: Sequence[Result]) -> 
             _pair(item),
             signed(item["delta"], digits),
             _intervals(item, digits),
-            *(p_value(item.get(name)) for name in ("p_value", "p_holm", "p_randomization")),
-            number(item.get("probability_of_improvement"), 2),
+            *(p_value(item[name]) for name in ("p_value", "p_holm", "p_randomization")),
+            number(item["probability_of_improvement"], 2),
             _wins(item),
         ]
         for item in items

@@ -49,6 +49,7 @@ summary { cursor: pointer; font-size: .9rem; }
 .verdict {
   border-left: 5px solid var(--muted); border-radius: 0 6px 6px 0; background: var(--soft); padding: 1rem 1.25rem .4rem;
 }
+#verdict .verdict + .verdict { margin-top: 1rem; }
 .good { border-color: var(--good); } .bad { border-color: var(--bad); }
 .verdict h2 { border: 0; margin: 0; padding: 0; font-size: .9rem; font-weight: 600; color: var(--muted); }
 .big { font-size: 2.6rem; line-height: 1.1; font-weight: 650; margin: .4rem 0 .1rem; letter-spacing: -.02em; }

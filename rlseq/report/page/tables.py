@@ -13,7 +13,6 @@ from rlseq.report.page.figures import (
     metric_names,
     number,
     p_value,
-    primary_metric,
     signed,
 )
 from rlseq.report.page.layout import Result
@@ -38,7 +37,7 @@ def comparison_latex(result: Result) -> str:
         result: What ``rlseq compare --json`` writes.
     """
     made = [_arms(result)]
-    made += [_attributable(result)] if result.get("attributable") else []
+    made += [_attributable(result)] if result["attributable"] else []
     made += [_differences(result)] if result["differences"] else []
     return "% \\usepackage{booktabs}\n" + "\n".join(made)
 
@@ -47,11 +46,11 @@ def _arms(result: Result) -> str:
     primary, *others = metric_names(result)
     digits, rows = decimals(result, primary), []
     for arm in result["arms"]:
-        first = [number(arm["metrics"].get(primary), digits), interval((arm.get("ci95") or {}).get(primary), digits)]
+        first = [number(arm["metrics"].get(primary), digits), interval(arm["ci95"].get(primary), digits)]
         rest = [number(arm["metrics"].get(name), decimals(result, name)) for name in others]
-        rows.append([arm["name"], str(len(arm.get("seeds") or [0])), *first, *rest])
-    where = f" on {result['instances']:,} {result['split']} instances" if "split" in result else ""
-    return _table(f"Arms{where}, means over seeds.", ["arm", "seeds", primary, "95 % interval", *others], rows)
+        rows.append([arm["name"], str(len(arm["seeds"])), *first, *rest])
+    where = f"{result['instances']:,} {result['split']} instances"
+    return _table(f"Arms on {where}, means over seeds.", ["arm", "seeds", primary, "95 % interval", *others], rows)
 
 
 def _attributable(result: Result) -> str:
@@ -65,12 +64,12 @@ def _attributable(result: Result) -> str:
 
 
 def _differences(result: Result) -> str:
-    primary = primary_metric(result)
+    primary = result["primary"]
     digits, rows = decimals(result, primary), []
     for item in result["differences"]:
         if item["metric"] == primary:
             figures = [signed(item["delta"], digits), interval(item["ci95"], digits, sign=True)]
-            tests = [p_value(item.get(name)) for name in ("p_value", "p_randomization")]
+            tests = [p_value(item[name]) for name in ("p_value", "p_randomization")]
             rows.append([item["a"], item["b"], *figures, *tests])
     headers = ["a", "b", "b − a", "95 % interval", "p", "p, randomisation"]
     return _table(f"Differences of {primary}.", headers, rows, texts=2)
@@ -103,11 +102,11 @@ def comparison_csv(result: Result) -> str:
 
 
 def _records(result: Result) -> Iterator[dict[str, Any]]:
-    primary = primary_metric(result)
+    primary = result["primary"]
     for arm in result["arms"]:
         yield from _arm_records(arm)
-    for gain in result.get("attributable") or ():
-        yield _tested("attributable", gain, f"{gain['arm']} - {gain['best_control']}", "ci95", "p_value")
+    for gain in result["attributable"]:
+        yield _tested("attributable", gain, f"{gain['arm']} - {gain['best_control']}")
     for item in result["differences"]:
         yield from _difference_records(item)
     for part in result.get("buckets") or ():
@@ -124,29 +123,35 @@ def _records(result: Result) -> Iterator[dict[str, Any]]:
 
 def _difference_records(item: Result) -> Iterator[dict[str, Any]]:
     pair = f"{item['b']} - {item['a']}"
-    yield _tested("differences", item, pair, "ci95", "p_value")
-    yield _tested("differences, Holm", item, pair, "ci95", "p_holm")
-    yield _tested("differences, randomisation", item, pair, "ci95_percentile", "p_randomization")
+    yield _tested("differences", item, pair)
+    same = {"arm": pair, "metric": item["metric"]}
+    yield {
+        "table": "differences, percentile bootstrap",
+        **same,
+        "value": item["delta"],
+        **_ends(item["ci95_percentile"]),
+    }
+    yield {"table": "differences, Holm", **same, "value": item["delta"], "p": item["p_holm"]}
+    yield {"table": "differences, randomisation", **same, "value": item["delta"], "p": item["p_randomization"]}
     for name in ("probability_of_improvement", "wins", "ties", "losses"):
-        if item.get(name) is not None:
-            yield {"table": f"differences, {name}", "arm": pair, "metric": item["metric"], "value": item[name]}
+        yield {"table": f"differences, {name}", **same, "value": item[name]}
 
 
 def _arm_records(arm: Result) -> Iterator[dict[str, Any]]:
     name = arm["name"]
     for metric, mean in arm["metrics"].items():
-        ends = _ends((arm.get("ci95") or {}).get(metric))
+        ends = _ends(arm["ci95"].get(metric))
         yield {"table": "arms", "arm": name, "metric": metric, "value": mean, **ends}
-        for seed, value in zip(arm.get("seeds") or (), (arm.get("per_seed") or {}).get(metric) or (), strict=False):
+        for seed, value in zip(arm["seeds"], arm["per_seed"][metric], strict=True):
             yield {"table": "seeds", "arm": name, "seed": seed, "metric": metric, "value": value}
     for part in ("iqm", "profile", "cost"):
-        for metric, value in (arm.get(part) or {}).items():
-            yield {"table": part, "arm": name, "metric": metric, "value": value}
+        numbers = {metric: value for metric, value in arm[part].items() if not isinstance(value, str)}
+        yield from ({"table": part, "arm": name, "metric": metric, "value": v} for metric, v in numbers.items())
 
 
-def _tested(table: str, item: Result, pair: str, ends: str, p: str) -> dict[str, Any]:
-    figures = {"metric": item["metric"], "value": item["delta"], "p": item.get(p)}
-    return {"table": table, "arm": pair, **figures, **_ends(item.get(ends))}
+def _tested(table: str, item: Result, pair: str) -> dict[str, Any]:
+    figures = {"metric": item["metric"], "value": item["delta"], "p": item["p_value"]}
+    return {"table": table, "arm": pair, **figures, **_ends(item["ci95"])}
 
 
 def _ends(ends: Sequence[float] | None) -> dict[str, float]:
