@@ -158,7 +158,7 @@ class PlainEngine:
     ) -> Rollout:
         """See ``Engine.rollout``."""
         policy = self.average if averaged and self.average is not None else self.policy
-        return self._roll_out(policy, ids, Decoding(num_samples, greedy, update, with_attention))
+        return self._roll_out(policy, ids, Decoding(num_samples, greedy, update, with_attention, score_greedy=True))
 
     def _draw(self, request: UpdateRequest, phase: RLConfig, update: int, with_graph: bool) -> Rollout:
         """What a request trains on, its samples numbered ``update``."""
