@@ -170,7 +170,7 @@ def tags(run: Path) -> Iterator[str]:
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
     found = events.Tags()
-    yield from (re.sub(r"/\d+$", "/<i>", tag) for tag in [*found["scalars"], *found["images"]])
+    yield from (re.sub(r"/\d+$", "/<i>", tag) for tag in [*found["scalars"], *found["images"], *found["histograms"]])
     yield from (tag.removesuffix("/text_summary") for tag in found["tensors"])
 
 

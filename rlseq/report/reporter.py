@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from types import MappingProxyType
+from typing import Any, TextIO
+
+import numpy.typing as npt
 
 from rlseq.config.schema import Config
 from rlseq.report.console import PlainConsole, RichConsole
@@ -44,12 +47,18 @@ class Reporter:
             sink.updates(Updates(phase, update, phase_update, stats))
 
     def validation(
-        self, phase: str, update: int, metrics: Mapping[str, float], best: bool, samples: Sequence[SampleRow]
+        self,
+        phase: str,
+        update: int,
+        metrics: Mapping[str, float],
+        best: bool,
+        samples: Sequence[SampleRow],
+        histograms: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
     ) -> None:
-        """Metrics (name to value, without the prefix ``eval/``) and samples of a validation after an update."""
+        """A validation after an update; see the event for the arguments."""
         metric = self._metric or next((name for name in metrics if name != "reward"), "reward")
         for sink in self._sinks:
-            sink.validation(Validation(phase, update, metrics, metric, best, samples))
+            sink.validation(Validation(phase, update, metrics, metric, best, samples, histograms))
 
     def message(self, text: str, level: Level = "info") -> None:
         """Something the user should know: a collapse, a recovery, an early stop, how to resume."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+import numpy.typing as npt
 
 from rlseq.config.schema import Config
 from rlseq.report.samples import SampleRow
@@ -75,6 +77,7 @@ class Validation:
         metric: Name of the one that picks the best checkpoint.
         best: This is the best checkpoint so far.
         samples: Rows of the table of samples.
+        histograms: Name to the values of all instances or tokens, in any shape.
     """
 
     phase: str
@@ -83,6 +86,7 @@ class Validation:
     metric: str
     best: bool
     samples: Sequence[SampleRow]
+    histograms: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 class Sink:

@@ -1,14 +1,17 @@
-"""TensorBoard: every statistic over the update, pictures and texts of the samples."""
+"""TensorBoard: every statistic over the update, histograms, pictures and texts of the samples, changed keys."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import yaml
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
+from rlseq.config.schema import Config
 from rlseq.report.plots import attention_figure, figure_image, hull_figure
 from rlseq.report.samples import SampleRow, format_markdown
 from rlseq.report.sink import PhaseStart, Sink, Start, Updates, Validation
@@ -29,6 +32,7 @@ class TensorBoard(Sink):
         """See the base class. A resumed run hides what it had written beyond the update it goes on from."""
         purge = None if event.resumed_at is None else event.resumed_at + 1
         self._writer = SummaryWriter(str(event.run.path / "tensorboard"), purge_step=purge)
+        self._writer._get_file_writer().add_summary(_hyperparameters(event.config))
         config = yaml.safe_dump(event.config.model_dump(mode="json"), sort_keys=False)
         self._writer.add_text("config", "\n".join(f"    {line}" for line in config.splitlines()), event.resumed_at or 0)
 
@@ -44,6 +48,9 @@ class TensorBoard(Sink):
         """See the base class."""
         assert self._writer is not None
         self._add_scalars({f"eval/{name}": value for name, value in event.metrics.items()}, event.update)
+        for name, values in event.histograms.items():
+            if values.size:
+                self._writer.add_histogram(f"eval/hist_{name}", values, event.update)
         if event.samples:
             self._writer.add_text("samples", format_markdown(event.samples), event.update)
         self._validations += 1
@@ -74,6 +81,26 @@ class TensorBoard(Sink):
             for tag, figure in _figures(row).items():
                 self._writer.add_image(f"{tag}/{index}", figure_image(figure), self._undrawn.update, dataformats="HWC")
         self._undrawn = None
+
+
+def _hyperparameters(config: Config) -> Any:
+    """What the table of runs, under HPARAMS, shows of this one: its name, its seed and every key changed.
+
+    There is no experiment summary beside it, as ``add_hparams`` writes one: TensorBoard would take that of one run for
+    all, and hide the keys and metrics of the others. Without it, every run's keys and scalars are in the table.
+    """
+    changed = config.model_dump(mode="json", exclude_defaults=True)
+    keys = {"name": config.name, "seed": config.seed, **dict(_flat(changed, ""))}
+    return hparams(keys, {})[1]
+
+
+def _flat(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | float | bool]]:
+    """Keys with dots, values as TensorBoard can show them."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, int | float | str) else str(value)
 
 
 def _figures(row: SampleRow) -> dict[str, Figure]:

@@ -66,7 +66,7 @@ class RllibEngine:
         self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool, with_attention: bool = False
     ) -> Rollout:
         """See ``Engine.rollout``."""
-        decoding = Decoding(num_samples, greedy, update, with_attention)
+        decoding = Decoding(num_samples, greedy, update, with_attention, score_greedy=True)
         return self.algorithm.roll_out(ids, decoding, averaged=averaged)
 
     def get_state(self) -> Tensors:

@@ -154,7 +154,7 @@ class PlainEngine:
     ) -> Rollout:
         """See ``Engine.rollout``."""
         policy = self.average if averaged and self.average is not None else self.policy
-        return self._roll_out(policy, ids, Decoding(num_samples, greedy, update, with_attention))
+        return self._roll_out(policy, ids, Decoding(num_samples, greedy, update, with_attention, score_greedy=True))
 
     def _draw(self, request: UpdateRequest, phase: RLConfig, with_graph: bool, shift: int = 0) -> Drawn:
         """What a request trains on; with a shift, other samples of the same instances."""

@@ -42,6 +42,7 @@ class Decoding:
         sampled_tokens: How many tokens at the reference's end are left to the policy; None: all there are.
         task_starts: The task gives the first token of each sample, and none of the greedy sequence.
         with_potentials: Score what there is after each token, too.
+        score_greedy: Find the log-probabilities of the greedy sequences.
     """
 
     num_samples: int
@@ -53,6 +54,7 @@ class Decoding:
     sampled_tokens: int | None = None
     task_starts: bool = False
     with_potentials: bool = False
+    score_greedy: bool = False
 
     @classmethod
     def for_update(cls, config: RLConfig, update: int, phase_update: int, with_graph: bool) -> Decoding:
@@ -78,7 +80,8 @@ class Rollout:
         ids: (batch_size,) instances.
         sequences: (batch_size, R, time) tokens, END beyond a length.
         lengths: (batch_size, R).
-        log_probs: (batch_size, R) of whole sequences, under the law they were drawn from; 0 of greedy ones.
+        log_probs: (batch_size, R) of whole sequences, under the law they were drawn from; of a greedy one
+            0 unless ``score_greedy``.
         rewards: (batch_size, R).
         components: Each named part of the reward, (batch_size, R).
         truncated: (batch_size, R) no END by the limit.
@@ -209,7 +212,7 @@ def rollout(
                     with_attention=decoding.with_attention,
                     linear=linear,
                     prefixes=None if prefixes is None else torch.from_numpy(prefixes).to(device),
-                    score_greedy=False,
+                    score_greedy=decoding.score_greedy,
                 )
                 kept = memory if decoding.with_graph else None
                 given = None if prefixes is None else (prefixes >= 0).sum(2)

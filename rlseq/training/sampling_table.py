@@ -1,10 +1,29 @@
-"""The table of samples: what the policy makes of a few fixed instances."""
+"""What a validation shows beside its metrics: a few instances that are still wrong, and histograms over all of them."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
 from rlseq.report.samples import SampleRow
 from rlseq.training.engine import Engine
+from rlseq.training.rollout import Rollout
 from rlseq_envs.task import Ints, SequenceTask
+
+
+def worst(rolled: Rollout, count: int) -> Ints:
+    """The instances of the lowest greedy rewards, (at most ``count``,); among equals the first ones."""
+    return rolled.ids[np.argsort(rolled.rewards[:, -1], kind="stable")[:count]]
+
+
+def histograms(rolled: Rollout) -> dict[str, npt.NDArray[Any]]:
+    """Of greedy outputs: the reward and the length in tokens of each, and −log p of each of their tokens, nats."""
+    assert rolled.token_log_probs is not None
+    lengths, log_probs = rolled.lengths[:, -1], rolled.token_log_probs[:, -1]
+    emitted = np.arange(log_probs.shape[1]) < lengths[:, None]
+    return {"reward": rolled.rewards[:, -1], "length": lengths, "surprisal": -log_probs[emitted]}
 
 
 def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> list[SampleRow]:

@@ -29,7 +29,7 @@ from rlseq.training.optimizer import learning_rate
 from rlseq.training.preflight import short_form
 from rlseq.training.progress import Progress
 from rlseq.training.run_directory import RunDirectory
-from rlseq.training.sampling_table import sample_rows
+from rlseq.training.sampling_table import histograms, sample_rows, worst
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import Ints, SequenceTask
 
@@ -237,8 +237,8 @@ class Trainer:
         score = metrics[self.task.selection_metric]
         score = -math.inf if math.isnan(score) else score
         best = progress.judge(score)
-        rows = sample_rows(self.task, self.engine, split.ids(0, min(size, evaluation.samples_shown)), progress.update)
-        self.reporter.validation(progress.phase, progress.update, metrics, best, rows)
+        rows = sample_rows(self.task, self.engine, worst(rolled, evaluation.samples_shown), progress.update)
+        self.reporter.validation(progress.phase, progress.update, metrics, best, rows, histograms(rolled))
         self._warn(self.monitors.validation(metrics, size))
         if best:
             progress.best_metrics = metrics

@@ -6,16 +6,24 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG, parse_session_start_info_plugin_data
 
+from rlseq.config.load import load_config
 from rlseq.config.schema import Config
 from rlseq.report.files import CurvesFile, LogFile, MetricsFile, SampleFiles
 from rlseq.report.reporter import Reporter
 from rlseq.report.samples import SampleRow
 from rlseq.report.sink import MetricsLog, Sink
 from rlseq.report.tensorboard import TensorBoard
+from tests.report.conftest import Run
+
+KINDS = ("images", "scalars", "tensors", "histograms")
 
 
 def sinks() -> list[Sink]:
@@ -37,13 +45,14 @@ def train(
             reporter.updates(phase, update, update - first, stats)
             if update % 2 == 0:
                 metrics = {"accuracy": 10.0 * update, "area": math.nan, "reward": update / 10}
-                reporter.validation(phase, update, metrics, best=True, samples=rows)
+                histograms = {"reward": np.array([0.0, 0.0, 1.0]), "length": np.array([3, 4, 5])}
+                reporter.validation(phase, update, metrics, best=True, samples=rows, histograms=histograms)
     reporter.message("rl collapsed: back to update 4", "warning")
     reporter.finish()
 
 
 def read_events(run: MetricsLog) -> EventAccumulator:
-    events = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"images": 0, "scalars": 0, "tensors": 0})
+    events = EventAccumulator(str(run.path / "tensorboard"), size_guidance=dict.fromkeys(KINDS, 0))
     return events.Reload()
 
 
@@ -87,6 +96,38 @@ def test_tensorboard_shows_attention_hulls_and_samples(trained: MetricsLog) -> N
     assert "| p1(0,0) p2(1,0) | p1 p2 p3 p4 END | p1 p2 p3 END | p1 p2 p3 p4 END | 1.000 (0.000) | +1.000 |" in table
     assert r"a [b] $x$ \| c" in table and "&lt;b&gt; d" in table
     assert "learning_rate: 0.001" in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+
+
+def test_tensorboard_shows_histograms_of_a_validation(trained: MetricsLog) -> None:
+    events = read_events(trained)
+    assert set(events.Tags()["distributions"]) == {"eval/hist_reward", "eval/hist_length"}
+    histograms = events.Histograms("eval/hist_reward")
+    assert [each.step for each in histograms] == [2, 4, 6, 8]
+    found = histograms[0].histogram_value
+    assert (found.num, found.sum, found.min, found.max) == (3, 1.0, 0.0, 1.0)
+
+
+def test_a_directory_of_runs_shows_them_by_their_places_with_the_keys_they_changed(tmp_path: Path) -> None:
+    arms = {"rl": ["rl.samples=3", "seed=1"], "constant_reward": ["rl.reward_source=constant", "rl.baseline=none"]}
+    for name, changes in arms.items():
+        place = tmp_path / "seed1" / name
+        place.mkdir(parents=True)
+        reporter = Reporter([TensorBoard()])
+        reporter.start(load_config("hull", changes), Run(place))
+        reporter.validation("rl", 1, {"accuracy": 50.0}, best=True, samples=[])
+        reporter.finish()
+    runs = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    assert runs.Runs().keys() == {f"seed1/{name}/tensorboard" for name in arms}
+    keys = {name: hyperparameters(runs, f"seed1/{name}/tensorboard") for name in arms}
+    assert keys["rl"]["rl.samples"] == 3 and keys["rl"]["seed"] == 1 and keys["rl"]["name"] == "hull"
+    assert keys["constant_reward"]["rl.reward_source"] == "constant" and keys["constant_reward"]["seed"] == 0
+    assert "rl.reward_source" not in keys["rl"] and "compute.runners" not in keys["rl"]
+
+
+def hyperparameters(runs: EventMultiplexer, run: str) -> dict[str, Any]:
+    content = runs.SummaryMetadata(run, SESSION_START_INFO_TAG).plugin_data.content
+    values = parse_session_start_info_plugin_data(content).hparams.items()
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in values}
 
 
 def test_pictures_are_drawn_ever_more_rarely_and_at_the_end(

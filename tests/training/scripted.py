@@ -66,7 +66,8 @@ class ScriptedEngine:
         score = UNKNOWN if math.isnan(self.quality) else round(self.quality * UNIT)
         sequences = np.full((*shape, 1), score, np.int64)
         zeros = np.zeros(shape)
-        return Rollout(ids, sequences, np.ones(shape, np.int64), zeros, zeros, {}, zeros > 0, True)
+        lengths, log_probs = np.ones(shape, np.int64), np.zeros((*shape, 1), np.float32)
+        return Rollout(ids, sequences, lengths, zeros, zeros, {}, zeros > 0, True, token_log_probs=log_probs)
 
     def get_state(self) -> Tensors:
         return {"policy/quality": np.array([self.quality]), "optimizer/steps": np.array([self.steps])}
