@@ -1,4 +1,4 @@
-# make train            set up, train the `hull` experiment through both phases, compare them
+# make train            set up, train `hull` and its equal-time control side by side, say what the reward brought
 # make test             set up, then every check
 CONFIG ?= hull
 ARGS ?=
@@ -20,8 +20,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
+# The control is as long as docs/results has it, so that it need not wait for what it is as long as.
+EQUAL_TIME.hull := --equal-time-updates 14300
 train: setup
-	$(BIN)/rlseq train $(CONFIG) $(ARGS)
+	$(BIN)/rlseq study $(CONFIG) --seeds 1 --jobs 2 --controls equal_time $(EQUAL_TIME.$(CONFIG)) \
+		--run runs/$(CONFIG)-$$(date +%Y%m%d-%H%M%S) $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
