@@ -135,9 +135,9 @@ def held(regime: Regime, seeds: int, simulations: int, effect: float, truth: flo
         generator = np.random.default_rng([simulation, seeds, effect > 0])
         first, second = regime.arms(generator, seeds, effect)
         paired = not regime.fixed
-        crossed = difference(first, second, resamples=RESAMPLES, seed=simulation, paired=paired).ci95
-        drawn = bootstrap(first, second, resamples=RESAMPLES, seed=simulation, paired=paired)
-        percentile = percentile_interval(np.array([b.mean() - a.mean() for a, b in drawn]))
+        crossed = difference(first, second, resamples=RESAMPLES, seed=0, paired=paired).ci95
+        one, other = bootstrap(first, second, resamples=RESAMPLES, seed=0, paired=paired)
+        percentile = percentile_interval(other.mean(axis=1) - one.mean(axis=1))
         found.append([low <= truth <= high for low, high in (crossed, percentile)])
     return np.array(found, dtype=np.float64)
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rlseq.evaluation.crossed import crossed_difference, crossed_mean
 from rlseq.evaluation.errors import EvaluationError
@@ -62,7 +63,7 @@ class TextScore:
         return float(self.metric._compute_score_from_stats(totals).score)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """One metric of one arm, for every seed and instance.
 
@@ -96,17 +97,6 @@ class Scores:
         rises = [self.score(totals + move) - self.score(totals - move) for move in moves]
         gradient = np.divide(rises, 2 * steps, out=np.zeros_like(steps), where=steps > 0)
         return self.score(totals) + size * ((table - totals / size) @ gradient)
-
-    def weighted(self, weights: Floats) -> Floats:
-        """(seeds,) the corpus score of each seed if every instance counts as often as its weight says."""
-        totals = (weights @ self._by_instance).reshape(len(self.statistics), -1)
-        return np.array([self.score(total) for total in totals])
-
-    @cached_property
-    def _by_instance(self) -> Floats:
-        """(instances, seeds · k)."""
-        seeds, instances, size = self.statistics.shape
-        return np.ascontiguousarray(self.statistics.transpose(1, 0, 2).reshape(instances, seeds * size))
 
     def of_instances(self) -> Floats:
         """(seeds, instances) the score of each instance alone; NaN if it does not count."""
@@ -206,17 +196,17 @@ def compare_arms(
         EvaluationError: The arms have different numbers of instances, or of seeds although they are paired.
     """
     tested = difference(first, second, resamples=resamples, seed=seed, paired=paired)
-    draws = bootstrap(first, second, resamples=resamples, seed=seed, paired=paired)
+    drawn = bootstrap(first, second, resamples=resamples, seed=seed, paired=paired)
     sign = 1.0 if larger_is_better else -1.0
     same_seeds = len(first.points) == len(second.points)
-    improved = np.array([_probability_of_improvement(sign * a, sign * b) for a, b in draws])
+    improved = np.array([_probability_of_improvement(sign * a, sign * b) for a, b in zip(*drawn, strict=True)])
     wins, ties, losses = _outcomes(*(values or (first.of_instances(), second.of_instances())), sign)
     return SeedDifference(
         (second.points - first.points).tolist() if paired else [],
         tested.delta,
         tested.ci95,
         tested.p_value,
-        percentile_interval(np.array([b.mean() - a.mean() for a, b in draws])),
+        percentile_interval(drawn[1].mean(axis=1) - drawn[0].mean(axis=1)),
         _randomization(first, second, resamples, seed) if same_seeds else None,
         _probability_of_improvement(sign * first.points, sign * second.points),
         percentile_interval(improved),
@@ -267,20 +257,39 @@ def _single_seed(first: Scores, second: Scores, count: int, seed: int) -> Differ
 
 def bootstrap(
     first: Scores, second: Scores, *, resamples: int, seed: int, paired: bool = True
-) -> list[tuple[Floats, Floats]]:
-    """The scores of both arms' seeds on each resample, in which seeds and instances are drawn with replacement.
+) -> tuple[Floats, Floats]:
+    """The scores of both arms on resamples in which seeds and instances are drawn with replacement.
 
-    Paired seeds are drawn as pairs. Instances are drawn as ``significance.resamples`` draws them.
+    Arguments and errors are those of ``compare_arms``. Paired seeds are drawn as pairs. Instances are drawn as
+    ``significance.resamples`` draws them, the same for all seeds of both arms.
+
+    Returns:
+        (resamples, seeds) scores of each arm.
     """
     _refuse_mismatch(first, second, paired)
     generator = np.random.default_rng([seed, 1])
-    drawn = []
-    for rows in resampled_rows(first.statistics.shape[1], resamples, seed):
-        weights = np.bincount(rows, minlength=len(rows)).astype(np.float64)
-        one, other = first.weighted(weights), second.weighted(weights)
-        chosen = generator.integers(len(one), size=len(one))
-        drawn.append((one[chosen], other[chosen if paired else generator.integers(len(other), size=len(other))]))
-    return drawn
+    scores = [_resampled(arm, resamples, seed) for arm in (first, second)]
+    chosen = [generator.integers(table.shape[1], size=table.shape) for table in scores]
+    if paired:
+        chosen[1] = chosen[0]
+    return np.take_along_axis(scores[0], chosen[0], axis=1), np.take_along_axis(scores[1], chosen[1], axis=1)
+
+
+@lru_cache(maxsize=64)  # an arm is compared with several others
+def _resampled(arm: Scores, count: int, seed: int) -> Floats:
+    """(resamples, seeds) the score of each seed on instances drawn with replacement."""
+    seeds, instances, size = arm.statistics.shape
+    by_instance = arm.statistics.transpose(1, 0, 2).reshape(instances, seeds * size)
+    parts = np.array_split(_times_drawn(instances, count, seed), -(-count // 100))  # few at a time as floats
+    totals = np.concatenate([part.astype(np.float64) @ by_instance for part in parts])
+    return np.array([[arm.score(total) for total in drawn] for drawn in totals.reshape(count, seeds, size)])
+
+
+@lru_cache(maxsize=2)  # all arms and metrics have the same
+def _times_drawn(instances: int, count: int, seed: int) -> npt.NDArray[np.uint16]:
+    """(resamples, instances) how often each instance is drawn."""
+    drawn = resampled_rows(instances, count, seed)
+    return np.stack([np.bincount(rows, minlength=instances).astype(np.uint16) for rows in drawn])
 
 
 def _randomization(first: Scores, second: Scores, count: int, seed: int) -> float:

@@ -1,6 +1,7 @@
 """Is a difference between two systems more than chance? Every test is paired: both were judged on the same instances.
 
-* Corpus metrics on text: the paired bootstrap of sacrebleu (Koehn 2004), on sacrebleu's own sufficient statistics.
+* Corpus metrics on text: the paired bootstrap of sacrebleu (Koehn 2004), on sacrebleu's own sufficient statistics;
+  beside it approximate randomisation.
 * Yes-or-no instance metrics: McNemar's exact test, with Newcombe's score interval for paired proportions.
 * Other instance metrics: the paired bootstrap on means.
 """
@@ -19,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+_TRIALS_AT_ONCE = 100  # of approximate randomisation: as many rows of floats as there are instances, each
 
 
 @dataclass(frozen=True)
@@ -167,11 +169,11 @@ def approximate_randomization(
     both = np.concatenate([first, second]).transpose(1, 0, 2).reshape(instances, -1)
     totals = both.sum(axis=0).reshape(2, seeds, -1)
     reached, bound = 0, abs(delta) * (1 - 1e-9) if ties else abs(delta)
-    for trial in swapped:
-        taken = (trial @ both).reshape(2, seeds, -1)
-        left = totals - taken
-        size = abs(_mean_score(taken[0] + left[1], score) - _mean_score(left[0] + taken[1], score))
-        reached += size >= bound if ties else size > bound
+    for trials in np.array_split(swapped, -(-count // _TRIALS_AT_ONCE)):
+        for taken in (trials @ both).reshape(len(trials), 2, seeds, -1):
+            left = totals - taken
+            size = abs(_mean_score(taken[0] + left[1], score) - _mean_score(left[0] + taken[1], score))
+            reached += size >= bound if ties else size > bound
     return _share(reached, count)
 
 

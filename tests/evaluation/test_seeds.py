@@ -173,7 +173,7 @@ def test_seeds_of_different_numbers_must_be_unpaired() -> None:
 def test_the_bootstrap_draws_instances_for_all_seeds_and_arms_at_once() -> None:
     values = np.random.default_rng(3).random(50)
     first, second = of_means(np.tile(values, (3, 1))), of_means(np.tile(values + 1, (3, 1)))
-    for one, other in bootstrap(first, second, resamples=20, seed=1):
+    for one, other in zip(*bootstrap(first, second, resamples=20, seed=1), strict=True):
         assert np.ptp(one) < 1e-12
         assert other == pytest.approx(one + 1)
 
@@ -181,11 +181,11 @@ def test_the_bootstrap_draws_instances_for_all_seeds_and_arms_at_once() -> None:
 def test_the_bootstrap_draws_paired_seeds_as_pairs() -> None:
     of_seeds = np.array([[0.0], [10.0], [30.0]])
     arms = of_means(np.repeat(of_seeds, 4, axis=1)), of_means(np.repeat(of_seeds + 1, 4, axis=1))
-    paired = [other - one for one, other in bootstrap(*arms, resamples=30, seed=1)]
-    assert np.array(paired) == pytest.approx(np.ones((30, 3)))
-    apart = [other.mean() - one.mean() for one, other in bootstrap(*arms, resamples=30, seed=1, paired=False)]
-    assert np.std(apart) > 1
-    assert {float(value) for one, _ in bootstrap(*arms, resamples=30, seed=1) for value in one} == {0.0, 10.0, 30.0}
+    one, other = bootstrap(*arms, resamples=30, seed=1)
+    assert other - one == pytest.approx(np.ones((30, 3)))
+    assert set(one.ravel()) == {0.0, 10.0, 30.0}
+    one, other = bootstrap(*arms, resamples=30, seed=1, paired=False)
+    assert np.std(other.mean(axis=1) - one.mean(axis=1)) > 1
 
 
 def test_few_seeds_make_the_percentile_interval_too_narrow() -> None:
