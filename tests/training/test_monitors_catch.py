@@ -28,13 +28,13 @@ from rlseq_envs.task import Ints, Reward
 from tests.support import HULL, REVERSE, ReverseTask, tiny_config
 from tests.training.scripted import Recorder
 
-# The output has weights of its own: what is spoilt in it leaves the inputs alone.
+# Untied: what is spoilt in the output leaves the embeddings of inputs alone.
 ATTENTION = {"type": "attention", "embedding_size": 16, "hidden_size": 32, "dropout": 0.0, "tie_embeddings": False}
 POINTER = {"type": "pointer", "hidden_size": 32}
-WITHIN = 50  # updates in which a fault has to be reported
+WITHIN = 40  # updates in which a fault has to be reported
 
 
-LETTERS = {"longest": 8}
+LETTERS = {"longest": 6}
 SAMPLES = {"baseline": "leave_one_out", "samples": 4}
 
 
@@ -143,7 +143,7 @@ def is_peaked(policy: AttentionPolicy) -> None:
 )
 def test_a_policy_that_is_spoilt_is_caught(spoil: Spoil, monitors: set[str]) -> None:
     watching = Monitors(SAMPLING.rl)
-    assert [alarm for stats in statistics(None, 60) for alarm in watching.update(stats)] == []
+    assert [alarm for stats in statistics(None, 40) for alarm in watching.update(stats)] == []
     found = {alarm.monitor for stats in statistics(spoil, WITHIN) for alarm in watching.update(stats)}
     assert found >= monitors
 
@@ -195,13 +195,12 @@ def test_a_reward_that_can_be_hacked_is_caught(tmp_path: Path, pays: str, step: 
     assert all(flags[-1][f"monitor/{name}"] == 1.0 for name in monitors if name != "hacking")
 
 
-@pytest.mark.parametrize("mode", ["length", "hacking"])
-def test_rl_ends_where_a_monitor_is_to_stop_it(tmp_path: Path, mode: str) -> None:
+def test_rl_ends_where_a_monitor_of_validations_is_to_stop_it(tmp_path: Path) -> None:
     task = {"type": "custom", "id": f"{__name__}:test/Paid-v0", "arguments": {"pays": "length"}}
-    settings = config(task, optimizer=rate(3e-3), monitors={"stop": [mode]}, **SAMPLES)
+    settings = config(task, optimizer=rate(3e-3), monitors={"stop": ["hacking"]}, **SAMPLES)
     found, run = warnings_of_rl(settings, weights("letters", 150), tmp_path)
     records = run.read_metrics()
-    assert mode in found and "eval/accuracy" in records[-1] and 20 <= records[-1]["update"] < WITHIN
+    assert found[-1] == "hacking" and "eval/accuracy" in records[-1] and records[-1]["update"] < WITHIN
     latest = run.latest()
     assert latest is not None and int(latest.name) == records[-1]["update"]
 
@@ -214,14 +213,14 @@ def test_rl_ends_where_a_monitor_is_to_stop_it(tmp_path: Path, mode: str) -> Non
         ("letters", 60, 1, SAMPLES | {"optimizer": rate(3e-3)}),
         ("letters", 60, 2, SAMPLES | {"objective": "ppo", "ppo": {"epochs": 2}, "optimizer": rate(1e-3)}),
         ("letters", 60, 3, SAMPLES | {"baseline": "running_mean", "optimizer": rate(2e-3)}),
-        ("points", 200, 4, SAMPLES | {"optimizer": rate(1e-3)}),
+        ("points", 400, 4, SAMPLES | {"optimizer": rate(1e-3)}),
     ],
     ids=["greedy", "leave-one-out", "ppo", "running-mean", "pointer"],
 )
 def test_a_run_that_learns_raises_nothing(tmp_path: Path, kind: str, mle: int, seed: int, keys: dict[str, Any]) -> None:
     task, policy = {"letters": (reverse(**LETTERS), ATTENTION), "points": (HULL, POINTER)}[kind]
     found, run = warnings_of_rl(
-        config(task, policy, seed, **keys, updates=80, validate_every=20), weights(kind, mle), tmp_path
+        config(task, policy, seed, **keys, updates=60, validate_every=20), weights(kind, mle), tmp_path
     )
     rewards = [record["rollout/reward_mean"] for record in run.read_metrics() if "rollout/reward_mean" in record]
     assert found == [] and rewards[-1] > rewards[0]

@@ -359,12 +359,12 @@ def test_statistics_carry_the_tags_of_their_phase(settings: Config) -> None:
     ours = engine(settings)
     stats = ours.update(requests("mle", range(1)))[0]
     common = {"train/loss", "train/nll", "train/grad_norm", "train/learning_rate"}
-    timed = {"time/sample_frac", "time/update_frac", "time/tokens_per_sec"}
+    timed = {"time/sample_frac", "time/update_frac", "time/tokens_per_sec", "time/cpu_seconds"}
     assert set(stats) == common | timed
     assert stats["time/sample_frac"] + stats["time/update_frac"] == pytest.approx(1.0)
     ours.start_phase("rl")
     rolled = {"reward_mean", "reward_std", "baseline_mean", "advantage_std", "length_mean", "truncated_frac"}
-    rolled |= {"zero_advantage_frac", "greedy_reward_mean"}
+    rolled |= {"zero_advantage_frac", "greedy_reward_mean", "advantage_mean", "distinct_frac", "repetition"}
     more = {"train/policy_loss", "train/entropy", "train/kl"} | {f"rollout/{name}" for name in rolled}
     assert set(ours.update(requests("rl", range(1)))[0]) == common | timed | more
 

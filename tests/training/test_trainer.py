@@ -204,6 +204,18 @@ def test_a_suspicion_that_validation_does_not_share_changes_nothing(tmp_path: Pa
     assert engine.steps == 80 and {r.learning_rate for r in engine.requests if r.phase == "rl"} == {RATE}
 
 
+def test_a_monitor_that_is_to_stop_rl_does_so_where_rl_would_have_gone_back(tmp_path: Path) -> None:
+    falls = {"gain": in_rl(lambda r: -1.0 if r.phase_update >= 40 else 0.1)}
+    reward = {"reward": lambda r: 0.1 if r.phase_update >= 40 else 0.5}
+    rl = {"updates": 120, "validate_every": 1000, "collapse_tolerance": 3.0, "monitors": {"stop": ["collapse"]}}
+    trainer, recorder = trained(tmp_path, ScriptedEngine(**falls, **reward), rl=rl)
+    assert recorder.messages[-1] == "rl.monitors.stop names collapse: rl ends" and trainer.progress.recoveries == 0
+    assert trainer.progress.finished and trainer.progress.phase_update < 60
+    assert recorder.validations[-1].update == trainer.progress.update
+    flags = [record["monitor/collapse"] for record in trainer.run.read_metrics() if "monitor/collapse" in record]
+    assert not any(flags)  # it ended at the update that showed it, before the next log line
+
+
 def test_a_score_that_is_not_a_number_in_rl_is_a_collapse(tmp_path: Path) -> None:
     engine = ScriptedEngine(in_rl(lambda r: np.nan if r.phase_update == 5 else 0.1))
     trainer, recorder = trained(tmp_path, engine, rl={"updates": 30})

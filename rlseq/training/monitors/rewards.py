@@ -145,9 +145,8 @@ class BaselineMonitor(Monitor):
         mean, std, baseline = self.read()
         pairs = list(zip(mean.last, std.last, strict=True))
         one_sided = all(m > s for m, s in pairs) or all(-m > s for m, s in pairs)
-        moved = abs(mean.now) > abs(mean.start) + max(mean.noise, 0.2 * std.now)
-        still = len({*baseline.first, *baseline.last}) == 1 and moved
-        if not (one_sided or still):
+        still = len({*baseline.first, *baseline.last}) == 1
+        if not one_sided and not (still and abs(mean.now) > abs(mean.start) + max(mean.noise, 0.2 * std.now)):
             return None
         seen = "advantages are on one side of 0" if one_sided else "the baseline stands still while rewards move"
         return (
