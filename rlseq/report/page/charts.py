@@ -110,11 +110,10 @@ class Curve:
 
 
 def curve_chart(curves: Sequence[Curve], description: str, across: str, doubling: bool = False) -> Markup:
-    """Curves with their bands and a key; ``across`` names the axis below, on which with ``doubling`` x is log2 x."""
+    """Curves with their bands and a key; ``across`` names the axis below, which with ``doubling`` is logarithmic."""
     shown = [_doubling(curve) for curve in curves] if doubling else curves
-    ys = [y for curve in shown for _, y in curve.points] + [
-        y for curve in shown for _, *ends in curve.band for y in ends
-    ]
+    ys = [y for curve in shown for _, y in curve.points]
+    ys += [y for curve in shown for _, *ends in curve.band for y in ends]
     xs = [x for curve in shown for x, _ in curve.points]
     plain = Axis.of(xs, 11.0, 99.0)
     x_axis = _PowersOfTwo(plain.low, plain.high, 11.0, 99.0, tuple(sorted(set(xs)))) if doubling else plain
@@ -140,6 +139,8 @@ def key(entries: Sequence[tuple[str, str]]) -> Markup:
 
 
 class _PowersOfTwo(Axis):
+    """An axis of log2 x, labelled by x."""
+
     def label(self, tick: float) -> str:
         return f"{2**tick:g}"
 

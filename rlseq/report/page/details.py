@@ -200,4 +200,4 @@ def _plain(value: Any) -> str:
     """A setting as one line."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_plain(each)}" for name, each in value.items() if each is not None)
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return str(value)

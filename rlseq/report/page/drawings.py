@@ -108,37 +108,33 @@ def example(item: Mapping[str, Any], colors: Mapping[str, str]) -> Markup:
         colors: Name of an arm to the class that gives its colour.
     """
     seed = f", seed {item['seed']}" if "seed" in item else ""
-    heading = tag("h4", f"Instance {item['id']}{seed}")
-    if item.get("points"):
-        return tag("article", heading, _hulls(item, colors))
-    given = [(name, item[name]) for name in ("source", "reference") if item[name]]
-    listed = [(tag("dt", name), tag("dd", content)) for name, content in given]
-    listed += [
-        (tag("dt", tag("i", class_=colors.get(output["name"])), output["name"], _reward(output)),
-         tag("dd", marked_text(output["output"], item["reference"])))
-        for output in item["outputs"]
-    ]  # fmt: skip
-    texts = tag("dl", *(part for pair in listed for part in pair))
+    shown = _hulls(item, colors) if item.get("points") else _texts(item, colors)
     maps = [_attention(output) for output in item["outputs"] if output.get("attention")]
-    return tag("article", heading, texts, *maps)
+    return tag("article", tag("h4", f"Instance {item['id']}{seed}"), shown, *maps)
+
+
+def _texts(item: Mapping[str, Any], colors: Mapping[str, str]) -> Markup:
+    parts = []
+    for name in ("source", "reference"):
+        parts += [tag("dt", name), tag("dd", item[name])] if item[name] else []
+    for output in item["outputs"]:
+        mark = tag("i", class_=colors.get(output["name"]))
+        parts.append(tag("dt", mark, output["name"], _reward(output)))
+        parts.append(tag("dd", marked_text(output["output"], item["reference"])))
+    return tag("dl", *parts)
 
 
 def _hulls(item: Mapping[str, Any], colors: Mapping[str, str]) -> Markup:
     points, reference = item["points"], item.get("reference_polygon") or []
-    panels = [
-        tag(
-            "figure",
-            hull_drawing(points, reference, [], f"instance {item['id']}, reference: {item['reference']}"),
-            tag("figcaption", tag("b", "reference")),
-        )
-    ] if reference else []  # fmt: skip
-    for output in item["outputs"]:
-        title = f"instance {item['id']}, {output['name']}: {output['output']}"
-        drawn = hull_drawing(points, reference, output.get("polygon") or [], title)
-        caption = tag("figcaption", tag("b", output["name"]), _reward(output))
-        panels.append(tag("figure", drawn, caption, class_=colors.get(output["name"])))
-    maps = [_attention(output) for output in item["outputs"] if output.get("attention")]
-    return join(tag("div", *panels, class_="panels"), *maps)
+    shown: list[tuple[str, Mapping[str, Any] | None, Sequence[int], str]] = []
+    shown += [("reference", None, [], item["reference"])] if reference else []
+    shown += [(each["name"], each, each.get("polygon") or [], each["output"]) for each in item["outputs"]]
+    panels = []
+    for name, output, corners, said in shown:
+        drawn = hull_drawing(points, reference, corners, f"instance {item['id']}, {name}: {said}")
+        caption = tag("figcaption", tag("b", name), None if output is None else _reward(output))
+        panels.append(tag("figure", drawn, caption, class_=colors.get(name)))
+    return tag("div", *panels, class_="panels")
 
 
 def _attention(output: Mapping[str, Any]) -> Markup:

@@ -88,9 +88,11 @@ def arms(result: Result) -> Section:
     """Every arm with a point a seed, its mean and its interval, metric by metric."""
     names = metric_names(result)
     charts = [tag("figure", tag("h3", name, *_badges(result, name)), _arms_chart(result, name)) for name in names]
+    note = "A point is a seed, the upright line their mean, the bar its 95 % interval."
+    trained = [f"{name} on {', '.join(rewards) or 'no reward'}" for name, rewards in result["trained_on"].items()]
     return section(
         "Arms",
-        tag("p", "A point is a seed, the upright line their mean, the bar its 95 % interval.", class_="note"),
+        tag("p", note, f" Trained: {'; '.join(trained)}." if trained else None, class_="note"),
         charts[0],
         tag("div", *charts[1:], class_="grid") if charts[1:] else None,
         _arms_table(result, names),
@@ -113,12 +115,8 @@ def _arms_chart(result: Result, metric: str) -> Markup:
 
 
 def _badges(result: Result, metric: str) -> list[Markup]:
-    """Whether rl was trained on the metric, if that is known."""
-    trained = result["trained_on"]
-    rewarded = [name for name, metrics in trained.items() if metric.lower() in (each.lower() for each in metrics)]
-    held_out = metric in result["held_out"]
-    texts = [f"rewarded in {', '.join(rewarded)}"] * bool(rewarded) + ["held out: not rewarded"] * held_out
-    return [tag("span", text, class_="badge") for text in texts]
+    """Whether the metric was none of the rewards."""
+    return [tag("span", "held out: not rewarded", class_="badge")] if metric in result["held_out"] else []
 
 
 def _arms_table(result: Result, names: Sequence[str]) -> Markup:
