@@ -22,17 +22,24 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from bench_rows.measure import interleaved
 from blocks import replace_block, spread, table
 from interval_coverage import coverage, coverage_table
-from rlseq.config.load import load_config
+from rlseq.config.load import parse_config
+from rlseq.data.batches import phase_split
 from rlseq.data.tasks import make_task
 from rlseq.evaluation.loading import load_policy
-from rlseq.training.engine import UpdateRequest
+from rlseq.training.checkpoint import load_meta
+from rlseq.training.cost import Cost
+from rlseq.training.engine import Phase, UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq.training.provenance import environment
+from rlseq.training.run_directory import resolve_checkpoint
+from rlseq.training.study import last_meta
 from rlseq_envs.env import SequenceVectorEnv
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,10 +51,14 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Arm:
-    """One line of a table: what it is called, and the settings that make it."""
+    """One line of a table: what it is called, and the settings that make it.
+
+    ``control`` is None of rl, and says which cross-entropy takes its time otherwise.
+    """
 
     name: str
     settings: tuple[str, ...]
+    control: Literal["going on", "from the start"] | None = None
 
     @property
     def slug(self) -> str:
@@ -56,58 +67,125 @@ class Arm:
 
 
 # ------------------------------------------------------------------------------------------------------- objectives
-BUDGET = ("rl.samples=8", "rl.updates=1000", "rl.validate_every=250", "rl.variance_every=25")
 UNIT = "reinforce, leave_one_out"  # what costs are multiples of
+VALIDATIONS = 4  # of an arm, evenly spaced
+BUDGET = ("rl.samples=8", "rl.variance_every=25")
+PPO = "rl.objective=ppo"
 OBJECTIVES = (
+    Arm("cross-entropy, going on", (), "going on"),
+    Arm("cross-entropy, one schedule from the start", (), "from the start"),
     *(Arm(f"reinforce, {name}", (f"rl.baseline={name}",)) for name in ("none", "running_mean", "greedy", "mean")),
     Arm(UNIT, ("rl.baseline=leave_one_out",)),
-    Arm("reinforce, leave_one_out, whitened", ("rl.normalize_advantage=true",)),
+    Arm("reinforce, leave_one_out, whitened", ("rl.normalize_advantage=batch",)),
+    Arm("reinforce, mean, by instance", ("rl.baseline=mean", "rl.normalize_advantage=instance")),
+    Arm("reinforce, leave_one_out, dynamic sampling", ("rl.dynamic_sampling=3",)),
+    Arm("reinforce, leave_one_out, given starts", ("rl.starts=task",)),
     Arm("reinforce, critic", ("rl.baseline=critic",)),
     Arm("actor-critic, shaped, λ = 0.95", ("rl.baseline=critic", "rl.critic={shaped: true, gae_lambda: 0.95}")),
-    Arm("mixer, leave_one_out", ("rl.objective=mixer", "rl.mixer={step: 2, every: 150}")),
+    Arm("mixer, leave_one_out", ("rl.objective=mixer", "rl.mixer={step: 2, every: 150}", "rl.instances=train")),
     Arm("mrt, α = 1", ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1, reference: false}")),
-    Arm("mrt, α = 1, with the reference", ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1}")),
-    Arm("ppo, token, leave_one_out", ("rl.objective=ppo", "rl.ppo={epochs: 2}")),
-    Arm("ppo, sequence, leave_one_out", ("rl.objective=ppo", "rl.ppo={epochs: 2, ratio: sequence, clip: 0.05}")),
+    Arm(
+        "mrt, α = 1, with the reference",
+        ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1}", "rl.instances=train"),
+    ),
+    Arm("ppo, token, leave_one_out", (PPO, "rl.ppo={epochs: 2}")),
+    Arm("ppo, token, leave_one_out, clip_high", (PPO, "rl.ppo={epochs: 2, clip_high: 0.28}")),
+    Arm(
+        "ppo, token, as DAPO",
+        (
+            *(PPO, "rl.ppo={epochs: 2, clip_high: 0.28}", "rl.baseline=mean", "rl.normalize_advantage=instance"),
+            *("rl.dynamic_sampling=3", "rl.normalization=token"),
+        ),
+    ),
+    Arm("ppo, sequence, leave_one_out", (PPO, "rl.ppo={epochs: 2, ratio: sequence, clip: 0.05}")),
+    Arm(
+        "ppo, sequence, leave_one_out, 4 mini-batches",
+        (PPO, "rl.ppo={epochs: 2, minibatches: 4, ratio: sequence, clip: 0.05}"),
+    ),
+    Arm(
+        "ppo, sequence, leave_one_out, given starts",
+        (PPO, "rl.ppo={epochs: 2, ratio: sequence, clip: 0.05}", "rl.starts=task"),
+    ),
 )
 
 
-def objectives(start: Path, runs: Path, seeds: Sequence[int]) -> Result:
-    """Every objective and baseline from one mle checkpoint, with the same number of samples."""
-    made: dict[str, list[Path]] = {arm.name: [] for arm in OBJECTIVES}
-    for seed in seeds:
-        for arm in OBJECTIVES:
-            settings = ["--from", str(start), *BUDGET, f"seed={seed}", *arm.settings]
-            made[arm.name].append(trained(runs / f"{arm.slug}-seed{seed}", settings))
+def objectives(start: Path, runs: Path, seeds: Sequence[int], updates: int, only: Sequence[str]) -> Result:
+    """Every objective and baseline from one mle checkpoint, each for the CPU time of ``updates`` updates of ``UNIT``.
+
+    Going on with cross-entropy is the control, in either way: with a second schedule after the checkpoint's, or with
+    one schedule as long as both, from the start.
+    """
+    measured = measured_costs(start, runs / "costs.json")
     arms = [
-        {
-            "name": arm.name,
-            "settings": arm.settings,
-            "accuracy": [test_metric(run, "rl", "accuracy") for run in made[arm.name]],
-            "at_the_end": [logged(run, "rl", "eval/accuracy")[-1] for run in made[arm.name]],
-            "grad_variance": [statistics.mean(logged(run, "rl", "train/grad_variance")) for run in made[arm.name]],
-            "cost": cost,
-        }
-        for arm, cost in zip(OBJECTIVES, costs(start, OBJECTIVES), strict=True)
+        objective_arm(arm, measured[arm.name], start, runs, seeds, round(updates * measured[UNIT] / measured[arm.name]))
+        for arm in OBJECTIVES
+        if not only or arm.name in only
     ]
-    first = made[OBJECTIVES[0].name][0]
-    return {"settings": BUDGET, "seeds": seeds, "start": test_metric(first, "mle", "accuracy"), "arms": arms}
+    first = evaluated(start, runs / "start.json")["metrics"]["accuracy"]
+    return {"settings": BUDGET, "updates": updates, "seeds": seeds, "start": first, "arms": arms}
+
+
+def objective_arm(arm: Arm, cost: float, start: Path, runs: Path, seeds: Sequence[int], updates: int) -> Result:
+    """One arm, trained with each seed."""
+    phase, checkpoint = "rl" if arm.control is None else "mle", resolve_checkpoint(start)
+    every = f"{phase}.validate_every={max(1, updates // VALIDATIONS)}"
+    if arm.control == "from the start":
+        before = last_meta(checkpoint.parents[2])
+        length = before["phase_update"] + updates
+        made = [str(checkpoint.parents[2] / "config.yaml"), f"mle.updates={length}", every, "--phase", "mle"]
+    else:
+        before = load_meta(checkpoint)
+        made = ["--from", str(start), *BUDGET, *arm.settings, f"{phase}.updates={updates}", every, "--phase", phase]
+    done = [trained(runs / f"{arm.slug}-{updates}-seed{seed}", [*made, f"seed={seed}"]) for seed in seeds]
+    variances = [logged(run, phase, "train/grad_variance") for run in done]
+    return {
+        "name": arm.name,
+        "settings": arm.settings,
+        "updates": updates,
+        "accuracy": [test_metric(run, "accuracy") for run in done],
+        "at_the_end": [logged(run, phase, "eval/accuracy")[-1] for run in done],
+        "grad_variance": [statistics.mean(found) for found in variances if found],
+        "cost": cost,
+        "cpu_seconds": [cpu_seconds(last_meta(run)) - cpu_seconds(before) for run in done],
+    }
+
+
+def cpu_seconds(meta: Result) -> float:
+    """What all updates that led to a checkpoint took, estimates of the gradient's variance included."""
+    return sum(Cost.from_dict(meta["trainer"]).cpu_seconds.values())
+
+
+def measured_costs(start: Path, record: Path) -> dict[str, float]:
+    """The cost of each arm's update; measured once, so that a study that goes on has arms of the same length."""
+    if record.is_file():
+        found: dict[str, float] = json.loads(record.read_text(encoding="utf-8"))
+        return found
+    measured = dict(zip((arm.name for arm in OBJECTIVES), costs(start, OBJECTIVES), strict=True))
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return measured
 
 
 def costs(start: Path, arms: Sequence[Arm]) -> list[float]:
     """CPU seconds of an update in the middle of the phase, the fewest of several turns, all on the same instances."""
-    loaded = load_policy(start)
-    weights = {name: value.numpy() for name, value in loaded.policy.state_dict().items()}
+    weights = {name: value.numpy() for name, value in load_policy(start).policy.state_dict().items()}
+    settings = load_meta(resolve_checkpoint(start))["config"]
+    fixed = [*BUDGET, "rl.variance_every=0", "rl.updates=1000", "compute.device=cpu"]
 
     def updating(arm: Arm) -> Callable[[int], object]:
-        config = load_config("hull", [*BUDGET, "rl.variance_every=0", "compute.device=cpu", *arm.settings])
+        config = parse_config(settings, overrides=[*fixed, *arm.settings])
         task = make_task(config.task)
         engine = PlainEngine(config, task, SequenceVectorEnv(task).rollout)
+        phase: Phase = "rl" if arm.control is None else "mle"
         engine.set_weights(weights)
-        engine.start_phase("rl")
-        ids = task.instances("train").ids(0, config.rl.batch_size)
-        middle = config.rl.updates // 2
-        return lambda turn: engine.update([UpdateRequest("rl", middle + turn, middle + turn, ids, 1e-9)])
+        engine.start_phase(phase)
+        section = config.rl if phase == "rl" else config.mle
+        draws = 1 + config.rl.dynamic_sampling
+        first, *spare = np.split(phase_split(task, section).ids(0, draws * section.batch_size), draws)
+        middle = section.updates // 2
+        return lambda turn: engine.update(
+            [UpdateRequest(phase, middle + turn, middle + turn, first, 1e-9, spare=tuple(spare))]
+        )
 
     return interleaved([updating(arm) for arm in arms], COST_TURNS)
 
@@ -121,6 +199,8 @@ def objectives_table(result: Result) -> list[str]:
         "validation at the end",
         "gradient variance",
         "cost of an update",
+        "updates",
+        "CPU seconds",
     ]
     rows = [
         [
@@ -129,10 +209,12 @@ def objectives_table(result: Result) -> list[str]:
             spread(arm["at_the_end"]),
             spread(arm["grad_variance"], digits=3),
             f"{arm['cost'] / unit:.2f}",
+            f"{arm['updates']:,}",
+            spread(arm["cpu_seconds"], digits=0),
         ]
         for arm in result["arms"]
     ]
-    start = ["the mle checkpoint", f"{result['start']:.2f}", "", "", ""]
+    start = ["the mle checkpoint", f"{result['start']:.2f}", *[""] * 5]
     return table(header, [start, *rows])
 
 
@@ -264,10 +346,12 @@ def rlseq(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "rlseq", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_metric(run: Path, arm: str, metric: str) -> float:
-    """A metric of one arm of a run's closing comparison."""
-    comparison = json.loads((run / "report" / "comparison.json").read_text(encoding="utf-8"))
-    return float(next(entry for entry in comparison["arms"] if entry["name"] == arm)["metrics"][metric])
+def test_metric(run: Path, metric: str) -> float:
+    """A metric of what a run trained last, on the test set."""
+    compared, alone = (run / "report" / name for name in ("comparison.json", "evaluation.json"))
+    if not compared.is_file():
+        return float(json.loads(alone.read_text(encoding="utf-8"))["metrics"][metric])
+    return float(json.loads(compared.read_text(encoding="utf-8"))["arms"][-1]["metrics"][metric])
 
 
 def logged(run: Path, phase: str, tag: str) -> list[float]:
@@ -336,6 +420,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         study.add_argument("--runs", type=Path, required=True, help="where the runs are put, and looked for")
         if name == "objectives":
             study.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+            study.add_argument("--updates", type=int, default=1000, help=f"of {UNIT}; the others take its CPU time")
+            study.add_argument("--arms", nargs="+", metavar="NAME", default=[], help="only these; default: all")
         if name == "exposure":
             study.add_argument("--tasks", nargs="+", choices=list(MLE_UPDATES), default=list(MLE_UPDATES))
         for option in {"objectives": ["--from"], "beams": ["--mle", "--rl"]}.get(name, []):
@@ -344,12 +430,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def refuse_unknown(names: Sequence[str]) -> None:
+    """Stop if an arm is not there; a table needs its unit."""
+    known = [arm.name for arm in OBJECTIVES]
+    unknown = [name for name in names if name not in known]
+    if unknown or (names and UNIT not in names):
+        raise SystemExit(f"--arms: give {UNIT!r} and any of {known}; unknown: {unknown}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     if options.action == "tables":
         return rewrite(ROOT, STUDIES, options.check)
     if options.action == "objectives":
-        result = objectives(getattr(options, "from"), options.runs, options.seeds)
+        refuse_unknown(options.arms)
+        result = objectives(getattr(options, "from"), options.runs, options.seeds, options.updates, options.arms)
     elif options.action == "exposure":
         result = exposure(options.runs, options.tasks)
     elif options.action == "coverage":

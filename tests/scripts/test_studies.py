@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import blocks
 import studies
+from rlseq.cli import app
 from rlseq.config.load import load_config
 from rlseq.training.forcing import reference_probability
+from rlseq.training.study import last_meta
 
 OBJECTIVES: dict[str, Any] = {
     "command": "python scripts/studies.py objectives",
@@ -19,14 +22,18 @@ OBJECTIVES: dict[str, Any] = {
     "hardware": "2 × Some CPU",
     "start": 76.26,
     "arms": [
-        {"name": studies.UNIT, "accuracy": [80.0, 81.0], "at_the_end": [80.5, 80.5], "grad_variance": [2], "cost": 0.2},
-        {"name": "other", "accuracy": [76.0], "at_the_end": [70.0], "grad_variance": [], "cost": 0.3},
+        {"name": studies.UNIT, "accuracy": [80.0, 81.0], "at_the_end": [80.5, 80.5], "grad_variance": [2], "cost": 0.2,
+         "updates": 1000, "cpu_seconds": [201, 203]},
+        {"name": "other", "accuracy": [76.0], "at_the_end": [70.0], "grad_variance": [], "cost": 0.3,
+         "updates": 667, "cpu_seconds": [200]},
     ],
 }  # fmt: skip
 
 
 def test_every_arm_has_settings_that_are_accepted_and_a_run_of_its_own() -> None:
-    configs = [load_config("hull", [*studies.BUDGET, *arm.settings]) for arm in studies.OBJECTIVES]
+    of_rl = [arm for arm in studies.OBJECTIVES if arm.control is None]
+    configs = [load_config("hull", [*studies.BUDGET, *arm.settings]) for arm in of_rl]
+    assert not any(arm.settings for arm in studies.OBJECTIVES if arm.control)
     assert {config.rl.samples for config in configs} == {8}
     assert len({config.rl.model_dump_json() for config in configs}) == len(configs)
     slugs = [arm.slug for arm in studies.OBJECTIVES]
@@ -46,9 +53,9 @@ def test_schedules_fall_from_one_to_four_fifths(task: str) -> None:
 
 def test_tables_show_what_was_measured() -> None:
     lines = studies.objectives_table(OBJECTIVES)
-    assert lines[2] == "| the mle checkpoint | 76.26 |  |  |  |"
-    assert lines[3] == f"| {studies.UNIT} | 80.50 ± 0.71 | 80.50 ± 0.00 | 2.000 | 1.00 |"
-    assert lines[4] == "| other | 76.00 | 70.00 | – | 1.50 |"
+    assert lines[2] == "| the mle checkpoint | 76.26 |  |  |  |  |  |"
+    assert lines[3] == f"| {studies.UNIT} | 80.50 ± 0.71 | 80.50 ± 0.00 | 2.000 | 1.00 | 1,000 | 202 ± 1 |"
+    assert lines[4] == "| other | 76.00 | 70.00 | – | 1.50 | 667 | 200 |"
     metrics = {"BLEU": 36.5, "reward": 0.36, "length": 13.125}
     beams = studies.beams_table({"phases": ["mle"], "arms": [{"name": "greedy", "mle": metrics}]})
     assert beams[2:] == ["| greedy | 36.50 | 0.3600 | 13.12 |"]
@@ -119,13 +126,52 @@ def test_an_evaluation_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         assert studies.evaluated(Path("CKPT"), made, "--beam", "4") == {"metrics": {"BLEU": 36.5}}
 
 
-def test_costs_are_those_of_each_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arms_take_the_time_of_the_unit_in_as_many_updates_as_their_costs_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rlseq(*arguments: str) -> None:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == 0, (arguments, result.output)
+
+    monkeypatch.setattr(studies, "rlseq", rlseq)
     monkeypatch.setattr(studies, "COST_TURNS", 1)
-    small = ["policy.hidden_size=8", "mle.updates=20", "mle.batch_size=2", "rl.updates=0"]
-    small += ["evaluation.max_instances=4", "evaluation.batch_size=4", "task.validation_size=4", "task.test_size=4"]
+    monkeypatch.setattr(studies, "BUDGET", ("rl.samples=8", "rl.variance_every=1"))
     monkeypatch.chdir(tmp_path)
-    run = studies.trained(tmp_path / "run", ["hull", *small])
-    assert studies.finished(run)
-    monkeypatch.setattr(studies, "BUDGET", (*studies.BUDGET, "policy.hidden_size=8", "rl.batch_size=4"))
-    assert all(cost > 0 for cost in studies.costs(run, studies.OBJECTIVES))
-    assert len(studies.logged(run, "mle", "train/loss")) == 1 and studies.logged(run, "rl", "train/loss") == []
+    small = ["policy.hidden_size=8", "mle.updates=20", "mle.batch_size=2", "rl.updates=0", "rl.batch_size=4"]
+    small += ["evaluation.max_instances=4", "evaluation.batch_size=4", "task.validation_size=4", "task.test_size=4"]
+    start = studies.trained(tmp_path / "start", ["hull", *small, "log_every=1", "mle.validate_every=20"])
+    measured = studies.measured_costs(start, tmp_path / "runs" / "costs.json")
+    assert set(measured) == {arm.name for arm in studies.OBJECTIVES} and all(cost > 0 for cost in measured.values())
+    fixed = dict.fromkeys(measured, 0.5) | {"cross-entropy, going on": 0.1}
+    (tmp_path / "runs" / "costs.json").write_text(json.dumps(fixed))
+    chosen = [
+        "cross-entropy, going on",
+        "cross-entropy, one schedule from the start",
+        studies.UNIT,
+        "ppo, token, as DAPO",
+    ]
+    result = studies.objectives(start, tmp_path / "runs", [3], 2, chosen)
+    arms = {arm["name"]: arm for arm in result["arms"]}
+    assert list(arms) == chosen and {name: arm["updates"] for name, arm in arms.items()} == dict(
+        zip(chosen, (10, 2, 2, 2), strict=True)
+    )
+    for arm in arms.values():
+        assert len(arm["accuracy"]) == len(arm["at_the_end"]) == 1
+        assert len(arm["grad_variance"]) == (0 if "cross-entropy" in arm["name"] else 1)
+    for name, length in zip(chosen, (30, 22, 22, 22), strict=True):
+        (run,) = (path for path in (tmp_path / "runs").iterdir() if path.name.startswith(slug(name)))
+        assert last_meta(run)["update"] == length and run.name.endswith("-seed3")
+    assert all(arms[name]["cpu_seconds"][0] > 0 for name in chosen[2:])
+    assert studies.objectives_table(result)[2].startswith("| the mle checkpoint | ")
+    monkeypatch.setattr(studies, "rlseq", lambda *arguments: pytest.fail("trained again"))
+    assert studies.objectives(start, tmp_path / "runs", [3], 2, chosen) == result
+
+
+def slug(name: str) -> str:
+    return next(arm.slug for arm in studies.OBJECTIVES if arm.name == name)
+
+
+def test_arms_that_are_not_there_and_a_table_without_its_unit_are_refused() -> None:
+    for names in (["ppo"], ["reinforce, none"]):
+        with pytest.raises(SystemExit, match="--arms: give"):
+            studies.main(["objectives", "--from", "start", "--runs", "runs", "--arms", *names])
