@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rlseq_envs.point_files import GRID, PointSets, parse_point_sets, read_point_sets
+from rlseq_envs.point_files import GRID, PointSets, parse_point_sets, parse_polygons, read_point_sets
 from rlseq_envs.rewards import hull
 from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
@@ -345,6 +345,15 @@ class ConvexHullTask(SequenceTask):
             vertices = _before_end(sequence[:length])
             lines.append(" ".join(map(str, vertices + vertices[:1])))
         return lines
+
+    def parse_outputs(self, lines: Sequence[str], ids: Ints) -> tuple[Ints, Ints]:
+        """Indices as ``format_outputs`` writes them, the repeated first one left out; see the base class."""
+        outputs = [[*polygon, END] for polygon in parse_polygons(lines, self.source(ids)[1])]
+        lengths = np.array([len(output) for output in outputs], np.int64)
+        sequences = np.full((len(outputs), lengths.max(initial=1)), END, np.int64)
+        for row, output in enumerate(outputs):
+            sequences[row, : len(output)] = output
+        return sequences, lengths
 
 
 def _before_end(sequence: Ints) -> list[int]:

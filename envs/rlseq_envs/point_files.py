@@ -99,6 +99,30 @@ def parse_point_sets(lines: Iterable[str], place: str = "") -> PointSets:
     return PointSets.join(sets)
 
 
+def parse_polygons(lines: Sequence[str], counts: npt.NDArray[np.int64]) -> list[list[int]]:
+    """Read one polygon a line, as 1-based indices of points; one that repeats its first index at the end is closed.
+
+    Args:
+        lines: As many as ``counts``.
+        counts: Points of each set.
+
+    Raises:
+        ValueError: Words are no indices of points; the message names the lines.
+    """
+    polygons, problems = [], []
+    for number, (line, count) in enumerate(zip(lines, counts.tolist(), strict=True), start=1):
+        words = line.split()
+        try:
+            _check_output(words, count)
+        except ValueError as problem:
+            problems.append(f"line {number}: {problem}")
+            continue
+        indices = [int(word) for word in words]
+        polygons.append(indices[:-1] if len(indices) > 1 and indices[0] == indices[-1] else indices)
+    _raise_all(problems)
+    return polygons
+
+
 def _raise_all(problems: list[str]) -> None:
     if len(problems) > _SHOWN:
         problems = [*problems[:_SHOWN], f"… and {len(problems) - _SHOWN} more"]

@@ -278,6 +278,18 @@ class SequenceTask(ABC):
         """Sequences as lines of text."""
         raise NotImplementedError(f"{type(self).__name__} writes no outputs as text")
 
+    def parse_outputs(self, lines: Sequence[str], ids: Ints) -> tuple[Ints, Ints]:
+        """Sequences, END included, and their lengths, from lines as ``format_outputs`` writes them.
+
+        Raises:
+            ValueError: A line cannot be read; the message names the line's number.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no outputs from text")
+
+    def text_reward(self, texts: Sequence[str], ids: Ints) -> Reward:
+        """``reward`` of texts that need not be made of the vocabulary; of tasks that have ``text_pairs``."""
+        raise NotImplementedError(f"{type(self).__name__} rewards no texts")
+
     def save_artifacts(self, directory: Path) -> None:  # noqa: B027 - most tasks have none
         """Write what must travel with a checkpoint (a vocabulary) into an existing directory; nothing by default.
 

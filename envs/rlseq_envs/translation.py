@@ -344,7 +344,13 @@ class TranslationTask(SequenceTask):
 
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
         """The weighted sum of the rewards that were chosen, of the detokenised sequences against all references."""
-        pairs = self.text_pairs(sequences, lengths, ids)
+        return self._reward(self.text_pairs(sequences, lengths, ids), ids)
+
+    def text_reward(self, texts: Sequence[str], ids: Ints) -> Reward:
+        """See the base class."""
+        return self._reward(TextPairs(list(texts), self._references(ids)), ids)
+
+    def _reward(self, pairs: TextPairs, ids: Ints) -> Reward:
         # Sources for rl may have no references: the rewards that are then left read none.
         values = self._rewards(self._mixture.names, pairs.hypotheses, pairs.references or [[""] * len(ids)])
         return self._mixture.reward(values, self._columns(pairs, ids) if self._mixture.has_own else (ids,))
@@ -365,9 +371,11 @@ class TranslationTask(SequenceTask):
 
     def text_pairs(self, sequences: Ints, lengths: Ints, ids: Ints) -> TextPairs:
         """Detokenised outputs and all references."""
+        return TextPairs(self.format_outputs(sequences, lengths), self._references(ids))
+
+    def _references(self, ids: Ints) -> list[list[str]]:
         encoded, rows = self._locate(ids)
-        references = [stream.take(rows) for stream in encoded.references]
-        return TextPairs(self.format_outputs(sequences, lengths), references)
+        return [stream.take(rows) for stream in encoded.references]
 
     def text_metrics(self) -> dict[str, Any]:
         """New sacrebleu metrics, by name, those of the setting ``metrics``."""

@@ -42,7 +42,10 @@ Exposure = Annotated[
 ]
 
 
-EXAMPLES = ["rlseq evaluate runs/hull-20260101-120000 --split test --json result.json"]
+EXAMPLES = [
+    "rlseq evaluate runs/hull-20260101-120000 --split test --json result.json",
+    "rlseq evaluate runs/hull-20260101-120000 --beam 5 --output outputs.txt",
+]
 
 
 @guarded
@@ -51,6 +54,10 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a run for its best one.")],
     split: Split = SplitChoice.test,
     json: Json = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write what was decoded, one line an instance."),
+    ] = None,
     *,
     decoding: DecodingFlags,
     max_instances: MaxInstances = None,
@@ -58,8 +65,11 @@ def evaluate(
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
-    """Decode a split and print every metric."""
-    refuse(check_writable(json) + check_device(device) + decoding.problems())
+    """Decode a split and print every metric.
+
+    The lines of --output are those that generate writes; compare takes them as --hypotheses.
+    """
+    refuse(check_writable(json) + check_writable(output) + check_device(device) + decoding.problems())
 
     from rlseq.evaluation import exposure
     from rlseq.evaluation.evaluate import evaluate
@@ -70,7 +80,11 @@ def evaluate(
         loaded = load_policy(checkpoint, device)
         loaded.task.instances(split.value)
     options = decoding.options()
-    result = evaluate(loaded, split=split.value, decoding=options, max_instances=max_instances).to_json()
+    evaluation = evaluate(loaded, split=split.value, decoding=options, max_instances=max_instances)
+    result = evaluation.to_json()
+    if output:
+        lines = loaded.task.format_outputs(evaluation.outputs.sequences, evaluation.outputs.lengths)
+        output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     if exposure_bias:
         measured = exposure.exposure_bias(loaded, split=split.value, max_instances=max_instances)
         result["exposure_bias"] = measured.to_json()

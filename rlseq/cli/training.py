@@ -21,8 +21,9 @@ from rlseq.evaluation.compare import compare_checkpoints
 from rlseq.evaluation.evaluate import evaluate_checkpoint
 from rlseq.evaluation.loading import signature_difference
 from rlseq.models.shape import TaskShape
+from rlseq.report.comparison import comparison_tables
 from rlseq.report.reporter import Reporter
-from rlseq.report.tables import comparison_tables, evaluation_table
+from rlseq.report.tables import evaluation_table
 from rlseq.rllib.engine import RllibEngine
 from rlseq.training.checkpoint import Checkpoint, load_checkpoint
 from rlseq.training.engine import Engine, Phase

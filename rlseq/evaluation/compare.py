@@ -1,33 +1,27 @@
-"""Compare checkpoints on the same instances: every metric, every difference with its interval and p-value."""
+"""Compare arms on the same instances: what the reward brought beyond its controls, and what else one may ask."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rlseq.config.errors import did_you_mean
+from rlseq.evaluation.arms import ArmSpec, arms_of_checkpoints, check_arms
+from rlseq.evaluation.buckets import Buckets, make_buckets
+from rlseq.evaluation.curves import curve_rows
+from rlseq.evaluation.differences import Measured, Measures, PairDifference, attributable, differences, measure
 from rlseq.evaluation.errors import EvaluationError
-from rlseq.evaluation.evaluate import Evaluation, display_path, evaluate, instance_ids, json_numbers, metric_is_share
-from rlseq.evaluation.loading import LoadedPolicy, load_policy, signature_difference
+from rlseq.evaluation.evaluate import display_path, json_numbers, number
+from rlseq.evaluation.examples import changed_most, regressions
+from rlseq.evaluation.judging import Arm, Judge
+from rlseq.evaluation.metrics import held_out, larger_is_better
 from rlseq.evaluation.options import DecodingOptions
-from rlseq.evaluation.significance import (
-    Difference,
-    TextScores,
-    compare_means,
-    compare_proportions,
-    compare_text,
-    score_text,
-)
-from rlseq_envs.task import Bools, Floats, Ints, SequenceTask, SplitName
-
-EXAMPLES = 10  # instances shown side by side
+from rlseq.evaluation.seeds import Attributable, Scores, aggregate
+from rlseq_envs.task import Ints, SequenceTask, SplitName
 
 
 @dataclass(frozen=True)
@@ -35,189 +29,209 @@ class Comparison:
     """Arms side by side.
 
     Attributes:
-        arms: One evaluation each, on the same instances.
-        differences: (metric, name of a, name of b, b minus a) for every pair, a standing before b; none where a
-            metric's own rule says it failed for one of them.
-        examples: The instances that changed most.
+        task: Of all arms.
+        arms: In the order given.
+        primary: The metric that decides.
+        measures: Every metric that can be tested, of every arm that has it.
+        differences: Of every pair every metric; see ``differences``.
+        attributable: (metric, arm, gain over its best control), the primary metric first.
+        settings: split, decoding, resamples and seed, JSON-ready.
     """
 
-    arms: list[Evaluation]
-    differences: list[tuple[str, str, str, Difference]]
-    examples: list[dict[str, Any]]
+    task: SequenceTask
+    arms: list[Arm]
+    primary: str
+    measures: Measures
+    differences: list[PairDifference]
+    attributable: list[tuple[str, str, Attributable]]
+    settings: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready: arms, differences, examples."""
+        """JSON-ready; what is not a number becomes null. ``docs/comparison.md`` explains every key."""
+        arms = self.arms
+        before = next((arm for arm in arms if arm.role == "mle"), None)
+        after = next((arm for arm in arms if arm.role == "reward"), None)
+        rewards = {arm.name: arm.judged[0].rewards for arm in arms if arm.judged[0].rewards}
+        trained_on = [reward for found in rewards.values() for reward in found]
+        curves = {arm.name: [found.curves for found in arm.judged if found.curves] for arm in arms}
         return {
-            "arms": [
-                {"name": arm.name, "checkpoint": display_path(arm.checkpoint), "metrics": json_numbers(arm.metrics)}
-                for arm in self.arms
+            "primary": self.primary,
+            **self.settings,
+            "method": _method(arms, self.settings["instances"], self.primary),
+            "less_is_better": sorted(name for name in self.measures if not larger_is_better(name)),
+            "profile_unit": "words" if self.task.text_metrics() else "tokens",
+            "arms": [self._arm(arm) for arm in arms],
+            "attributable": [
+                {"metric": metric, "arm": arm} | vars(gain) | {"ci95": list(gain.ci95)}
+                for metric, arm, gain in self.attributable
             ],
-            "differences": [
-                {"metric": metric, "a": a, "b": b, "delta": d.delta, "ci95": list(d.ci95), "p_value": d.p_value}
-                for metric, a, b, d in self.differences
-            ],
-            "examples": self.examples,
+            "differences": [_difference(item) for item in self.differences],
+            "trained_on": rewards,
+            "held_out": held_out(self.measures, trained_on) if rewards else [],
+            "buckets": [self._buckets(buckets) for buckets in self._partitions(before)],
+            **(
+                {"curves": curve_rows({n: found for n, found in curves.items() if found})}
+                if any(curves.values())
+                else {}
+            ),
+            "training_curves": {
+                arm.name: [found.history.curve for found in arm.judged if found.history] for arm in arms
+            },
+            "regressions": regressions(self.task, arms, before, after) if before and after else [],
+            "examples": changed_most(self.task, arms),
         }
 
+    # ------------------------------------------------------------------------------------------------ parts of the JSON
+    def _arm(self, arm: Arm) -> dict[str, Any]:
+        evaluations = [found.evaluation for found in arm.judged]
+        measured = {name: by_arm[arm.name] for name, by_arm in self.measures.items() if arm.name in by_arm}
+        found = {name: aggregate(one.scores) for name, one in measured.items()}
+        metrics = {name: [e.metrics[name] for e in evaluations] for name in evaluations[0].metrics}
+        cost = _means([judged.history.cost for judged in arm.judged if judged.history])
+        return {
+            "name": arm.name,
+            "seeds": arm.seeds,
+            "checkpoints": [display_path(e.checkpoint) for e in evaluations],
+            "role": arm.role,
+            "metrics": json_numbers({name: float(np.mean(values)) for name, values in metrics.items()}),
+            "seconds": cost.get("cpu_seconds"),
+            "per_seed": {name: [number(value) for value in values] for name, values in metrics.items()},
+            "iqm": {name: one.iqm for name, one in found.items()},
+            "ci95": {name: list(one.ci95) for name, one in found.items()},
+            "signatures": evaluations[0].signatures,
+            "profile": _means([judged.profile for judged in arm.judged]),
+            "cost": cost,
+            "selection": [_selection(arm, place) for place in range(len(arm.judged))],
+        }
 
-def compare_checkpoints(
-    paths: Sequence[Path | str],
+    def _partitions(self, before: Arm | None) -> list[Buckets]:
+        by_arm = self.measures[self.primary]
+        scores = by_arm[before.name].values.mean(axis=0) if before and before.name in by_arm else None
+        return make_buckets(self.task, self.arms[0].judged[0].evaluation.outputs.ids, scores)
+
+    def _buckets(self, buckets: Buckets) -> dict[str, Any]:
+        rows = [
+            {
+                "bucket": label,
+                "instances": len(rows),
+                "values": {name: _within(one, rows) for name, one in self.measures[self.primary].items()},
+            }
+            for label, rows in zip(buckets.labels, buckets.rows, strict=True)
+        ]
+        return {"by": buckets.by, "rows": rows}
+
+
+def _within(measured: Measured, rows: Ints) -> float | None:
+    """The metric on some of the instances, mean over seeds."""
+    scores = measured.scores
+    return number(float(Scores(scores.statistics[:, rows], scores.score).points.mean()))
+
+
+def _means(columns: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The mean of each value over seeds; None if a seed has none."""
+    means = {}
+    for name in dict.fromkeys(name for column in columns for name in column):
+        values = [column.get(name) for column in columns]
+        means[name] = None if None in values else sum(value for value in values if value is not None) / len(values)
+    return means
+
+
+def _selection(arm: Arm, place: int) -> str:
+    history = arm.judged[place].history
+    parts = ["outputs of another system" if history is None else history.selection, arm.spec.chosen]
+    return "; ".join(filter(None, parts))
+
+
+def _difference(item: PairDifference) -> dict[str, Any]:
+    found = vars(item.found) | {name: list(getattr(item.found, name)) for name in _INTERVALS}
+    keys = ("delta", "ci95", "p_value", "p_holm", "p_randomization", "ci95_percentile")
+    return {
+        "metric": item.metric,
+        "a": item.a,
+        "b": item.b,
+        **{key: item.p_holm if key == "p_holm" else found.pop(key) for key in keys},
+        **found,
+    }
+
+
+_INTERVALS = ("ci95", "ci95_percentile", "probability_ci95")
+
+
+def _method(arms: Sequence[Arm], instances: int, primary: str) -> str:
+    """One sentence on the intervals and p-values."""
+    seeds = max(len(arm.judged) for arm in arms)
+    over = f"{instances:,} instances"
+    if seeds == 1:
+        how = (
+            f"95 % intervals and two-sided p-values over {over}, one seed: paired bootstrap (sacreBLEU's for text), "
+            "McNemar's test and Newcombe's interval for yes-or-no metrics"
+        )
+    else:
+        how = (
+            f"95 % intervals and two-sided p-values over up to {seeds} seeds and {over}, crossed random effects, "
+            "critical values of Cochran & Cox (1950)"
+        )
+    return f"{how}; {primary} is the primary metric, p_holm adjusts the others of a pair (Holm 1979)"
+
+
+# ------------------------------------------------------------------------------------------------------------ comparing
+def compare(
+    arms: Sequence[ArmSpec],
     *,
-    names: Sequence[str] | None = None,
     split: SplitName = "test",
     decoding: DecodingOptions | None = None,
     max_instances: int | None = None,
+    primary: str | None = None,
     seed: int = 12345,
     resamples: int = 1000,
+    curves: bool = False,
     device: str = "cpu",
 ) -> Comparison:
-    """Decode each checkpoint on the same instances and compare them, each with each.
+    """Decode every checkpoint of every arm on the same instances, and compare the arms, each with each.
 
     Args:
-        paths: Checkpoints or run directories, two or more.
-        names: One for each; default: the shortest that tell them apart (``mle`` and ``rl``).
+        arms: Two or more, with at least one checkpoint among them.
         split: What to decode.
         decoding: How; default: greedily.
         max_instances: Only the first ones.
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap.
+        primary: The metric that decides; default: the one that selects checkpoints.
+        seed: Of the resampling.
+        resamples: Of the bootstrap, and trials of the randomisation.
+        curves: Also beams and best-of-n, see ``rlseq.evaluation.curves``.
         device: Where to decode.
 
     Raises:
-        EvaluationError: The arms do not share task and instances, or their names are not unique.
+        EvaluationError: The arms do not share task and instances, two have one name, or there is no such metric.
         CheckpointError: A checkpoint is missing or damaged.
     """
-    if len(paths) < 2:
-        raise EvaluationError(f"{len(paths)} checkpoint given: a comparison needs two or more")
-    loaded = [load_policy(path, device) for path in paths]
-    called = arm_names(loaded, names)
-    ids = _shared_instances(loaded, called, split, max_instances)
-    arms = [
-        evaluate(arm, split=split, decoding=decoding, max_instances=len(ids), name=name)
-        for arm, name in zip(loaded, called, strict=True)
-    ]
-    tests = _tests(loaded[0].task, arms, resamples, seed)
-    differences = [
-        (metric, arms[a].name, arms[b].name, test(a, b))
-        for a, b in itertools.combinations(range(len(arms)), 2)
-        for metric, test in tests.items()
-        if not math.isnan(arms[a].metrics[metric] + arms[b].metrics[metric])
-    ]
-    return Comparison(arms, differences, _examples(loaded, arms))
-
-
-# --------------------------------------------------------------------------------------------- the arms belong together
-def arm_names(loaded: Sequence[LoadedPolicy], names: Sequence[str] | None) -> list[str]:
-    """The given names, or the shortest ones that differ.
-
-    Raises:
-        EvaluationError: Names are not unique, or not one for each.
-    """
-    candidates = [list(names)] if names else list(map(list, zip(*(p.names for p in loaded), strict=True)))
-    for called in candidates:
-        if len(called) != len(loaded):
-            raise EvaluationError(f"{len(called)} names for {len(loaded)} checkpoints: give one for each")
-        if len(set(called)) == len(called):
-            return called
-    repeated = sorted({name for name in candidates[-1] if candidates[-1].count(name) > 1})
-    raise EvaluationError(f"two arms are called {', '.join(repeated)}: give each another name, or another checkpoint")
-
-
-def _shared_instances(
-    loaded: Sequence[LoadedPolicy], names: Sequence[str], split: SplitName, max_instances: int | None
-) -> Ints:
-    """The instances of the first arm, after seeing that the others have the same task and the same instances."""
-    first, called = loaded[0], names[0]
-    ids = instance_ids(first, split, max_instances)
-    for arm, name in zip(loaded[1:], names[1:], strict=True):
-        if arm.task.signature != first.task.signature:
-            raise EvaluationError(
-                f"{called} and {name} were trained for different tasks, their figures cannot be compared:\n"
-                f"{signature_difference(first.task.signature, arm.task.signature)}"
-            )
-        other = instance_ids(arm, split, max_instances)
-        if not np.array_equal(ids, other) or _fingerprint(first, ids) != _fingerprint(arm, other):
-            raise EvaluationError(
-                f"{called} and {name} have different {split} instances: compare checkpoints with the same task section"
-            )
-    return ids
-
-
-def _fingerprint(loaded: LoadedPolicy, ids: Ints) -> str:
-    """Of the sources and references of these instances."""
-    digest = hashlib.sha256()
-    for start in range(0, len(ids), 1000):
-        part = ids[start : start + 1000]
-        for array in (*loaded.task.source(part), *loaded.task.references(part)):
-            digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-        texts = loaded.task.text_pairs(*loaded.task.references(part), part)
-        digest.update(repr(texts.references if texts else None).encode())
-    return digest.hexdigest()
-
-
-# --------------------------------------------------------------------------------------------------------------- tests
-_Test = Callable[[int, int], Difference]  # from the places of two arms
-
-
-def _tests(task: SequenceTask, arms: Sequence[Evaluation], resamples: int, seed: int) -> dict[str, _Test]:
-    """A paired test for each metric: the text metrics, then those that are means over instances."""
-    tests: dict[str, _Test] = {}
-    pairs = [task.text_pairs(arm.outputs.sequences, arm.outputs.lengths, arm.outputs.ids) for arm in arms]
-    for name, metric in task.text_metrics().items():
-        scores = [score_text(metric, p.hypotheses, p.references, resamples, seed) for p in pairs if p is not None]
-        tests[name] = partial(_text_test, scores)
-    for name in arms[0].outputs.values:
-        values = [arm.outputs.values[name] for arm in arms]
-        tests[name] = partial(_instance_test, values, _unit(name, values, arms), resamples, seed)
-    return tests
-
-
-def _text_test(scores: Sequence[TextScores], a: int, b: int) -> Difference:
-    return compare_text(scores[a], scores[b])
-
-
-def _instance_test(
-    values: Sequence[Bools | Floats], unit: float, resamples: int, seed: int, a: int, b: int
-) -> Difference:
-    if metric_is_share(values[a]):
-        return compare_proportions(values[a], values[b]).scaled(unit)  # type: ignore[arg-type]
-    return compare_means(values[a], values[b], resamples, seed).scaled(unit)  # type: ignore[arg-type]
-
-
-def _unit(name: str, values: Sequence[Bools | Floats], arms: Sequence[Evaluation]) -> float:
-    """What a mean over instances is multiplied with to be the metric of that name: 100 where that is in per cent, or 1.
-
-    Raises:
-        EvaluationError: It is neither, so the name stands for two things.
-    """
-    shown = [arm.metrics[name] for arm in arms]
-    means = [math.nan if math.isnan(total) else float(np.nanmean(v)) for total, v in zip(shown, values, strict=True)]
-    for unit in (100.0, 1.0) if metric_is_share(values[0]) else (1.0, 100.0):
-        if np.allclose(shown, [unit * mean for mean in means], rtol=1e-6, atol=1e-9, equal_nan=True):
-            return unit
-    raise EvaluationError(
-        f"the task calls two things {name!r}: a corpus metric {shown} and a mean over instances {means}; rename one"
-    )
-
-
-# ------------------------------------------------------------------------------------------------------------ examples
-def _examples(loaded: Sequence[LoadedPolicy], arms: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """The instances whose rewards lie farthest apart, those that differ at all; the first ones among equals."""
-    rewards = np.stack([arm.outputs.rewards for arm in arms])
-    spread = rewards.max(axis=0) - rewards.min(axis=0)
-    order = np.argsort(-spread, kind="stable")[:EXAMPLES]
-    return [_example(loaded[0], arms, int(row)) for row in order if spread[row] > 0]
-
-
-def _example(loaded: LoadedPolicy, arms: Sequence[Evaluation], row: int) -> dict[str, Any]:
-    instance = int(arms[0].outputs.ids[row])
-    drawn = [loaded.task.render(instance, arm.outputs.sequences[row, : arm.outputs.lengths[row]]) for arm in arms]
-    return {
-        "id": instance,
-        "source": drawn[0].source,
-        "reference": drawn[0].reference,
-        "outputs": [
-            {"name": arm.name, "output": shown.output, "reward": float(arm.outputs.rewards[row])}
-            for arm, shown in zip(arms, drawn, strict=True)
-        ],
+    check_arms(arms)
+    judge = Judge(split, decoding or DecodingOptions(), max_instances, device=device, with_curves=curves)
+    judged = judge.judge(arms)
+    measures = measure(judge.task, judged)
+    decides = _primary(judge.task, measures, primary)
+    found = differences(judged, measures, decides, resamples=resamples, seed=seed)
+    settings = {
+        "split": split,
+        "instances": len(judge.ids),
+        "decoding": judge.options.to_dict(),
+        "resamples": resamples,
+        "seed": seed,
     }
+    return Comparison(judge.task, judged, decides, measures, found, attributable(judged, found), settings)
+
+
+def _primary(task: SequenceTask, measures: Measures, asked: str | None) -> str:
+    """The metric asked for; or the one that selects, or the reward if that is no mean over instances."""
+    if asked is not None and asked not in measures:
+        known = ", ".join(measures)
+        raise EvaluationError(
+            f"no metric {asked!r} can be tested{did_you_mean(asked, list(measures))}; choose from {known}"
+        )
+    return asked or (task.selection_metric if task.selection_metric in measures else "reward")
+
+
+def compare_checkpoints(
+    paths: Sequence[Path | str], *, names: Sequence[str] | None = None, **options: Any
+) -> Comparison:
+    """Compare checkpoints, each an arm of one seed; see ``arms_of_checkpoints`` and ``compare``."""
+    return compare(arms_of_checkpoints(paths, names), **options)

@@ -124,9 +124,11 @@ def _search(
         raise EvaluationError(str(error)) from error
 
 
-def split_shards(loaded: LoadedPolicy, ids: Ints) -> Iterator[tuple[Ints, npt.NDArray[Any], Ints]]:
-    """Instances of a split, as many at a time as the run's validation takes."""
-    size = loaded.config.evaluation.batch_size
+def split_shards(
+    loaded: LoadedPolicy, ids: Ints, size: int | None = None
+) -> Iterator[tuple[Ints, npt.NDArray[Any], Ints]]:
+    """Instances of a split, ``size`` at a time; default: as many as the run's validation takes."""
+    size = size or loaded.config.evaluation.batch_size
     for start in range(0, len(ids), size):
         part = ids[start : start + size]
         yield part, *loaded.task.source(part)

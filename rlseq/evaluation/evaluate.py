@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from rlseq.evaluation.decoding import Sequences, decode_sources, split_shards
+from rlseq.evaluation.decoding import decode_sources, split_shards
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.loading import LoadedPolicy, load_policy
 from rlseq.evaluation.options import DecodingOptions
-from rlseq_envs.task import END, Bools, Floats, Ints, SplitName
+from rlseq_envs.task import END, Bools, Floats, Ints, SequenceTask, SplitName
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,13 @@ def evaluate(
     """
     ids = instance_ids(loaded, split, max_instances)
     options = decoding or DecodingOptions()
-    outputs = _score(loaded, ids, decode_sources(loaded, split_shards(loaded, ids), options))
-    metrics = dict(loaded.task.corpus_metrics(outputs.sequences, outputs.lengths, ids))
-    for metric in [name for name in outputs.values if name not in metrics]:
-        metrics[metric] = _mean(outputs.values[metric])
-    signatures = _signatures(loaded, outputs)
-    return Evaluation(name or loaded.name, loaded.checkpoint, split, options, metrics, signatures, outputs)
+    found = decode_sources(loaded, split_shards(loaded, ids), options)
+    outputs = score_outputs(loaded.task, found.tokens[:, 0], found.lengths[:, 0], ids)
+    metrics = loaded.task.corpus_metrics(outputs.sequences, outputs.lengths, ids)
+    signatures = metric_signatures(loaded.task, ids)
+    return Evaluation(
+        name or loaded.name, loaded.checkpoint, split, options, with_means(metrics, outputs), signatures, outputs
+    )
 
 
 def instance_ids(loaded: LoadedPolicy, split: SplitName, max_instances: int | None) -> Ints:
@@ -127,23 +128,24 @@ def instance_ids(loaded: LoadedPolicy, split: SplitName, max_instances: int | No
     return instances.ids(0, min(sizes))
 
 
-def _score(loaded: LoadedPolicy, ids: Ints, found: Sequences) -> Outputs:
-    sequences, lengths = found.tokens[:, 0], found.lengths[:, 0]
-    reward = loaded.task.reward(sequences, lengths, ids)
+def score_outputs(task: SequenceTask, sequences: Ints, lengths: Ints, ids: Ints) -> Outputs:
+    """What sequences (instances, time) of these lengths are worth, one an instance."""
+    reward = task.reward(sequences, lengths, ids)
     truncated = (sequences[np.arange(len(ids)), lengths - 1] != END).astype(np.float64)
-    values: dict[str, Bools | Floats] = {
-        **loaded.task.instance_metrics(sequences, lengths, ids),
-        "reward": reward.total,
-    }
+    values: dict[str, Bools | Floats] = {**task.instance_metrics(sequences, lengths, ids), "reward": reward.total}
     for name, column in (*reward.components.items(), ("truncated", truncated), ("length", lengths.astype(np.float64))):
         values.setdefault(name, column)
     return Outputs(ids, sequences, lengths, reward.total, values)
 
 
-def _mean(values: Bools | Floats) -> float:
-    """Over the instances that count; NaN where none does."""
-    counted = values[~np.isnan(values)]
-    return float(counted.mean()) * (100 if metric_is_share(values) else 1) if len(counted) else math.nan
+def with_means(metrics: Mapping[str, float], outputs: Outputs) -> dict[str, float]:
+    """Corpus metrics, then the means of what single instances are worth, over those that count; NaN if none does."""
+    found = dict(metrics)
+    for name, values in outputs.values.items():
+        counted = values[~np.isnan(values)]
+        mean = float(counted.mean()) * (100 if metric_is_share(values) else 1) if len(counted) else math.nan
+        found.setdefault(name, mean)
+    return found
 
 
 def metric_is_share(values: Bools | Floats) -> bool:
@@ -151,20 +153,25 @@ def metric_is_share(values: Bools | Floats) -> bool:
     return values.dtype == np.bool_
 
 
-def _signatures(loaded: LoadedPolicy, outputs: Outputs) -> dict[str, str]:
+def metric_signatures(task: SequenceTask, ids: Ints) -> dict[str, str]:
     """The number of references is part of sacreBLEU's signatures: a metric has one only once it has read some."""
-    signatures = {"task": loaded.task.signature}
-    pairs = loaded.task.text_pairs(outputs.sequences[:1], outputs.lengths[:1], outputs.ids[:1])
+    signatures = {"task": task.signature}
+    pairs = task.text_pairs(*task.references(ids[:1]), ids[:1])
     if pairs is not None:
-        for name, metric in loaded.task.text_metrics().items():
+        for name, metric in task.text_metrics().items():
             metric.corpus_score(pairs.hypotheses, pairs.references)
             signatures[name] = str(metric.get_signature())
     return signatures
 
 
 def json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    """The values as JSON knows numbers: one that is not finite becomes null."""
-    return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
+    """The values as JSON knows numbers; see ``number``."""
+    return {name: number(value) for name, value in values.items()}
+
+
+def number(value: float) -> float | None:
+    """A number as JSON knows it: one that is not finite becomes null."""
+    return float(value) if math.isfinite(value) else None
 
 
 def display_path(path: Path) -> str:

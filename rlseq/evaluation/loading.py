@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,17 +43,16 @@ class LoadedPolicy:
     device: torch.device
 
     @property
-    def names(self) -> tuple[str, str, str]:
-        """What the policy may be called, from short to unmistakable: mle, mle-6000, hull-20260101-120000/mle-6000."""
-        phase, update = str(self.meta["phase"]), f"{self.meta['phase']}-{self.meta['update']}"
-        inside_run = self.checkpoint.parent.parent.name == "checkpoints"
-        run = self.checkpoint.parents[2] if inside_run else self.checkpoint
-        return phase, update, f"{run.name}/{update}"
-
-    @property
     def name(self) -> str:
-        """The unmistakable name."""
-        return self.names[-1]
+        """The unmistakable one of ``checkpoint_names``."""
+        return checkpoint_names(self.checkpoint, self.meta)[-1]
+
+
+def checkpoint_names(directory: Path, meta: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What a checkpoint may be called, from short to unmistakable: mle, mle-6000, hull-20260101-120000/mle-6000."""
+    phase, update = str(meta["phase"]), f"{meta['phase']}-{meta['update']}"
+    run = directory.parents[2] if directory.parent.parent.name == "checkpoints" else directory
+    return phase, update, f"{run.name}/{update}"
 
 
 def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:

@@ -12,8 +12,7 @@ from rich.text import Text
 from rlseq.report.lines import format_value
 from rlseq.report.samples import COLUMNS, SampleRow
 
-_SIGNIFICANT = 0.05
-_FAILED = "–: failed by the metric's own rule"
+FAILED = "–: failed by the metric's own rule"
 
 
 def samples_table(rows: Sequence[SampleRow]) -> Table:
@@ -36,8 +35,8 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in evaluation["metrics"].items():
-        table.add_row(Text(name), _number(value))
-    table.caption = _FAILED if None in evaluation["metrics"].values() else None
+        table.add_row(Text(name), number_cell(value))
+    table.caption = FAILED if None in evaluation["metrics"].values() else None
     return table
 
 
@@ -54,53 +53,6 @@ def exposure_table(exposure: Mapping[str, Any]) -> Table:
     return table
 
 
-def arms_table(comparison: Mapping[str, Any]) -> Table:
-    """Every metric of every arm."""
-    table = Table(title="Arms")
-    table.add_column("metric")
-    arms = comparison["arms"]
-    for arm in arms:
-        table.add_column(Text(arm["name"]), justify="right")
-    for name in dict.fromkeys(name for arm in arms for name in arm["metrics"]):
-        table.add_row(Text(name), *(_number(arm["metrics"].get(name)) for arm in arms))
-    table.caption = _FAILED if any(None in arm["metrics"].values() for arm in arms) else None
-    return table
-
-
-def differences_table(comparison: Mapping[str, Any]) -> Table:
-    """Every difference with its interval and p-value; the significant ones are bold."""
-    table = Table(title="Differences (b - a)", caption=f"bold: p < {_SIGNIFICANT}")
-    for name in ("metric", "a", "b"):
-        table.add_column(name)
-    for name in ("difference", "95 % interval", "p"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in comparison["differences"]:
-        low, high = item["ci95"]
-        cells = [item["metric"], item["a"], item["b"], f"{item['delta']:+.4g}", f"{low:+.4g} … {high:+.4g}"]
-        cells.append(format_p_value(item["p_value"]))
-        table.add_row(*map(Text, cells), style="bold" if item["p_value"] < _SIGNIFICANT else "")
-    return table
-
-
-def examples_table(comparison: Mapping[str, Any]) -> Table:
-    """The instances that changed most, the outputs of the arms side by side, each with its reward."""
-    table = Table(title="Changed most", box=box.SIMPLE_HEAD, show_lines=True, expand=True)
-    names = [arm["name"] for arm in comparison["arms"]]
-    for name in ("source", "reference", *names):
-        table.add_column(Text(name), ratio=1, overflow="fold")
-    for example in comparison["examples"]:
-        outputs = {output["name"]: output for output in example["outputs"]}
-        cells = [f"{outputs[name]['output']}\n[{outputs[name]['reward']:.3f}]" for name in names]
-        table.add_row(*map(Text, [example["source"], example["reference"], *cells]))
-    return table
-
-
-def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
-    """All tables of a comparison, to be printed in this order."""
-    tables = [examples_table(comparison)] if comparison["examples"] else []
-    return [*tables, arms_table(comparison), differences_table(comparison)]
-
-
 def preflight_tables(preflight: Mapping[str, Any]) -> list[Table | Text]:
     """A preflight's figures beside what they are judged by, the temperatures tried, the findings and the verdict."""
     title = f"{preflight['name']} before rl, {preflight['figures']['instances']:,} validation instances"
@@ -109,7 +61,7 @@ def preflight_tables(preflight: Mapping[str, Any]) -> list[Table | Text]:
     figures.add_column("value", justify="right")
     figures.add_column("judged by")
     for name, measure in preflight["measures"].items():
-        figures.add_row(name, _number(measure["value"]), measure["judged_by"])
+        figures.add_row(name, number_cell(measure["value"]), measure["judged_by"])
     tried = Table(title="Temperatures")
     for name in ("temperature", "sampled reward", "spread", "alike"):
         tried.add_column(name, justify="right")
@@ -129,6 +81,6 @@ def format_p_value(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def _number(value: float | None) -> str:
-    """A metric's value; null is a metric that its own rule calls failed, or one the arm does not have."""
+def number_cell(value: float | None) -> str:
+    """A value; null is a metric that its own rule calls failed, or what is not known."""
     return "–" if value is None else format_value(value)

@@ -18,6 +18,7 @@ from rlseq.config.errors import UserError
 from rlseq.config.load import load_config
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
+from rlseq.evaluation.loading import load_policy
 from rlseq.training.checkpoint import load_checkpoint
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import read_metrics
@@ -258,14 +259,50 @@ def test_evaluate_to_standard_output_is_json_and_nothing_else(trained: tuple[Pat
     assert result["instances"] == 5 and result["split"] == "test"
 
 
+def test_evaluate_writes_outputs_that_compare_reads(tmp_path: Path, trained: tuple[Path, str]) -> None:
+    done("evaluate", trained[0], "--output", tmp_path / "out.txt", "--beam", 3)
+    lines = (tmp_path / "out.txt").read_text().splitlines()
+    loaded = load_policy(trained[0])
+    source, sizes = loaded.task.source(loaded.task.instances("test").ids())
+    points = "".join(f"{' '.join(map(str, row[:size].ravel()))}\n" for row, size in zip(source, sizes, strict=True))
+    assert lines == done("generate", trained[0], "--beam", 3, input=points).splitlines()
+    theirs = ("--hypotheses", f"theirs={tmp_path / 'out.txt'}")
+    done("compare", trained[0], *theirs, "--name", "ours", "--beam", 3, "--json", tmp_path / "out.json", *FAST)
+    result = json.loads((tmp_path / "out.json").read_text())
+    ours, theirs = (arm["metrics"]["accuracy"] for arm in result["arms"])
+    assert ours == theirs
+
+
+FAST = ("--resamples", 20)
+
+
 def test_compare_writes_what_it_promises(tmp_path: Path, trained: tuple[Path, str]) -> None:
     checkpoints = [trained[0] / "checkpoints" / phase for phase in ("mle", "rl")]
-    output = done("compare", *checkpoints, "--json", tmp_path / "out.json", "--name", "before", "--name", "after")
+    names = ("--name", "before", "--name", "after")
+    output = done("compare", *checkpoints, "--json", tmp_path / "out.json", *names, *FAST)
     result = json.loads((tmp_path / "out.json").read_text())
-    assert set(result) == {"arms", "differences", "examples"}
-    assert [set(arm) for arm in result["arms"]] == [{"name", "checkpoint", "metrics"}] * 2
-    assert {"metric", "a", "b", "delta", "ci95", "p_value"} == set(result["differences"][0])
+    assert {"arms", "differences", "examples", "attributable"} < set(result)
+    assert {"metric", "a", "b", "delta", "ci95", "p_value"} < set(result["differences"][0])
     assert result["arms"][0]["name"] == "before" and "before" in output and "after" in output
+    assert "no control was given" in output.splitlines()[0] + output.splitlines()[-2]
+
+
+def test_compare_takes_arms_of_several_seeds_and_controls(tmp_path: Path, trained: tuple[Path, str]) -> None:
+    mle, rl = (trained[0] / "checkpoints" / phase for phase in ("mle", "rl"))
+    arms = ("--arm", f"mle={mle},{mle}", "--arm", f"rl={rl},{rl}", "--control", f"mine={mle},{rl}")
+    report = {name: tmp_path / f"report.{name}" for name in ("html", "latex", "csv")}
+    files = [part for name, path in report.items() for part in (f"--{name}", path)]
+    options = ("--metric", "edge_f1", "--resampling-seed", 3, "--curves", "--max-instances", 6)
+    output = done("compare", *arms, *files, "--json", tmp_path / "out.json", *options, *FAST)
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert (result["primary"], result["seed"], result["resamples"], result["instances"]) == ("edge_f1", 3, 20, 6)
+    assert [(arm["role"], len(arm["checkpoints"])) for arm in result["arms"]] == [
+        ("mle", 2), ("reward", 2), ("control", 2),
+    ]  # fmt: skip
+    assert result["attributable"][0]["best_control"] == "mine" and "curves" in result
+    assert output.startswith("gain attributable to the reward: rl - best control (mine): edge_f1")
+    assert "<html" in report["html"].read_text() and "tabular" in report["latex"].read_text()
+    assert "edge_f1" in report["csv"].read_text()
 
 
 # ----------------------------------------------------------------------------------------------------------- generate

@@ -107,6 +107,22 @@ def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPat
         ("compare a b --length-penalty 0", ["--length-penalty is for beam search", "a: no such"]),
         ("compare .", ["one checkpoint is no comparison"]),
         ("compare . a b --name x", ["a: no such", "b: no such", "1 names for 3 checkpoints"]),
+        ("compare", ["nothing to compare: give two or more, --arm NAME=CKPT,..., or a study's directory"]),
+        (
+            "compare --arm mle=a,b --arm rl --control =c --control x=c,,d --hypotheses y=e --json f/g --html . "
+            "--top-k 2",
+            [
+                "--arm mle: a: no such checkpoint or run directory",
+                "--arm mle: b: no such checkpoint or run directory",
+                "--arm rl: give NAME=CKPT,CKPT",
+                "--control =c: give NAME=CKPT,CKPT",
+                "--control x=c,,d: give NAME=CKPT,CKPT",
+                "--hypotheses y: e: no such file",
+                "--top-k is for sampling",
+                "f/g: the directory",
+                ". is a directory: give a file",
+            ],
+        ),
         ("generate nowhere", ["nowhere: no such checkpoint"]),
         (
             "generate . --greedy --beam 2 --sample --n-best 5 --temperature 0 --input a --output b/c",

@@ -77,6 +77,14 @@ def hull_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def hull_runs(tmp_path_factory: pytest.TempPathFactory, hull_run: Path) -> list[Path]:
+    """Three seeds."""
+    place = tmp_path_factory.mktemp("runs")
+    others = [train(place / f"hull-{s}", HULL | {"seed": s}, {"mle": 40, "rl": 80}, 0.01).path for s in (1, 2)]
+    return [hull_run, *others]
+
+
+@pytest.fixture(scope="session")
 def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     task = TEXT["task"] | write_corpus(tmp_path_factory.mktemp("corpus"))
     place = tmp_path_factory.mktemp("runs") / "text-1"

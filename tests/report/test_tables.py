@@ -3,57 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 from rich.console import Console, RenderableType
 
-from rlseq.report.tables import comparison_tables, evaluation_table, format_p_value, preflight_tables
-
-COMPARISON: dict[str, Any] = {
-    "arms": [
-        {"name": "mle", "checkpoint": "a", "metrics": {"accuracy": 75.5, "area": None}},
-        {"name": "rl", "checkpoint": "b", "metrics": {"accuracy": 80.25, "area": 99.1}},
-    ],
-    "differences": [
-        {"metric": "accuracy", "a": "mle", "b": "rl", "delta": 4.75, "ci95": [3.9, 5.6], "p_value": 1e-9},
-        {"metric": "reward", "a": "mle", "b": "rl", "delta": -0.01, "ci95": [-0.02, 0.01], "p_value": 0.25},
-    ],
-    "examples": [
-        {
-            "id": 3, "source": "[p1]", "reference": "r",
-            "outputs": [{"name": "mle", "output": "x", "reward": 0.0}, {"name": "rl", "output": "y", "reward": 1.0}],
-        }
-    ],
-}  # fmt: skip
+from rlseq.report.tables import evaluation_table, format_p_value, preflight_tables
 
 
 def text(table: RenderableType) -> str:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(table)
     return console.export_text()
-
-
-def test_comparison_shows_arms_differences_and_examples() -> None:
-    examples, arms, differences = map(text, comparison_tables(COMPARISON))
-    assert "[p1]" in examples and "[0.000]" in examples and "[1.000]" in examples
-    row = next(line for line in arms.splitlines() if "accuracy" in line)
-    assert "75.50" in row and "80.25" in row
-    assert "–" in next(line for line in arms.splitlines() if "area" in line)
-    assert "–: failed by the metric's own rule" in " ".join(arms.split())
-    row = next(line for line in differences.splitlines() if "accuracy" in line)
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
-        "accuracy",
-        "mle",
-        "rl",
-        "+4.75",
-        "+3.9 … +5.6",
-        "< 0.001",
-    ]
-    assert "0.250" in next(line for line in differences.splitlines() if "reward" in line)
-
-
-def test_no_examples_give_no_table_of_them() -> None:
-    assert len(comparison_tables({**COMPARISON, "examples": []})) == 2
 
 
 def test_evaluation_shows_every_metric() -> None:
