@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlseq.cli.common import FAILED, Debug, Stopped, guarded, refuse
+from rlseq.cli.common import FAILED, Debug, Stopped, console, guarded, refuse, write_json
 from rlseq.cli.train import ControlName
 
 if TYPE_CHECKING:
@@ -132,4 +132,21 @@ def _failure(job: Job, logs: Path) -> str:
 
 
 def report(made: Study) -> None:
-    """To be filled by the comparison of a study's directory."""
+    """Compare the arms on held-out instances; a page and JSON are written into the study's directory."""
+    from rlseq.cli.closing import curves_command, held_out
+    from rlseq.data.tasks import make_task
+    from rlseq.evaluation.arms import study_arms
+    from rlseq.evaluation.compare import compare
+    from rlseq.evaluation.evaluate import display_path
+    from rlseq.report.comparison import comparison_report
+    from rlseq.report.page import comparison_page
+
+    config, arms, place, screen = made.config, study_arms(made.path), made.path / "report", console()
+    split, limit = held_out(make_task(config.task, made.artifacts()))
+    result = compare(arms, split=split, max_instances=limit, device=config.compute.device).to_json()
+    place.mkdir(exist_ok=True)
+    write_json(place / "comparison.json", result)
+    (place / "comparison.html").write_text(comparison_page(result), encoding="utf-8")
+    screen.print(*comparison_report(result), sep="\n")
+    screen.print(f"report: {display_path(place / 'comparison.html')}", soft_wrap=True)
+    screen.print(curves_command(made.path), soft_wrap=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rlseq.cli.closing import curves_command, held_out
 from rlseq.cli.common import Stopped, blaming_input, check_device, console, refuse, write_json
 from rlseq.config.controls import CONTROLS
 from rlseq.config.errors import UserError
@@ -18,7 +18,7 @@ from rlseq.config.load import load_config, parse_config
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
 from rlseq.evaluation.compare import compare_checkpoints
-from rlseq.evaluation.evaluate import evaluate_checkpoint
+from rlseq.evaluation.evaluate import display_path, evaluate_checkpoint
 from rlseq.evaluation.loading import signature_difference
 from rlseq.models.shape import TaskShape
 from rlseq.report.comparison import comparison_tables
@@ -29,7 +29,7 @@ from rlseq.training.checkpoint import Checkpoint, load_checkpoint
 from rlseq.training.engine import Engine, Phase
 from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
 from rlseq.training.trainer import Interrupted, Trainer
-from rlseq_envs.task import SequenceTask, SplitName
+from rlseq_envs.task import SequenceTask
 
 # Of the policy's keys, those that leave its weights what they are.
 FREE_POLICY_KEYS = {"dropout", "mask_revisits"}
@@ -203,14 +203,14 @@ def make_engine(config: Config, task: SequenceTask, artifacts: Path) -> Engine:
 def _stopped(run: RunDirectory, message: str) -> str:
     if run.latest() is None:
         return f"{message or 'interrupted'}; nothing was saved yet"
-    return f"{message or 'interrupted'}; go on with: rlseq train --resume {shlex.quote(_display(run.path))}"
+    return f"{message or 'interrupted'}; go on with: rlseq train --resume {shlex.quote(display_path(run.path))}"
 
 
 def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path | None) -> None:
     """Print what the run achieved on held-out instances, and how to look at its curves."""
     best = [path for path in (_best(run, "mle"), _best(run, "rl")) if path]
     arms = [before, *best] if before and len(best) == 1 else best
-    split, limit = _held_out(task)
+    split, limit = held_out(task)
     options: dict[str, Any] = {"split": split, "max_instances": limit, "device": config.compute.device}
     screen = console()
     if len(arms) > 1:
@@ -223,8 +223,8 @@ def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path
         result = evaluate_checkpoint(arms[0], **options).to_json()
         write_json(run.path / "report" / "evaluation.json", result)
         screen.print(evaluation_table(result))
-    screen.print(f"run directory: {_display(run.path)}", soft_wrap=True)
-    screen.print(f"curves: {_tensorboard()} --logdir {shlex.quote(_display(run.path / 'tensorboard'))}", soft_wrap=True)
+    screen.print(f"run directory: {display_path(run.path)}", soft_wrap=True)
+    screen.print(curves_command(run.path / "tensorboard"), soft_wrap=True)
 
 
 def _best(run: RunDirectory, phase: Phase) -> Path | None:
@@ -236,25 +236,3 @@ def _best_is_first(path: Path) -> bool:
     """Whether a phase's best checkpoint is the one it began with."""
     meta = load_checkpoint(path).meta
     return bool(meta["phase"] == "rl" and meta["phase_update"] == 0)
-
-
-def _held_out(task: SequenceTask) -> tuple[SplitName, int | None]:
-    """The test split, or validation where the task has no test data; the first 10,000 instances of an endless one."""
-    try:
-        name: SplitName = "test"
-        split = task.instances(name)
-    except ValueError:
-        name = "validation"
-        split = task.instances(name)
-    return name, 10_000 if split.size is None else None
-
-
-def _tensorboard() -> str:
-    """The command, with its path where the shell would not find it."""
-    beside = Path(sys.executable).parent / "tensorboard"
-    return "tensorboard" if shutil.which("tensorboard") or not beside.exists() else _display(beside)
-
-
-def _display(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -152,6 +152,11 @@ class Study:
         """What all arms have in common."""
         return read_config(self.path / "config.yaml")
 
+    def artifacts(self) -> Path | None:
+        """What the task needs to decode, as a finished run made it; None if it needs nothing."""
+        made = self._run("mle", self.chosen("mle"), self.seeds[0]) / "artifacts"
+        return made if any(made.iterdir()) else None
+
     # ---------------------------------------------------------------------------------------------------------- jobs
     def jobs(self) -> list[Job]:
         """One training for each arm and seed, those that wait for others behind them."""
