@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from typer.testing import CliRunner, Result
 
-from rlseq.cli import app, training
+from rlseq.cli import app, study, training
 from rlseq.config.controls import CONTROLS
 from rlseq.training import jobs
 from rlseq.training.checkpoint import MANIFEST, META
@@ -21,7 +21,7 @@ from tests.cli.test_commands import TINY, plain_engine
 
 SETTINGS = [*TINY, "task.train_size=64", "task.rl_generated=true"]
 CPU_SECONDS = {"mle": 3.0, "rl": 4.5}
-LocalProcess = jobs.LocalProcess  # before it is replaced
+LocalProcess, report = jobs.LocalProcess, study.report  # before they are replaced
 
 
 class Pretended:
@@ -75,7 +75,7 @@ class InThisProcess(Pretended):
 @pytest.fixture(autouse=True)
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Pretended]]:
     monkeypatch.setattr(training, "make_engine", plain_engine)
-    monkeypatch.setattr("rlseq.cli.study.report", lambda study: None)
+    monkeypatch.setattr(study, "report", lambda made: None)
     monkeypatch.setattr(jobs, "LocalProcess", Pretended)
     monkeypatch.setattr(jobs, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(Pretended, "begun", [])
@@ -105,10 +105,11 @@ def trained(directory: Path) -> list[str]:
 def test_every_control_is_trained_from_the_mle_checkpoint_of_its_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """End to end, with real trainings."""
+    """End to end, with real trainings and the real report."""
     monkeypatch.setattr(jobs, "LocalProcess", InThisProcess)
+    monkeypatch.setattr(study, "report", report)
     path = tmp_path / "study"
-    done("study", "hull", *SETTINGS, "--seeds", 1, "--controls", ",".join(CONTROLS), "--run", path)
+    output = done("study", "hull", *SETTINGS, "--seeds", 1, "--controls", ",".join(CONTROLS), "--run", path)
     arms = ["mle", "rl", *CONTROLS]
     assert trained(path) == sorted(f"seed0/{arm}" for arm in arms)
     start = str(resolve_checkpoint(path / "seed0" / "mle"))
@@ -120,6 +121,11 @@ def test_every_control_is_trained_from_the_mle_checkpoint_of_its_seed(
     assert [arm["role"] for arm in found["arms"]] == ["mle", "reward", *["control"] * len(CONTROLS)]
     assert all((path / run).is_dir() for arm in found["arms"] for run in arm["runs"])
     assert found["equal_time_updates"] > 6
+    assert "gain attributable to the reward" in output
+    result = json.loads((path / "report" / "comparison.json").read_text())
+    assert [(arm["name"], arm["role"]) for arm in result["arms"]] == [(a["name"], a["role"]) for a in found["arms"]]
+    assert result["attributable"][0]["metric"] == result["primary"] == "accuracy"
+    assert "gain attributable to the reward" in (path / "report" / "comparison.html").read_text()
 
 
 def test_equal_time_is_that_of_both_phases_by_what_the_arms_recorded(

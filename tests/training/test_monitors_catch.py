@@ -74,7 +74,8 @@ def warnings_of_rl(settings: Config, start: Tensors, path: Path) -> tuple[list[s
     run = RunDirectory.create(settings, path=path / "run")
     Trainer(settings, engine.task, engine, run, Reporter([MetricsFile(), recorder])).train()
     run.close()
-    return [warning.split(":")[0].removeprefix("monitor ") for warning in recorder.warnings], run
+    monitors = (warning.split(":")[0] for warning in recorder.warnings if warning.startswith("monitor "))
+    return [name.removeprefix("monitor ") for name in monitors], run
 
 
 # -------------------------------------------------------------------------------------------------- spoilt policies
