@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.significance import Difference, Floats
 from rlseq.evaluation.student import critical_value, density, two_sided_p
 
@@ -39,6 +40,9 @@ def crossed_mean(values: Floats) -> Difference:
     Args:
         values: (seeds, instances); of a difference of paired arms, the differences. The interval of one seed is over
             instances alone.
+
+    Raises:
+        EvaluationError: There are fewer than two instances.
     """
     return _contrast([values], [1.0])
 
@@ -49,11 +53,16 @@ def crossed_difference(first: Floats, second: Floats) -> Difference:
     Args:
         first: (seeds, instances); a table of one seed is a fixed system, with no variance of seeds.
         second: (other seeds, instances).
+
+    Raises:
+        EvaluationError: There are fewer than two instances.
     """
     return _contrast([first, second], [-1.0, 1.0])
 
 
 def _contrast(tables: Sequence[Floats], signs: Sequence[float]) -> Difference:
+    if tables[0].shape[1] < 2:
+        raise EvaluationError("one instance has no spread, so there is no interval: judge on two or more")
     parts, noise = [], 0.0
     for table in tables:
         seeds, instances = table.shape

@@ -11,6 +11,7 @@ import scipy.stats
 import interval_coverage
 from rlseq.evaluation import crossed
 from rlseq.evaluation.crossed import Part, cochran_cox, crossed_difference, crossed_mean
+from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.significance import Floats
 from rlseq.evaluation.student import critical_value
 
@@ -97,6 +98,11 @@ def test_values_that_are_all_equal_leave_no_doubt() -> None:
     assert crossed_mean(np.zeros((3, 10))).p_value == 1.0
     assert crossed_mean(np.ones((3, 10))).ci95 == (1.0, 1.0)
     assert crossed_mean(np.ones((3, 10))).p_value == 0.0
+
+
+def test_one_instance_is_refused() -> None:
+    with pytest.raises(EvaluationError, match="judge on two or more"):
+        crossed_mean(np.ones((3, 1)))
 
 
 def test_satterthwaites_interval_would_fail_where_this_one_holds() -> None:
