@@ -21,7 +21,7 @@ from rlseq.decoding.encoding import encode_sources
 from rlseq.evaluation.decoding import split_shards
 from rlseq.evaluation.evaluate import display_path
 from rlseq.evaluation.loading import LoadedPolicy
-from rlseq.evaluation.plateau import MleTrend, mle_curve, mle_trend
+from rlseq.evaluation.plateau import SAME_NLL, MleTrend, mle_curve, mle_trend
 from rlseq.objectives.law import SamplingLaw
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
@@ -88,6 +88,7 @@ class Preflight:
         temperatures: Those that were tried, ascending.
         lengths: Of the references, and the limit.
         validation_nll: Mean −log p of the references, nats a token.
+        training_nll: The same of training instances, if they are there: far below, they were learnt by heart.
         cost: Of rl.
         trend: Of the mle phase; None if the checkpoint is not of mle or has no recorded validations.
     """
@@ -101,6 +102,7 @@ class Preflight:
     temperatures: list[Tempered]
     lengths: Lengths
     validation_nll: float
+    training_nll: float | None
     cost: Cost
     trend: MleTrend | None
 
@@ -120,6 +122,7 @@ class Preflight:
             "temperatures": [asdict(tried) for tried in self.temperatures],
             "lengths": asdict(self.lengths),
             "validation_nll": self.validation_nll,
+            "training_nll": self.training_nll,
             "cost": asdict(self.cost) | {"projected_seconds": self.projected_seconds},
             "mle": None if self.trend is None else asdict(self.trend) | {"gain": self.trend.gain},
         }
@@ -148,6 +151,7 @@ def preflight(loaded: LoadedPolicy, config: Config, ids: Ints) -> Preflight:
     figures, rewards = sample_figures(rolled, references), rolled.rewards[:, :drawn]
     counts = sorted({2**power for power in range(1, drawn.bit_length()) if 2**power <= drawn} | {samples, drawn})
     nll, lengths = _references(loaded, ids)
+    training_nll = _training_nll(loaded, nll, len(ids))
     return Preflight(
         name=loaded.name,
         checkpoint=display_path(loaded.checkpoint),
@@ -158,13 +162,14 @@ def preflight(loaded: LoadedPolicy, config: Config, ids: Ints) -> Preflight:
         temperatures=_temperatures(loaded, config, ids, rewards, samples),
         lengths=lengths,
         validation_nll=nll,
+        training_nll=training_nll,
         cost=Cost(
             rolled.lengths.size / seconds,
             float(rolled.lengths.sum()) / seconds,
             *_time_update(loaded, config, ids),
             _peak_memory(loaded.device),
         ),
-        trend=_trend(loaded, config, rolled.rewards[:, -1].std(), figures.reference, nll),
+        trend=_trend(loaded, config, rolled.rewards[:, -1].std(), figures.reference, nll, training_nll),
     )
 
 
@@ -232,7 +237,9 @@ def _peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _trend(loaded: LoadedPolicy, config: Config, deviation: float, reference: float, nll: float) -> MleTrend | None:
+def _trend(
+    loaded: LoadedPolicy, config: Config, deviation: float, reference: float, nll: float, training_nll: float | None
+) -> MleTrend | None:
     """What the metrics of the checkpoint's run say of its mle phase, if it is of mle and they are there."""
     if loaded.meta["phase"] != "mle":
         return None
@@ -241,8 +248,19 @@ def _trend(loaded: LoadedPolicy, config: Config, deviation: float, reference: fl
         return None
     validated = (loaded.task.instances("validation").size, config.evaluation.max_instances)
     error = deviation / math.sqrt(min(size for size in validated if size is not None))
+    fresh = training_nll is not None and nll <= SAME_NLL * training_nll
+    return mle_trend(curve, error=error, reference=reference, fresh=fresh)
+
+
+def _training_nll(loaded: LoadedPolicy, nll: float, instances: int) -> float | None:
+    """The −log p of training references; of an endless split, which is not seen twice, that of validation's.
+
+    None if the training data are not there: a checkpoint is looked at without them, too.
+    """
     try:
-        endless = loaded.task.instances("train").size is None
-    except (OSError, ValueError):  # a checkpoint is looked at without its training data, too
-        endless = False
-    return mle_trend(curve, error=error, reference=reference, endless=endless, validation_nll=nll)
+        split = loaded.task.instances("train")
+    except (OSError, ValueError):
+        return None
+    if split.size is None:
+        return nll
+    return _references(loaded, split.ids(0, min(instances, split.size)))[0]

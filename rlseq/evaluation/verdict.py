@@ -52,10 +52,14 @@ def refused(findings: Sequence[Finding]) -> bool:
 def _rising(trend: MleTrend) -> str:
     why = " although its learning rate had run out" if trend.run_out else ""
     return (
-        f"mle is still rising{why}: its last doubling of updates, to {trend.updates:,}, brought {trend.gain:+.4f} "
+        f"mle is still rising{why}: {_last_updates(trend)} of its {trend.updates:,} updates brought {trend.gain:+.4f} "
         f"reward (up to {trend.needed:.4f} is a plateau). Part of rl's gain will be that of training longer, as a "
         f"control of equal time shows; train mle longer, its schedule as long (mle.updates={2 * trend.updates})"
     )
+
+
+def _last_updates(trend: MleTrend) -> str:
+    return "the second half" if trend.fresh else "the last quarter"
 
 
 def recommendations(measured: Preflight) -> dict[str, float]:
@@ -181,7 +185,9 @@ def measures(measured: Preflight) -> dict[str, dict[str, Any]]:
         f"seconds of {config.rl.updates:,} updates": (measured.projected_seconds, ""),
         "peak memory, MiB": (cost.peak_memory / 2**20, ""),
     }
+    if measured.training_nll is not None:
+        rows["training references' -log p"] = (measured.training_nll, "")
     if measured.trend is not None:
         trend = measured.trend
-        rows["mle's gain in its last doubling of updates"] = (trend.gain, f"at most {trend.needed:.3g} is a plateau")
+        rows[f"mle's gain in {_last_updates(trend)}"] = (trend.gain, f"at most {trend.needed:.3g} is a plateau")
     return {name: {"value": value, "judged_by": judged_by} for name, (value, judged_by) in rows.items()}

@@ -21,6 +21,7 @@ from rlseq.evaluation.plateau import MleTrend
 from rlseq.evaluation.preflight import Cost, Lengths, Preflight, Tempered, preflight
 from rlseq.evaluation.verdict import judge, recommendations, refused, verdict
 from rlseq.training.preflight import SampleFigures
+from rlseq_envs.task import Ints
 from tests.evaluation.conftest import HULL, TEXT, train
 from tests.support import REVERSE
 
@@ -157,6 +158,29 @@ def test_the_runs_metrics_tell_whether_mle_is_still_rising(hull_run: Path, tmp_p
     assert measured(load_policy(recorded(hull_run, tmp_path / "rl", [0.4, 0.7, 1.0]).parent / "rl")).trend is None
 
 
+def test_instances_that_were_learnt_by_heart_are_not_fresh(text_run: Path, tmp_path: Path) -> None:
+    """The training sentences are the validation's, until their outputs are others than were learnt."""
+    path = recorded(text_run, tmp_path / "text", [0.1, 0.2, 0.3])
+    found = measured(load_policy(path))
+    assert found.training_nll == pytest.approx(found.validation_nll, rel=0.1)
+    assert found.trend is not None and found.trend.fresh
+    loaded = load_policy(path)
+    references = loaded.task.references
+
+    def reversed_validation(ids: Ints) -> tuple[Ints, Ints]:
+        tokens, lengths = references(ids)
+        return (
+            (tokens[:, ::-1].copy(), lengths)
+            if ids[0] >= loaded.task.instances("validation").first
+            else (tokens, lengths)
+        )
+
+    loaded.task.references = reversed_validation  # type: ignore[method-assign]
+    found = measured(loaded)
+    assert found.training_nll is not None and found.validation_nll > 1.5 * found.training_nll
+    assert found.trend is not None and not found.trend.fresh
+
+
 # ------------------------------------------------------------------------------------------------ made-up figures
 def made_up(loaded: LoadedPolicy, **changes: Any) -> Preflight:
     figures = SampleFigures(
@@ -168,7 +192,7 @@ def made_up(loaded: LoadedPolicy, **changes: Any) -> Preflight:
     trend = MleTrend(6000, 0.73, 0.735, 0.01, True, True, False)
     config = settings(loaded, optimizer={"learning_rate": 2.5e-4, "schedule": {"decay": "linear"}})
     found = Preflight(
-        "mine", "runs/mine", config, figures, alike, best_of, tried, Lengths(12.0, 14, 16), 0.3,
+        "mine", "runs/mine", config, figures, alike, best_of, tried, Lengths(12.0, 14, 16), 0.3, 0.3,
         Cost(1000.0, 7000.0, 0.1, 0.1, 1 << 28), trend,
     )  # fmt: skip
     return replace(found, **changes)
