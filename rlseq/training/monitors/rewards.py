@@ -90,17 +90,16 @@ class HackingMonitor(Monitor):
 
     def validation(self, metrics: Mapping[str, float], instances: int) -> str | None:
         """See the base class."""
-        before = {name: list(found) for name, found in self.best.items()}
         fallen = [name for name, value in metrics.items() if self._fell(name, value, metrics["reward"], instances)]
         again = [name for name in fallen if name in self.fallen]
         self.fallen = fallen
         if not again:
             return self._once(None, 1)
-        changes = ", ".join(f"{name} {before[name][0]:.4g} → {metrics[name]:.4g}" for name in again)
+        changes = ", ".join(f"{name} {self.best[name][0]:.4g} → {metrics[name]:.4g}" for name in again)
         return self._once(
-            f"the validation reward rose from {before[again[0]][1]:.4g} to {metrics['reward']:.4g} while quality fell "
-            f"({changes}). The reward pays for something that these metrics do not measure, so more of it is no gain. "
-            "Read the table of samples; add what is lost to the reward, hold the policy near mle with rl.kl or "
+            f"the validation reward rose from {self.best[again[0]][1]:.4g} to {metrics['reward']:.4g} while quality "
+            f"fell ({changes}). The reward pays for something that these metrics do not measure, so more of it is no "
+            "gain. Read the table of samples; add what is lost to the reward, hold the policy near mle with rl.kl or "
             "rl.cross_entropy, or stop earlier with rl.updates or rl.patience",
             1,
         )
