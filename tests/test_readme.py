@@ -158,7 +158,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         "mrt": ("hull", mrt),
     }
     recipes["mixer"] = ("hull", ["rl.objective=mixer", "rl.baseline=critic", "rl.variance_every=1"])
-    for run, (name, keys) in (recipes | {"ppo": ("hull", ["rl.objective=ppo"])}).items():
+    redrawing = ["rl.objective=ppo", "rl.baseline=mean", "rl.samples=2", "rl.dynamic_sampling=1"]
+    for run, (name, keys) in (recipes | {"ppo": ("hull", redrawing)}).items():
         rlseq("train", name, *SMALL[name], *FEW, *keys, "--run", str(directory / run))
     return [directory / run for run in (*recipes, "ppo")]
 
