@@ -19,9 +19,11 @@ from rlseq.cli import app, training
 from rlseq.config.load import list_configs
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
+from rlseq.training import jobs
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import read_metrics
 from rlseq_envs.task import SequenceTask
+from tests.cli.test_study import InThisProcess
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +32,7 @@ FEW = [
     *("mle.updates=2", "mle.batch_size=4", "mle.validate_every=1", "mle.average=0", "rl.updates=2", "rl.batch_size=4"),
     *("rl.validate_every=1", "rl.average=0", "log_every=1", "evaluation.samples_shown=1", "compute.threads=1"),
 ]
-SMALL_HULLS = ["task.validation_size=8", "task.test_size=8", "policy.hidden_size=8"]
+SMALL_HULLS = ["task.train_size=50", "task.validation_size=8", "task.test_size=8", "policy.hidden_size=8"]
 SMALL_TEXT = ["task.units=character", "policy.embedding_size=8", "policy.hidden_size=8", "task.cldr_sizes=[60, 8, 8]"]
 SMALL = {
     "hull": SMALL_HULLS,
@@ -52,7 +54,8 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if "rl
 
 def rlseq(*arguments: str, input: str | None = None) -> Result:
     result = CliRunner().invoke(app, list(arguments), input=input)
-    assert result.exit_code == 0, (arguments, result.output)
+    known = (0, 3) if arguments[0] == "preflight" else (0,)  # rl is not advisable after two updates
+    assert result.exit_code in known, (arguments, result.output)
     return result
 
 
@@ -81,7 +84,7 @@ def write_example(directory: Path) -> None:
 
 def sized(arguments: list[str]) -> list[str]:
     """A training command with small sizes: what is resumed has them already."""
-    if arguments[0] != "train" or "--resume" in arguments:
+    if arguments[0] not in ("train", "study") or "--resume" in arguments:
         return arguments
     return [*arguments, *SMALL.get(arguments[1], []), *FEW]
 
@@ -91,6 +94,7 @@ def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(training, "make_engine", plain_engine)
+    monkeypatch.setattr(jobs, "LocalProcess", InThisProcess)
     write_data(tmp_path)
     write_example(tmp_path)
     return tmp_path
@@ -160,7 +164,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     recipes["mixer"] = ("hull", ["rl.objective=mixer", "rl.baseline=critic", "rl.variance_every=1"])
     redrawing = ["rl.objective=ppo", "rl.baseline=mean", "rl.samples=2", "rl.dynamic_sampling=1"]
     for run, (name, keys) in (recipes | {"ppo": ("hull", redrawing)}).items():
-        rlseq("train", name, *SMALL[name], *FEW, *keys, "--run", str(directory / run))
+        rlseq("train", name, *SMALL[name], *FEW, "rl.instances=train", *keys, "--run", str(directory / run))
     return [directory / run for run in (*recipes, "ppo")]
 
 

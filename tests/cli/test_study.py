@@ -125,7 +125,7 @@ def test_every_control_is_trained_from_the_mle_checkpoint_of_its_seed(
     result = json.loads((path / "report" / "comparison.json").read_text())
     assert [(arm["name"], arm["role"]) for arm in result["arms"]] == [(a["name"], a["role"]) for a in found["arms"]]
     assert result["attributable"][0]["metric"] == result["primary"] == "accuracy"
-    assert "gain attributable to the reward" in (path / "report" / "comparison.html").read_text()
+    assert "Gain attributable to the reward" in (path / "report" / "comparison.html").read_text()
 
 
 def test_equal_time_is_that_of_both_phases_by_what_the_arms_recorded(
