@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlseq.config.phases import RLConfig
+from rlseq.evaluation.metrics import held_out, larger_is_better
 from rlseq.training.monitors.monitor import RECOVERY, Monitor
 
 REWARDS = 20  # updates whose rewards the collapse monitor averages
 FALL = 0.7  # a mean below this fraction of the best one is suspicious
 FALL_ERRORS = 3.0  # unless it is within this many standard errors of it
-NOT_COMPARED = frozenset({"reward", "length", "truncated"})  # no qualities; the last has a monitor
-LESS_IS_BETTER = frozenset({"TER"})
 
 
 @dataclass
@@ -90,7 +89,8 @@ class HackingMonitor(Monitor):
 
     def validation(self, metrics: Mapping[str, float], instances: int) -> str | None:
         """See the base class."""
-        fallen = [name for name, value in metrics.items() if self._fell(name, value, metrics["reward"], instances)]
+        qualities = held_out(metrics, ())  # also what the reward measures: a mixture may trade one part for another
+        fallen = [name for name in qualities if self._fell(name, metrics[name], metrics["reward"], instances)]
         again = [name for name in fallen if name in self.fallen]
         self.fallen = fallen
         if not again:
@@ -106,10 +106,10 @@ class HackingMonitor(Monitor):
 
     def _fell(self, name: str, value: float, reward: float, instances: int) -> bool:
         """Whether a metric is clearly worse than its best, at a clearly higher reward; notes a new best."""
-        if name in NOT_COMPARED or not math.isfinite(value):
+        if not math.isfinite(value):
             return False
         best, before = self.best.setdefault(name, [value, reward])
-        worse = value - best if name in LESS_IS_BETTER else best - value
+        worse = best - value if larger_is_better(name) else value - best
         if worse < 0:
             self.best[name] = [value, reward]
         spread = self.tracks[self.tags[0]].start if self.tracks else 0.0
