@@ -151,12 +151,12 @@ def test_less_of_an_error_rate_is_a_gain() -> None:
 
 
 def test_without_controls_nothing_is_attributed_to_the_reward() -> None:
-    html = comparison_page(comparison(attributable=[], verdict="train one with --control"))
-    assert 'class="verdict none"' in html and "No control was given" in html and "train one with --control" in html
+    html = comparison_page(comparison(attributable=[]))
+    assert 'class="verdict none"' in html and "No control was given" in html
 
 
 # ---------------------------------------------------------------------------------------------------------- what if not
-OPTIONAL = ("verdict", "less_is_better", "buckets", "curves", "training_curves", "examples", "regressions")
+OPTIONAL = ("buckets", "curves", "training_curves", "examples", "regressions")
 
 
 def bare() -> dict[str, Any]:

@@ -41,10 +41,8 @@ def profile(result: Result) -> Section | None:
     rows = _by_arm(result, "profile", PROFILE)
     if not rows:
         return None
-    found: Result = next(arm["profile"] for arm in result["arms"] if arm["profile"])
-    said = [f"Words are {found['unit']}."] if "unit" in found else []
-    said += [f"Measured on {found['instances']:,} instances."] if "instances" in found else []
-    return section("What changed", tag("p", " ".join(said), class_="note"), table(_headers(result), rows))
+    note = f"Words are {result['profile_unit']}."
+    return section("What changed", tag("p", note, class_="note"), table(_headers(result), rows))
 
 
 def cost(result: Result) -> Section | None:

@@ -41,7 +41,7 @@ def verdicts(result: Result) -> Markup:
 def _verdict(result: Result, gain: Result, others: Sequence[Result]) -> Markup:
     metric, arm, control = gain["metric"], gain["arm"], gain["best_control"]
     digits = decimals(result, metric)
-    better = (gain["delta"] > 0) == (metric not in result.get("less_is_better", ()))
+    better = (gain["delta"] > 0) == (metric not in result["less_is_better"])
     if gain["p_value"] >= SIGNIFICANT:
         kind = "none"
         claim = f"The reward brought nothing beyond its controls that can be told from chance; the best is {control}."
@@ -79,8 +79,7 @@ def _no_verdict(result: Result) -> Markup:
         "or of chance, and not of the reward."
     )
     heading = tag("h2", "Gain attributable to the reward")
-    said = [tag("p", line) for line in (result.get("verdict"), why) if line]
-    return tag("div", heading, tag("p", "not known", class_="big"), *said, class_="verdict none")
+    return tag("div", heading, tag("p", "not known", class_="big"), tag("p", why), class_="verdict none")
 
 
 # ---------------------------------------------------------------------------------------------------------------- arms

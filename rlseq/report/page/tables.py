@@ -145,8 +145,8 @@ def _arm_records(arm: Result) -> Iterator[dict[str, Any]]:
         for seed, value in zip(arm["seeds"], arm["per_seed"][metric], strict=True):
             yield {"table": "seeds", "arm": name, "seed": seed, "metric": metric, "value": value}
     for part in ("iqm", "profile", "cost"):
-        numbers = {metric: value for metric, value in arm[part].items() if not isinstance(value, str)}
-        yield from ({"table": part, "arm": name, "metric": metric, "value": v} for metric, v in numbers.items())
+        for metric, value in arm[part].items():
+            yield {"table": part, "arm": name, "metric": metric, "value": value}
 
 
 def _tested(table: str, item: Result, pair: str) -> dict[str, Any]:
