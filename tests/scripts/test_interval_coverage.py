@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sacrebleu.metrics import BLEU
 
 import interval_coverage
 import studies
@@ -54,3 +55,9 @@ def test_the_recorded_intervals_hold() -> None:
     assert {(row["regime"], row["seeds"]) for row in rows} == {(r.name, s) for r in REGIMES for s in (3, 5, 10)}
     assert all(92 <= row["coverage_crossed"] <= 98 and row["alarms_crossed"] <= 6 for row in rows)
     assert max(row["alarms_percentile"] for row in rows if row["seeds"] == 3) > 15
+
+
+def test_bleu_is_sacrebleus() -> None:
+    _, arm = REGIMES[5].arms(np.random.default_rng(1), 2, 0.0)
+    for totals in arm.statistics.sum(axis=1):
+        assert interval_coverage.bleu(totals) == pytest.approx(BLEU()._compute_score_from_stats(totals).score)
