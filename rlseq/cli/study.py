@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from rlseq.training.jobs import Launch
     from rlseq.training.study import Job, Study
 
+DEFAULT_CONTROLS = "equal_time,constant_reward"
 EXAMPLES = [
     "rlseq study hull --seeds 3 --controls equal_time,constant_reward --run runs/hull-study",
     "rlseq study hull rl.optimizer.learning_rate=3e-4,1e-3 --jobs 2 --run runs/hull-rates",
-    "rlseq study --resume runs/hull-study",
+    "rlseq study --resume runs/hull-study --seeds 5",
 ]
 
 
@@ -39,10 +40,14 @@ def study(
     ] = None,
     run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="The study's directory.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with a study where it stopped.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, metavar="S", help="Runs of each arm.")] = 3,
+    seeds: Annotated[int | None, typer.Option(min=1, metavar="S", help="Runs of each arm; default: 3.")] = None,
     controls: Annotated[
-        str, typer.Option(metavar="NAMES", help=f"Some of {', '.join(ControlName)}, separated by commas; or none.")
-    ] = "equal_time,constant_reward",
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help=f"Some of {', '.join(ControlName)}, separated by commas, or none; default: {DEFAULT_CONTROLS}.",
+        ),
+    ] = None,
     equal_time_updates: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Updates of equal_time; default: what takes the time of mle and rl."),
@@ -53,21 +58,24 @@ def study(
     """Train mle, rl and controls for several seeds, and say what the reward brought.
 
     Each arm of each seed is a run of its own inside DIR. The report compares all of them on held-out instances.
+    A study that is resumed may be given more seeds and further controls.
     """
-    names = [] if controls == "none" else controls.split(",")
+    asked = controls or ("none" if resume else DEFAULT_CONTROLS)
+    names = [] if asked == "none" else asked.split(",")
     refuse(_problems(config, overrides, run, resume, names))
 
     from rlseq.training.study import Study
 
     if resume:
         made = Study.open(resume)
+        made.extend(seeds, names)
     else:
         assert config is not None and run is not None
         made = Study.create(
             run,
             config,
             overrides or [],
-            seeds=seeds,
+            seeds=seeds or 3,
             controls=names,
             equal_time_updates=equal_time_updates,
             side_by_side=jobs,
@@ -83,7 +91,7 @@ def _problems(
 
     wrong = []
     if resume and (config or overrides or run):
-        wrong.append("--resume takes everything but --jobs from the study: leave out CONFIG, its keys and --run")
+        wrong.append("--resume takes the configuration from the study: leave out CONFIG, its keys and --run")
     if not resume and not config:
         wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
     if not resume and not run:

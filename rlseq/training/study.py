@@ -141,6 +141,19 @@ class Study:
         for name, point in itertools.product(self.controls, self._points("rl")):
             parse_config(data, f"{self.name}, control {name}", [*point, *self._control(name, config, point)])
 
+    def extend(self, seeds: int | None, controls: Sequence[str]) -> None:
+        """Add seeds, up to so many, and controls.
+
+        Raises:
+            StudyError: A control has nothing to control, or other seeds could change what was chosen from a grid.
+        """
+        more = [self.seeds[0] + index for index in range(len(self.seeds), seeds or 0)]
+        if more and self.grid:
+            raise StudyError(f"{self.path} chose from {', '.join(self.grid)} by its seeds: begin a new study for more")
+        self.seeds += more
+        self.controls += [name for name in controls if name not in self.controls]
+        self._check(self.config)
+
     def save(self, arms: list[dict[str, Any]]) -> None:
         """Write the record: what is studied, and the arms that are finished."""
         record = {key: value for key, value in asdict(self).items() if key not in ("path", "name")}

@@ -193,6 +193,24 @@ def test_a_grid_is_chosen_from_on_validation_and_controls_have_the_choice(
     assert len(controls) == 2 and all("rl.samples=8" in arguments for arguments in controls)
 
 
+def test_a_study_can_be_given_more_seeds_and_controls(tmp_path: Path, pretended: type[Pretended]) -> None:
+    path = tmp_path / "study"
+    done("study", "hull", *SETTINGS, "--seeds", 1, "--controls", "equal_time", "--run", path)
+    updates = record(path)["equal_time_updates"]
+    pretended.begun.clear()
+    done("study", "--resume", path, "--seeds", 2, "--controls", "shuffled_reward")
+    assert [arm["name"] for arm in record(path)["arms"]] == ["mle", "rl", "equal_time", "shuffled_reward"]
+    assert all(len(arm["runs"]) == 2 for arm in record(path)["arms"])
+    assert len(pretended.begun) == 5 and record(path)["equal_time_updates"] == updates
+
+
+def test_seeds_are_not_added_to_a_choice_that_they_could_change(tmp_path: Path) -> None:
+    path = tmp_path / "study"
+    done("study", "hull", *SETTINGS, "rl.samples=2,4", "--seeds", 1, "--controls", "none", "--run", path)
+    result = rlseq("study", "--resume", path, "--seeds", 2)
+    assert result.exit_code == 2 and "rl.samples" in result.output and "begin a new study" in result.output
+
+
 def test_commas_inside_brackets_and_of_other_sections_are_part_of_the_value() -> None:
     overrides = ["rl.optimizer.betas=[0.9,0.99]", "name=a,b", "mle.batch_size=8,16", "rl.ppo={epochs: 2, clip: 0.1}"]
     plain, grid = split_grid(overrides)
