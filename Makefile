@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # The control is as long as docs/results has it, so that it need not wait for what it is as long as.
-EQUAL_TIME.hull := --equal-time-updates 14300
+EQUAL_TIME.hull := --equal-time-updates 12706
 train: setup
 	$(BIN)/rlseq study $(CONFIG) --seeds 1 --jobs 2 --controls equal_time $(EQUAL_TIME.$(CONFIG)) \
 		--run runs/$(CONFIG)-$$(date +%Y%m%d-%H%M%S) $(ARGS)

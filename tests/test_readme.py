@@ -203,6 +203,16 @@ def test_the_run_directory_has_the_entries_that_are_listed(runs: list[Path]) -> 
 
 
 # ----------------------------------------------------------------------------------------------------------- the rest
+def test_the_control_of_make_train_is_as_long_as_the_recorded_one() -> None:
+    given = re.findall(
+        r"^EQUAL_TIME\.(\S+) := --equal-time-updates (\d+)$", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    assert given
+    for name, updates in given:
+        recorded = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())["equal_time_updates"]
+        assert int(updates) == recorded
+
+
 def test_the_results_are_those_that_are_recorded() -> None:
     subprocess.run([sys.executable, ROOT / "scripts" / "results.py", "--check"], check=True)
 
