@@ -88,6 +88,14 @@ def test_json_is_the_contract(hull: Comparison, text: Comparison, study: Compari
             assert item["delta"] == pytest.approx(shown[1] - shown[0], abs=1e-9)
 
 
+def test_the_page_explains_every_key(study: Comparison) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text(encoding="utf-8")
+    result = study.to_json()
+    parts = [result, result["arms"][0], result["arms"][0]["profile"], result["differences"][0]]
+    keys = {key for part in parts for key in part} - {"metric", "a", "b"}
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
+
+
 def test_the_roles_are_found_and_the_rewarded_are_compared_with_the_others(study: Comparison) -> None:
     assert [arm.role for arm in study.arms] == ["reward", "mle", "control", "control"]
     pairs = {(item.a, item.b) for item in study.differences}
