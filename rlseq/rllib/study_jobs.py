@@ -21,27 +21,32 @@ def _train(arguments: list[str], log: str, directory: str) -> int:
     if not Path(log).parents[1].is_dir() or not Path(directory).is_dir():
         return NOT_SHARED
     os.chdir(directory)
+    asked, stopped = _asked_to_stop(Path(log)), False
+    asked.unlink(missing_ok=True)
     process = LocalProcess(arguments, Path(log))
-    try:
-        while (code := process.poll()) is None:
-            time.sleep(POLL_SECONDS)
-        return code
-    except KeyboardInterrupt:  # the task was cancelled
-        process.stop()
-        while process.poll() is None:
-            time.sleep(POLL_SECONDS)
-        raise
+    while (code := process.poll()) is None:
+        if asked.exists() and not stopped:
+            process.stop()
+            stopped = True
+        time.sleep(POLL_SECONDS)
+    return code
+
+
+def _asked_to_stop(log: Path) -> Path:
+    """The file that asks a training to save and end: storage is shared anyway, and Ray may lose a cancellation."""
+    return log.with_suffix(".stop")
 
 
 class ClusterTask:
     """A training on some machine of the cluster."""
 
     def __init__(self, arguments: list[str], log: Path, cpus: int) -> None:
+        self._log = log
         local = [*arguments, "compute.address=null"]  # the task has its machine; it connects to no cluster
         self._result = _train.options(num_cpus=cpus).remote(local, str(log.absolute()), os.getcwd())
 
     def poll(self) -> int | None:
-        """See ``Launched``. A machine that was lost, or a cancelled task, counts as a failure."""
+        """See ``Launched``. A machine that was lost counts as a failure."""
         if not ray.wait([self._result], timeout=0)[0]:
             return None
         try:
@@ -52,7 +57,7 @@ class ClusterTask:
 
     def stop(self) -> None:
         """See ``Launched``."""
-        ray.cancel(self._result)
+        _asked_to_stop(self._log).touch()
 
 
 def cluster_launch(compute: ComputeConfig) -> Launch:
