@@ -12,7 +12,8 @@ from rlseq.config.schema import ComputeConfig
 from rlseq.rllib import cluster
 from rlseq.training.jobs import POLL_SECONDS, Launch, LocalProcess
 
-NOT_SHARED = 2  # exit code of a task whose machine does not have the study's directory
+# Exit codes of a task that trains nothing: its machine does not have the study's directory; it was stopped before.
+NOT_SHARED, STOPPED = 2, 130
 
 
 @ray.remote(max_retries=0)
@@ -22,7 +23,8 @@ def _train(arguments: list[str], log: str, directory: str) -> int:
         return NOT_SHARED
     os.chdir(directory)
     asked, stopped = _asked_to_stop(Path(log)), False
-    asked.unlink(missing_ok=True)
+    if asked.exists():  # before there was room for it
+        return STOPPED
     process = LocalProcess(arguments, Path(log))
     while (code := process.poll()) is None:
         if asked.exists() and not stopped:
@@ -42,6 +44,7 @@ class ClusterTask:
 
     def __init__(self, arguments: list[str], log: Path, cpus: int) -> None:
         self._log = log
+        _asked_to_stop(log).unlink(missing_ok=True)
         local = [*arguments, "compute.address=null"]  # the task has its machine; it connects to no cluster
         self._result = _train.options(num_cpus=cpus).remote(local, str(log.absolute()), os.getcwd())
 

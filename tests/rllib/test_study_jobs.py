@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlseq.config.schema import ComputeConfig
-from rlseq.rllib.study_jobs import NOT_SHARED, ClusterTask, cluster_launch
+from rlseq.rllib.study_jobs import NOT_SHARED, STOPPED, ClusterTask, cluster_launch
 
 
 def result(task: ClusterTask) -> int:
@@ -47,5 +47,5 @@ def test_a_task_that_is_stopped_ends(study: Path) -> None:
         assert time.monotonic() < deadline and task.poll() is None, log.read_text() if log.exists() else ""
         time.sleep(0.1)
     task.stop()
-    assert result(task) == 130
+    assert result(task) == STOPPED
     assert "go on with" in log.read_text()
