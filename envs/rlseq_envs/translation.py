@@ -222,7 +222,7 @@ class TranslationTask(SequenceTask):
             return text
         text = drop_unusable_pairs(text, report)
         if not len(text.sources):
-            problems.append(Problem(source, None, f"nothing is left to train on ({report})"))
+            problems.append(Problem(source, None, f"no pair is left to train on ({report})"))
         return text
 
     @cached_property
