@@ -16,206 +16,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
-
-from bench_rows.measure import interleaved
-from blocks import replace_block, spread, table
+from blocks import replace_block, table
 from interval_coverage import coverage, coverage_table
-from rlseq.config.load import parse_config
-from rlseq.data.batches import phase_split
-from rlseq.data.tasks import make_task
-from rlseq.evaluation.loading import load_policy
-from rlseq.training.checkpoint import load_meta
-from rlseq.training.cost import Cost
-from rlseq.training.engine import Phase, UpdateRequest
-from rlseq.training.plain import PlainEngine
+from objectives_study import UNIT, objectives, objectives_table, refuse_unknown
 from rlseq.training.provenance import environment
-from rlseq.training.run_directory import resolve_checkpoint
-from rlseq.training.study import last_meta
-from rlseq_envs.env import SequenceVectorEnv
+from study_runs import Arm, Result, evaluated, trained
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "docs" / "studies"
-COST_TURNS = 8
-
-Result = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One line of a table: what it is called, and the settings that make it.
-
-    ``control`` is None of rl, and says which cross-entropy takes its time otherwise.
-    """
-
-    name: str
-    settings: tuple[str, ...]
-    control: Literal["going on", "from the start"] | None = None
-
-    @property
-    def slug(self) -> str:
-        """A name for its run."""
-        return "-".join("".join(sign if sign.isalnum() else " " for sign in self.name).split())
-
-
-# ------------------------------------------------------------------------------------------------------- objectives
-UNIT = "reinforce, leave_one_out"  # what costs are multiples of
-VALIDATIONS = 4  # of an arm, evenly spaced
-BUDGET = ("rl.samples=8", "rl.variance_every=25")
-PPO = "rl.objective=ppo"
-OBJECTIVES = (
-    Arm("cross-entropy, going on", (), "going on"),
-    Arm("cross-entropy, one schedule from the start", (), "from the start"),
-    *(Arm(f"reinforce, {name}", (f"rl.baseline={name}",)) for name in ("none", "running_mean", "greedy", "mean")),
-    Arm(UNIT, ("rl.baseline=leave_one_out",)),
-    Arm("reinforce, leave_one_out, whitened", ("rl.normalize_advantage=batch",)),
-    Arm("reinforce, mean, by instance", ("rl.baseline=mean", "rl.normalize_advantage=instance")),
-    Arm("reinforce, leave_one_out, dynamic sampling", ("rl.dynamic_sampling=3",)),
-    Arm("reinforce, leave_one_out, given starts", ("rl.starts=task",)),
-    Arm("reinforce, critic", ("rl.baseline=critic",)),
-    Arm("actor-critic, shaped, λ = 0.95", ("rl.baseline=critic", "rl.critic={shaped: true, gae_lambda: 0.95}")),
-    Arm("mixer, leave_one_out", ("rl.objective=mixer", "rl.mixer={step: 2, every: 150}", "rl.instances=train")),
-    Arm("mrt, α = 1", ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1, reference: false}")),
-    Arm(
-        "mrt, α = 1, with the reference",
-        ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1}", "rl.instances=train"),
-    ),
-    Arm("ppo, token, leave_one_out", (PPO, "rl.ppo={epochs: 2}")),
-    Arm("ppo, token, leave_one_out, clip_high", (PPO, "rl.ppo={epochs: 2, clip_high: 0.28}")),
-    Arm(
-        "ppo, token, as DAPO",
-        (
-            *(PPO, "rl.ppo={epochs: 2, clip_high: 0.28}", "rl.baseline=mean", "rl.normalize_advantage=instance"),
-            *("rl.dynamic_sampling=3", "rl.normalization=token"),
-        ),
-    ),
-    Arm("ppo, sequence, leave_one_out", (PPO, "rl.ppo={epochs: 2, ratio: sequence, clip: 0.05}")),
-    Arm(
-        "ppo, sequence, leave_one_out, 4 mini-batches",
-        (PPO, "rl.ppo={epochs: 2, minibatches: 4, ratio: sequence, clip: 0.05}"),
-    ),
-    Arm(
-        "ppo, sequence, leave_one_out, given starts",
-        (PPO, "rl.ppo={epochs: 2, ratio: sequence, clip: 0.05}", "rl.starts=task"),
-    ),
-)
-
-
-def objectives(start: Path, runs: Path, seeds: Sequence[int], updates: int, only: Sequence[str]) -> Result:
-    """Every objective and baseline from one mle checkpoint, each for the CPU time of ``updates`` updates of ``UNIT``.
-
-    Going on with cross-entropy is the control, in either way: with a second schedule after the checkpoint's, or with
-    one schedule as long as both, from the start.
-    """
-    measured = measured_costs(start, runs / "costs.json")
-    arms = [
-        objective_arm(arm, measured[arm.name], start, runs, seeds, round(updates * measured[UNIT] / measured[arm.name]))
-        for arm in OBJECTIVES
-        if not only or arm.name in only
-    ]
-    first = evaluated(start, runs / "start.json")["metrics"]["accuracy"]
-    return {"settings": BUDGET, "updates": updates, "seeds": seeds, "start": first, "arms": arms}
-
-
-def objective_arm(arm: Arm, cost: float, start: Path, runs: Path, seeds: Sequence[int], updates: int) -> Result:
-    """One arm, trained with each seed."""
-    phase, checkpoint = "rl" if arm.control is None else "mle", resolve_checkpoint(start)
-    every = f"{phase}.validate_every={max(1, updates // VALIDATIONS)}"
-    if arm.control == "from the start":
-        before = last_meta(checkpoint.parents[2])
-        length = before["phase_update"] + updates
-        made = [str(checkpoint.parents[2] / "config.yaml"), f"mle.updates={length}", every, "--phase", "mle"]
-    else:
-        before = load_meta(checkpoint)
-        made = ["--from", str(start), *BUDGET, *arm.settings, f"{phase}.updates={updates}", every, "--phase", phase]
-    done = [trained(runs / f"{arm.slug}-{updates}-seed{seed}", [*made, f"seed={seed}"]) for seed in seeds]
-    variances = [logged(run, phase, "train/grad_variance") for run in done]
-    return {
-        "name": arm.name,
-        "settings": arm.settings,
-        "updates": updates,
-        "accuracy": [test_metric(run, "accuracy") for run in done],
-        "at_the_end": [logged(run, phase, "eval/accuracy")[-1] for run in done],
-        "grad_variance": [statistics.mean(found) for found in variances if found],
-        "cost": cost,
-        "cpu_seconds": [cpu_seconds(last_meta(run)) - cpu_seconds(before) for run in done],
-    }
-
-
-def cpu_seconds(meta: Result) -> float:
-    """What all updates that led to a checkpoint took, estimates of the gradient's variance included."""
-    return sum(Cost.from_dict(meta["trainer"]).cpu_seconds.values())
-
-
-def measured_costs(start: Path, record: Path) -> dict[str, float]:
-    """The cost of each arm's update; measured once, so that a study that goes on has arms of the same length."""
-    if record.is_file():
-        found: dict[str, float] = json.loads(record.read_text(encoding="utf-8"))
-        return found
-    measured = dict(zip((arm.name for arm in OBJECTIVES), costs(start, OBJECTIVES), strict=True))
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return measured
-
-
-def costs(start: Path, arms: Sequence[Arm]) -> list[float]:
-    """CPU seconds of an update in the middle of the phase, the fewest of several turns, all on the same instances."""
-    weights = {name: value.numpy() for name, value in load_policy(start).policy.state_dict().items()}
-    settings = load_meta(resolve_checkpoint(start))["config"]
-    fixed = [*BUDGET, "rl.variance_every=0", "rl.updates=1000", "compute.device=cpu"]
-
-    def updating(arm: Arm) -> Callable[[int], object]:
-        config = parse_config(settings, overrides=[*fixed, *arm.settings])
-        task = make_task(config.task)
-        engine = PlainEngine(config, task, SequenceVectorEnv(task).rollout)
-        phase: Phase = "rl" if arm.control is None else "mle"
-        engine.set_weights(weights)
-        engine.start_phase(phase)
-        section = config.rl if phase == "rl" else config.mle
-        draws = 1 + config.rl.dynamic_sampling
-        first, *spare = np.split(phase_split(task, section).ids(0, draws * section.batch_size), draws)
-        middle = section.updates // 2
-        return lambda turn: engine.update(
-            [UpdateRequest(phase, middle + turn, middle + turn, first, 1e-9, spare=tuple(spare))]
-        )
-
-    return interleaved([updating(arm) for arm in arms], COST_TURNS)
-
-
-def objectives_table(result: Result) -> list[str]:
-    """Costs are given as multiples of the leave-one-out baseline's."""
-    unit = next(arm["cost"] for arm in result["arms"] if arm["name"] == UNIT)
-    header = [
-        "objective, baseline",
-        "accuracy, test",
-        "validation at the end",
-        "gradient variance",
-        "cost of an update",
-        "updates",
-        "CPU seconds",
-    ]
-    rows = [
-        [
-            arm["name"],
-            spread(arm["accuracy"]),
-            spread(arm["at_the_end"]),
-            spread(arm["grad_variance"], digits=3),
-            f"{arm['cost'] / unit:.2f}",
-            f"{arm['updates']:,}",
-            spread(arm["cpu_seconds"], digits=0),
-        ]
-        for arm in result["arms"]
-    ]
-    start = ["the mle checkpoint", f"{result['start']:.2f}", *[""] * 5]
-    return table(header, [start, *rows])
 
 
 # --------------------------------------------------------------------------------------------------- exposure bias
@@ -317,50 +130,6 @@ def beams_table(result: Result) -> list[str]:
     return table(header, rows)
 
 
-# -------------------------------------------------------------------------------------------------------------- runs
-def trained(run: Path, arguments: Sequence[str]) -> Path:
-    """A finished run of ``rlseq train`` with these arguments; one that was interrupted goes on."""
-    if (run / "train.log").is_file() and not finished(run):
-        rlseq("train", "--resume", str(run))
-    elif not finished(run):
-        rlseq("train", *arguments, "--run", str(run))
-    return run
-
-
-def finished(run: Path) -> bool:
-    """The last thing that a run writes is there: what its two phases, or its only one, came to on the test set."""
-    return any((run / "report" / name).is_file() for name in ("comparison.json", "evaluation.json"))
-
-
-def evaluated(checkpoint: Path, made: Path, *options: str) -> Result:
-    """What ``rlseq evaluate`` says of a checkpoint on the test set."""
-    if not made.is_file():
-        rlseq("evaluate", str(checkpoint), *options, "--json", str(made))
-    found: Result = json.loads(made.read_text(encoding="utf-8"))
-    return found
-
-
-def rlseq(*arguments: str) -> None:
-    """The program, as a user runs it; its output goes to this one's standard error."""
-    print("rlseq", *arguments, file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "rlseq", *arguments], check=True, stdout=subprocess.DEVNULL)
-
-
-def test_metric(run: Path, metric: str) -> float:
-    """A metric of what a run trained last, on the test set."""
-    compared, alone = (run / "report" / name for name in ("comparison.json", "evaluation.json"))
-    if not compared.is_file():
-        return float(json.loads(alone.read_text(encoding="utf-8"))["metrics"][metric])
-    return float(json.loads(compared.read_text(encoding="utf-8"))["arms"][-1]["metrics"][metric])
-
-
-def logged(run: Path, phase: str, tag: str) -> list[float]:
-    """All values of a tag in a phase of a run."""
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    events = [event for event in map(json.loads, lines) if event["phase"] == phase]
-    return [event[tag] for event in events if tag in event]
-
-
 # --------------------------------------------------------------------------------------------------------- documents
 @dataclass(frozen=True)
 class Document:
@@ -428,14 +197,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             study.add_argument(option, type=Path, required=True, metavar="CKPT")
     actions.add_parser("tables").add_argument("--check", action="store_true", help="change nothing; exit 1 if stale")
     return parser.parse_args(arguments)
-
-
-def refuse_unknown(names: Sequence[str]) -> None:
-    """Stop if an arm is not there; a table needs its unit."""
-    known = [arm.name for arm in OBJECTIVES]
-    unknown = [name for name in names if name not in known]
-    if unknown or (names and UNIT not in names):
-        raise SystemExit(f"--arms: give {UNIT!r} and any of {known}; unknown: {unknown}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -168,8 +168,10 @@ class ConvexHullTask(SequenceTask):
         if rl_generated:
             generated["rl"] = UniformPoints(seed, _FIRST["rl"], None, min_points, max_points)
         files: dict[SplitName, str | None] = {
-            **{"train": train_file, "validation": validation_file},
-            **{"test": test_file, "rl": rl_file},
+            "train": train_file,
+            "validation": validation_file,
+            "test": test_file,
+            "rl": rl_file,
         }
         self._sources = _with_files(generated, files)
         train = self._sources["train"]

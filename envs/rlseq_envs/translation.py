@@ -31,8 +31,10 @@ from rlseq_envs.text.vocabulary import Vocabulary, load_vocabulary, train_vocabu
 from rlseq_envs.translation_settings import MADE_SPLITS, SELECTION_METRIC, SPLITS, TranslationSettings
 
 _FIRST_IDS: dict[SplitName, int] = {
-    **{"train": 0, "validation": 1_000_000_000},
-    **{"test": 2_000_000_000, "rl": 3_000_000_000},
+    "train": 0,
+    "validation": 1_000_000_000,
+    "test": 2_000_000_000,
+    "rl": 3_000_000_000,
 }
 _TRAINED_ON = ("train", "rl")  # instances that cannot be used are left out; splits to evaluate on leave nothing out
 _PREFIX = "sentence_"  # of rewards as components: no corpus metric is called so

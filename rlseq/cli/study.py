@@ -61,8 +61,8 @@ def study(
     A study that is resumed may be given more seeds and further controls.
     """
     asked = controls or ("none" if resume else DEFAULT_CONTROLS)
-    names = [] if asked == "none" else asked.split(",")
-    refuse(_problems(config, overrides, run, resume, names))
+    names = [] if asked == "none" else list(dict.fromkeys(asked.split(",")))
+    refuse(_problems(config, overrides, run, resume, names, equal_time_updates))
 
     from rlseq.training.study import Study
 
@@ -85,13 +85,20 @@ def study(
 
 
 def _problems(
-    config: str | None, overrides: list[str] | None, run: Path | None, resume: Path | None, names: list[str]
+    config: str | None,
+    overrides: list[str] | None,
+    run: Path | None,
+    resume: Path | None,
+    names: list[str],
+    equal_time_updates: int | None,
 ) -> list[str]:
     from rlseq.config.errors import did_you_mean
 
     wrong = []
     if resume and (config or overrides or run):
         wrong.append("--resume takes the configuration from the study: leave out CONFIG, its keys and --run")
+    if resume and equal_time_updates:
+        wrong.append("--equal-time-updates cannot change when a study is resumed: leave it out, or begin a new study")
     if not resume and not config:
         wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
     if not resume and not run:
@@ -125,7 +132,7 @@ def _train(made: Study, jobs: int) -> None:
     if failed:
         print(*(_failure(job, logs) for job in failed), f"once that is mended: {again}", sep="\n", file=sys.stderr)
         raise typer.Exit(FAILED)
-    made.save(made.arms())
+    made.finish()
 
 
 def _again(made: Study) -> str:

@@ -103,6 +103,11 @@ def _problems(
         wrong.append("--phase rl starts from a checkpoint: give one with --from")
     if control == ControlName.equal_time and source:
         wrong.append("--control equal_time trains from scratch: leave out --from")
+    if control == ControlName.equal_time and not any(key.startswith("mle.updates=") for key in overrides or []):
+        wrong.append(
+            "--control equal_time is cross-entropy for the time of mle and rl together: say how long with "
+            "mle.updates=N, or let rlseq study find it"
+        )
     if control and phase:
         wrong.append(f"--control {control.value} says which phase it trains: leave out --phase")
     if run and run.exists():

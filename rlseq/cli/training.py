@@ -25,7 +25,7 @@ from rlseq.report.comparison import comparison_tables
 from rlseq.report.reporter import Reporter
 from rlseq.report.tables import evaluation_table
 from rlseq.rllib.engine import RllibEngine
-from rlseq.training.checkpoint import Checkpoint, load_checkpoint
+from rlseq.training.checkpoint import Checkpoint, load_checkpoint, load_meta
 from rlseq.training.engine import Engine, Phase
 from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
 from rlseq.training.trainer import Interrupted, Trainer
@@ -234,5 +234,5 @@ def _best(run: RunDirectory, phase: Phase) -> Path | None:
 
 def _best_is_first(path: Path) -> bool:
     """Whether a phase's best checkpoint is the one it began with."""
-    meta = load_checkpoint(path).meta
+    meta = load_meta(path)
     return bool(meta["phase"] == "rl" and meta["phase_update"] == 0)

@@ -21,13 +21,11 @@ class Control:
 
     Attributes:
         phase: The phase that it trains: ``mle`` from scratch, or ``rl`` from the checkpoint that rl starts from.
-        meaning: What it rules out, as one clause.
         overrides: The keys that make it, from the configuration of the run that it controls.
         applies: Whether there is anything to control in that configuration.
     """
 
     phase: Literal["mle", "rl"]
-    meaning: str
     overrides: Callable[[Config], list[str]]
     applies: Callable[[Config], bool] = lambda config: True
 
@@ -50,21 +48,16 @@ def _self_training(config: Config) -> list[str]:
     return [*_constant_reward(config), *unused, "rl.objective=self_training", "rl.samples=1"]
 
 
-CONTROLS = {
-    "equal_time": Control("mle", "it only trained longer", lambda config: ["rl.updates=0"]),
-    "constant_reward": Control("rl", "sharpening the distribution was all it took", _constant_reward),
-    "shuffled_reward": Control(
-        "rl",
-        "any noise of this size does it",
-        lambda config: ["rl.reward_source=shuffled", "rl.critic.shaped=false"],
+CONTROLS = {  # each beside the explanation of a gain that it rules out
+    "equal_time": Control("mle", lambda config: ["rl.updates=0"]),  # it only trained longer
+    "constant_reward": Control("rl", _constant_reward),  # sharpening the distribution was all it took
+    "shuffled_reward": Control(  # any noise of this size does it
+        "rl", lambda config: ["rl.reward_source=shuffled", "rl.critic.shaped=false"]
     ),
-    "same_instances": Control(
-        "rl",
-        "more of the same did it",
-        lambda config: ["rl.instances=train"],
-        applies=lambda config: sees_others(config),
+    "same_instances": Control(  # more of the same did it
+        "rl", lambda config: ["rl.instances=train"], applies=lambda config: sees_others(config)
     ),
-    "self_training": Control("rl", "new inputs did it, not the reward", _self_training),
+    "self_training": Control("rl", _self_training),  # new inputs did it, not the reward
 }
 
 

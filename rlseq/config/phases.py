@@ -337,11 +337,11 @@ class RLConfig(PhaseConfig):
             wrong += [] if self.baseline == "none" else ["baseline to 'none'"]
             wrong += ["normalize_advantage to 'none'"] if self.normalize_advantage != "none" else []
             wrong += ["objective to 'reinforce' or 'ppo'"] if self.objective == "mrt" else []
-        if self.reward_source != "task" and self.critic.shaped:
-            wrong.append("critic.shaped to false: it hands out the task's own rewards")
         if wrong:
-            what = "objective 'self_training' has" if self.objective == "self_training" else "reward_source gives"
-            raise ValueError(f"{what} no reward to compare: set {', '.join(wrong)}")
+            what = "objective 'self_training'" if self.objective == "self_training" else "reward_source 'constant'"
+            raise ValueError(f"{what} has no reward to compare: set {', '.join(wrong)}")
+        if self.reward_source == "shuffled" and self.critic.shaped:
+            raise ValueError("critic.shaped hands out the task's rewards, not the shuffled ones: set it to false")
         return self
 
     @model_validator(mode="after")

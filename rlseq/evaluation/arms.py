@@ -86,7 +86,7 @@ def study_arms(directory: Path) -> list[ArmSpec]:
     """The arms of a study, as its study.json lists them.
 
     Raises:
-        EvaluationError: The file is missing or of another form, or runs it names are missing; all of them.
+        EvaluationError: The file is missing, unfinished or of another form, or runs that it names are missing.
     """
     path = directory / RECORD
     try:
@@ -94,6 +94,8 @@ def study_arms(directory: Path) -> list[ArmSpec]:
         arms = [_study_arm(directory, arm) for arm in listed]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EvaluationError(f"{path}: cannot be read as a study ({error!r})") from error
+    if not arms:
+        raise EvaluationError(f"{path} lists no arms yet: finish it with rlseq study --resume {directory}")
     wrong = [f"{path}: {run} of {arm.name} is missing" for arm in arms for run in arm.checkpoints if not run.exists()]
     wrong += [f"{path}: {arm.name} has no runs" for arm in arms if not arm.checkpoints]
     if wrong:

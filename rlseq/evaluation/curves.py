@@ -51,7 +51,7 @@ def measure_curves(loaded: LoadedPolicy, ids: Ints, options: DecodingOptions) ->
 
 
 def best_of(rewards: Floats, n: int) -> Floats:
-    """Expected largest of ``n`` of the rewards (instances, samples) of each instance, (instances,)."""
+    """Expected largest of ``n`` of the rewards (instances, samples) of each instance, (instances,); see above."""
     samples = rewards.shape[1]
     weights = [math.comb(i, n - 1) / math.comb(samples, n) for i in range(samples)]
     return np.sort(rewards, axis=1) @ np.array(weights)

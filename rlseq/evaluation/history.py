@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlseq.training.checkpoint import load_meta
-from rlseq.training.run_directory import last_checkpoint, read_metrics
-
-_COSTS = ("samples", "reward_calls", "peak_memory_mib")
+from rlseq.training.run_directory import last_checkpoint, read_metrics, run_of
 
 
 @dataclass(frozen=True)
@@ -38,32 +36,30 @@ def read_history(checkpoint: Path, meta: Mapping[str, Any], metric: str) -> Hist
         metric: The metric that selects.
     """
     phase, update = meta["phase"], int(meta["update"])
-    place, run = checkpoint.parent, checkpoint.parents[2]
-    inside_run = place.parent.name == "checkpoints"
-    records = read_metrics(run / "metrics.jsonl") if inside_run else []
+    run = run_of(checkpoint)
+    records = read_metrics(run / "metrics.jsonl") if run else []
     curve = [
         {"update": record["update"], "value": value}
         for record in records
         if (value := record.get(f"eval/{metric}")) is not None and record.get("phase") in ("mle", phase)
     ]
     validations = sum(f"eval/{metric}" in record and record.get("phase") == phase for record in records)
-    is_best = inside_run and (place / "best").resolve() == checkpoint.resolve()
+    is_best = run is not None and (checkpoint.parent / "best").resolve() == checkpoint.resolve()
     if is_best and validations:
         selection = f"best of {validations} validations by {metric} on validation (update {update})"
     else:
         selection = f"best by {metric} on validation (update {update})" if is_best else f"given (update {update})"
-    last = last_checkpoint(run, phase) if inside_run else None
+    last = last_checkpoint(run, phase) if run else None
     return History(_cost(load_meta(last) if last else meta), selection, curve)
 
 
 def _cost(meta: Mapping[str, Any]) -> dict[str, float | None]:
     trainer: Mapping[str, Any] = meta.get("trainer", {})
     seconds = trainer.get("cpu_seconds")
-    noted: dict[str, float | None] = {name: trainer.get(name) for name in _COSTS}
     return {
         "updates": meta["update"],
-        "samples": noted["samples"],
+        "samples": trainer.get("samples"),
         "cpu_seconds": sum(seconds.values()) if seconds else None,
-        "reward_calls": noted["reward_calls"],
-        "peak_memory_mib": noted["peak_memory_mib"],
+        "reward_calls": trainer.get("reward_calls"),
+        "peak_memory_mib": trainer.get("peak_memory_mib"),
     }

@@ -18,7 +18,7 @@ from rlseq.models.build import build_policy
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
-from rlseq.training.run_directory import resolve_checkpoint
+from rlseq.training.run_directory import resolve_checkpoint, run_of
 from rlseq_envs.task import SequenceTask
 
 
@@ -51,8 +51,7 @@ class LoadedPolicy:
 def checkpoint_names(directory: Path, meta: Mapping[str, Any]) -> tuple[str, str, str]:
     """What a checkpoint may be called, from short to unmistakable: mle, mle-6000, hull-20260101-120000/mle-6000."""
     phase, update = str(meta["phase"]), f"{meta['phase']}-{meta['update']}"
-    run = directory.parents[2] if directory.parent.parent.name == "checkpoints" else directory
-    return phase, update, f"{run.name}/{update}"
+    return phase, update, f"{(run_of(directory) or directory).name}/{update}"
 
 
 def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,16 +16,18 @@ import torch
 
 from rlseq.config.schema import Config
 from rlseq.decoding.encoding import encode_sources
+from rlseq.evaluation.curves import best_of
 from rlseq.evaluation.decoding import split_shards
 from rlseq.evaluation.evaluate import display_path
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.plateau import SAME_NLL, MleTrend, mle_curve, mle_trend
 from rlseq.objectives.law import SamplingLaw
+from rlseq.training.cost import peak_memory_mib
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
-from rlseq.training.preflight import SampleFigures, alike_among, best_among, reference_rewards, sample_figures
+from rlseq.training.preflight import SampleFigures, alike_among, reference_rewards, sample_figures
 from rlseq.training.rollout import Decoding, Rollout, rollout, shards
-from rlseq.training.run_directory import read_metrics
+from rlseq.training.run_directory import read_metrics, run_of
 from rlseq_envs.scoring import score_sequences
 from rlseq_envs.task import Floats, Ints
 
@@ -158,7 +158,7 @@ def preflight(loaded: LoadedPolicy, config: Config, ids: Ints) -> Preflight:
         config=config,
         figures=figures,
         alike={count: alike_among(rewards, count) for count in counts},
-        best_of={count: best_among(rewards, count) for count in counts},
+        best_of={count: float(best_of(rewards, count).mean()) for count in counts},
         temperatures=_temperatures(loaded, config, ids, rewards, samples),
         lengths=lengths,
         validation_nll=nll,
@@ -233,8 +233,7 @@ def _time_update(loaded: LoadedPolicy, config: Config, ids: Ints) -> tuple[float
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return round(peak_memory_mib() * 2**20)
 
 
 def _trend(
@@ -243,7 +242,8 @@ def _trend(
     """What the metrics of the checkpoint's run say of its mle phase, if it is of mle and they are there."""
     if loaded.meta["phase"] != "mle":
         return None
-    curve = mle_curve(read_metrics(loaded.checkpoint.parents[2] / "metrics.jsonl"))
+    run = run_of(loaded.checkpoint)
+    curve = mle_curve(read_metrics(run / "metrics.jsonl")) if run else None
     if curve is None:
         return None
     validated = (loaded.task.instances("validation").size, config.evaluation.max_instances)

@@ -11,35 +11,35 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rlseq.report.tables import FAILED, format_p_value, number_cell
+from rlseq.report.tables import FAILED, SIGNIFICANT, format_p_value, gain_kind, number_cell, p_phrase
 
 Result = Mapping[str, Any]
-SIGNIFICANT = 0.05
 _SIDE_BY_SIDE = 3  # arms whose outputs and differences are all shown; of more, those of the reward and beside it
 
 
 def comparison_tables(result: Result) -> list[RenderableType]:
     """The instances that changed most, every metric of each arm, every difference, and the verdict, in this order."""
-    tables = [examples_table(result, "examples", "Changed most")] if result["examples"] else []
-    return [*tables, arms_table(result), metrics_table(result), differences_table(result), verdict(result)]
+    return [*examples_tables(result, "examples", "Changed most"), *_figures(result), verdict(result)]
 
 
 def comparison_report(result: Result) -> list[RenderableType]:
     """All there is to see of a comparison, the verdict first and last."""
-    tables = comparison_tables(result)
-    lost = [examples_table(result, "regressions", "Lost most against mle")] if result["regressions"] else []
     return [
         verdict(result),
-        *tables[:1] * bool(result["examples"]),
-        *lost,
-        *tables[-4:-1],
+        *examples_tables(result, "examples", "Changed most"),
+        *examples_tables(result, "regressions", "Lost most against mle"),
+        *_figures(result),
         profile_table(result),
         *(bucket_table(result, buckets) for buckets in result["buckets"]),
         *curve_tables(result),
         cost_table(result),
         facts(result),
-        tables[-1],
+        verdict(result),
     ]
+
+
+def _figures(result: Result) -> list[Table]:
+    return [arms_table(result), metrics_table(result), differences_table(result)]
 
 
 # ------------------------------------------------------------------------------------------------------------- verdict
@@ -54,7 +54,7 @@ def verdict(result: Result) -> Text:
     who = " and ".join(rewarded)
     return Text(
         f"no control was given, so it is not known what {who} owes to the reward: "
-        "train controls with `rlseq study CONFIG`, or one with `rlseq train CONFIG --control equal_time`"
+        "train controls with `rlseq study CONFIG`, or one with `rlseq train --from MLE --control constant_reward`"
     )
 
 
@@ -62,18 +62,15 @@ def gain_line(result: Result, gain: Mapping[str, Any]) -> str:
     """The gain of an arm over its best control, and what it means in words."""
     low, high = gain["ci95"]
     digits = 2 if max(abs(low), abs(high)) >= 1 else 4
-    better = (gain["delta"] > 0) != (gain["metric"] in result["less_is_better"])
-    if gain["p_value"] >= SIGNIFICANT:
-        meaning = "the reward brought nothing beyond its controls that could be told from chance"
-    elif better:
-        meaning = "the reward brought this"
-    else:
-        meaning = "the reward brought nothing beyond its controls: it did worse"
-    p = format_p_value(gain["p_value"])
+    meaning = {
+        "none": "the reward brought nothing beyond its controls that could be told from chance",
+        "good": "the reward brought this",
+        "bad": "the reward brought nothing beyond its controls: it did worse",
+    }[gain_kind(result, gain)]
     size = f"{gain['delta']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
     return (
         f"gain attributable to the reward: {gain['arm']} - best control ({gain['best_control']}): "
-        f"{gain['metric']} {size}, p {p if p.startswith('<') else '= ' + p}; {meaning}"
+        f"{gain['metric']} {size}, {p_phrase(gain['p_value'])}; {meaning}"
     )
 
 
@@ -175,7 +172,7 @@ def differences_table(result: Result) -> Table:
         digits = 2 if max(map(abs, item["ci95"])) >= 1 else 4
         low, high = (f"{value:+.{digits}f}" for value in item["ci95"])
         cells = [item["metric"], f"{item['b']} - {item['a']}", f"{item['delta']:+.{digits}f}", f"{low} … {high}"]
-        cells += [_p_value(item[name]) for name in ("p_value", "p_holm", "p_randomization")]
+        cells += [format_p_value(item[name]) for name in ("p_value", "p_holm", "p_randomization")]
         cells += [f"{item['probability_of_improvement']:.2f}", f"{item['wins']}/{item['ties']}/{item['losses']}"]
         table.add_row(*map(Text, cells), style="bold" if item["p_value"] < SIGNIFICANT else "")
     return table
@@ -196,8 +193,10 @@ def shown_differences(result: Result) -> list[Mapping[str, Any]]:
 
 
 # ------------------------------------------------------------------------------------------------------------ examples
-def examples_table(result: Result, key: str, title: str) -> Table:
-    """Instances with the outputs of the arms side by side, each with its reward."""
+def examples_tables(result: Result, key: str, title: str) -> list[Table]:
+    """Instances with the outputs of the arms side by side, each with its reward; no table if there are none."""
+    if not result[key]:
+        return []
     table = Table(title=title, box=box.SIMPLE_HEAD, show_lines=True, expand=True)
     arms = result["arms"]
     few = arms if len(arms) <= _SIDE_BY_SIDE else [arm for arm in arms if arm["role"] in ("mle", "reward")] or arms
@@ -208,7 +207,7 @@ def examples_table(result: Result, key: str, title: str) -> Table:
         outputs = {output["name"]: output for output in example["outputs"]}
         cells = [f"{outputs[name]['output']}\n[{outputs[name]['reward']:.3f}]" for name in names]
         table.add_row(*map(Text, [example["source"], example["reference"], *cells]))
-    return table
+    return [table]
 
 
 # --------------------------------------------------------------------------------------------------------------- facts
@@ -228,7 +227,3 @@ def facts(result: Result) -> Text:
 
 def _interval(interval: Sequence[float] | None) -> str:
     return f"{number_cell(interval[0])} … {number_cell(interval[1])}" if interval else "–"
-
-
-def _p_value(value: float | None) -> str:
-    return "–" if value is None else format_p_value(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.table import Table
@@ -12,6 +12,7 @@ from rich.text import Text
 from rlseq.report.lines import format_value
 from rlseq.report.samples import COLUMNS, SampleRow
 
+SIGNIFICANT = 0.05  # a p-value below it
 FAILED = "–: failed by the metric's own rule"
 
 
@@ -76,9 +77,24 @@ def preflight_tables(preflight: Mapping[str, Any]) -> list[Table | Text]:
     return [figures, tried, *findings, Text(verdict, style="bold")]
 
 
-def format_p_value(p_value: float) -> str:
-    """Three digits, or a bound where they would all be 0."""
+def format_p_value(p_value: float | None) -> str:
+    """Three digits, or a bound if they would all be 0; a dash if there is none."""
+    if p_value is None:
+        return "–"
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def p_phrase(p_value: float) -> str:
+    """``p < 0.001`` or ``p = 0.012``."""
+    written = format_p_value(p_value)
+    return f"p {written}" if written.startswith("<") else f"p = {written}"
+
+
+def gain_kind(result: Mapping[str, Any], gain: Mapping[str, Any]) -> Literal["none", "good", "bad"]:
+    """Whether a gain over the best control can be told from chance, and if so whether it is one or a loss."""
+    if gain["p_value"] >= SIGNIFICANT:
+        return "none"
+    return "good" if (gain["delta"] > 0) != (gain["metric"] in result["less_is_better"]) else "bad"
 
 
 def number_cell(value: float | None) -> str:

@@ -15,10 +15,11 @@ from typing import Literal
 import numpy as np
 
 from rlseq.config.phases import RLConfig
+from rlseq.objectives.baselines import alike
 from rlseq.report.sink import Level
 from rlseq.training.engine import Engine
 from rlseq.training.rollout import Rollout
-from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
+from rlseq_envs.task import Floats, Ints, SequenceTask
 
 LEAST_DIFFERING = 0.02  # of the instances; a batch of 50 has one that teaches something
 SATURATED = 0.98  # of the instances with nothing but right samples
@@ -104,8 +105,8 @@ def sample_figures(rollout: Rollout, references: Floats) -> SampleFigures:
     """
     count = rollout.num_samples
     rewards, greedy, lengths = rollout.rewards[:, :count], rollout.rewards[:, -1], rollout.lengths[:, :count]
-    worst, alike = float(rollout.rewards.min()), _alike(rewards)
-    right = alike & (rewards[:, 0] >= references - 1e-9)
+    worst, equal = float(rollout.rewards.min()), alike(rewards)
+    right = equal & (rewards[:, 0] >= references - 1e-9)
     return SampleFigures(
         instances=len(rewards),
         samples=count,
@@ -115,9 +116,9 @@ def sample_figures(rollout: Rollout, references: Floats) -> SampleFigures:
         reference=float(references.mean()),
         worst=worst,
         spread=float(rewards.std(1).mean()),
-        alike=float(alike.mean()),
+        alike=float(equal.mean()),
         right=float(right.mean()),
-        wrong=float((alike & ~right & (rewards[:, 0] <= worst + 1e-9)).mean()),
+        wrong=float((equal & ~right & (rewards[:, 0] <= worst + 1e-9)).mean()),
         better=float((rewards.max(1) > greedy + 1e-9).mean()),
         truncated=float(rollout.truncated[:, :count].mean()),
         greedy_truncated=float(rollout.truncated[:, -1].mean()),
@@ -129,10 +130,6 @@ def sample_figures(rollout: Rollout, references: Floats) -> SampleFigures:
 def reference_rewards(task: SequenceTask, ids: Ints) -> Floats:
     """What the references of these instances are worth, (batch_size,)."""
     return task.reward(*task.references(ids), ids).total
-
-
-def _alike(rewards: Floats) -> Bools:
-    return np.ptp(rewards, axis=1) <= 1e-9
 
 
 # -------------------------------------------------------------------------------------------------- fewer samples
@@ -149,21 +146,6 @@ def alike_among(rewards: Floats, samples: int) -> float:
     equal = (np.abs(rewards[:, :, None] - rewards[:, None]) <= 1e-9).sum(2)
     chosen = np.array([math.comb(count, samples) / max(count, 1) for count in range(drawn + 1)])
     return float((chosen[equal].sum(1) / math.comb(drawn, samples)).mean())
-
-
-def best_among(rewards: Floats, samples: int) -> float:
-    """The mean over instances of the best of fewer samples: an unbiased estimate from all of them.
-
-    The i-th smallest of n rewards is the largest of k with probability C(i − 1, k − 1) / C(n, k), as in pass@k (Chen et
-    al. 2021, eq. 1).
-
-    Args:
-        rewards: (batch_size, n).
-        samples: k, at most n.
-    """
-    drawn = rewards.shape[1]
-    weights = np.array([math.comb(place, samples - 1) for place in range(drawn)]) / math.comb(drawn, samples)
-    return float((np.sort(rewards, axis=1) @ weights).mean())
 
 
 # ---------------------------------------------------------------------------------------------------- the verdict

@@ -203,6 +203,12 @@ def last_checkpoint(run: Path, phase: Phase | None = None) -> Path | None:
     return next(filter(None, found), None)
 
 
+def run_of(checkpoint: Path) -> Path | None:
+    """The run that a checkpoint lies in; None if it was copied out of one."""
+    place = checkpoint.absolute()
+    return place.parents[2] if place.parent.parent.name == "checkpoints" else None
+
+
 def is_being_written(run: Path) -> bool:
     """Whether another process has the run directory open."""
     if not (run / ".lock").exists():

@@ -57,6 +57,7 @@ class Study:
         controls: Names of ``CONTROLS``.
         equal_time_updates: Updates of the equal_time control; None: as many as take the CPU time of mle and rl.
         made_with: Versions, commit, machine and command.
+        arms: The chosen arms with their runs, as they were when all trainings were finished last.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Study:
     controls: list[str]
     equal_time_updates: int | None = None
     made_with: dict[str, Any] = field(default_factory=dict)
+    arms: list[dict[str, Any]] = field(default_factory=list)
 
     # ---------------------------------------------------------------------------------------------- making, opening
     @classmethod
@@ -108,7 +110,7 @@ class Study:
             raise StudyError(f"{path} exists and is not overwritten: go on with rlseq study --resume {path}")
         path.mkdir(parents=True)
         write_text(path / "config.yaml", dump_config(config))
-        study.save([])
+        study.save()
         return study
 
     @classmethod
@@ -122,7 +124,7 @@ class Study:
             record = json.loads((path / RECORD).read_text(encoding="utf-8"))
             known = {name: record[name] for name in cls.__dataclass_fields__ if name not in ("path", "name")}
             return cls(path, record["config"], **known)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise StudyError(f"{path} is no study: its {RECORD} cannot be read ({error!r})") from error
 
     def _check(self, config: Config) -> None:
@@ -153,12 +155,12 @@ class Study:
         self.seeds += more
         self.controls += [name for name in controls if name not in self.controls]
         self._check(self.config)
+        self.save()
 
-    def save(self, arms: list[dict[str, Any]]) -> None:
-        """Write the record: what is studied, and the arms that are finished."""
+    def save(self) -> None:
+        """Write the record."""
         record = {key: value for key, value in asdict(self).items() if key not in ("path", "name")}
-        record = {"config": self.name, **record, "arms": arms}
-        write_text(self.path / RECORD, json.dumps(record, indent=1) + "\n")
+        write_text(self.path / RECORD, json.dumps({"config": self.name, **record}, indent=1) + "\n")
 
     @property
     def config(self) -> Config:
@@ -211,7 +213,7 @@ class Study:
     def _equal_time(self, seed: int, point: list[str], config: Config) -> list[str]:
         if self.equal_time_updates is None:
             self.equal_time_updates = self._updates_of_equal_time(config)
-            self.save([])
+            self.save()
         length = f"mle.updates={self.equal_time_updates}"
         return [str(self.path / "config.yaml"), f"seed={seed}", *point, length, "--control", "equal_time"]
 
@@ -250,12 +252,12 @@ class Study:
         return self.path / f"seed{seed}" / "@".join([arm, *(re.sub(r"[^\w.=+-]+", "_", each) for each in point)])
 
     # -------------------------------------------------------------------------------------------------------- record
-    def arms(self) -> list[dict[str, Any]]:
-        """The chosen arms with their runs, and how many settings of each were tried."""
-        found = [self._arm("mle", "mle", self._points("mle")), self._arm("rl", "reward", self._points("rl"))]
+    def finish(self) -> None:
+        """Record the chosen arms with their runs, and how many settings of each were tried."""
+        self.arms = [self._arm("mle", "mle", self._points("mle")), self._arm("rl", "reward", self._points("rl"))]
         for name in self.controls:
-            found.append(self._arm(name, "control", self._points("mle") if name == "equal_time" else [[]]))
-        return found
+            self.arms.append(self._arm(name, "control", self._points("mle") if name == "equal_time" else [[]]))
+        self.save()
 
     def _arm(self, name: str, role: Role, points: list[list[str]]) -> dict[str, Any]:
         point = self._best(name, points)

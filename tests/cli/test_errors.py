@@ -79,6 +79,7 @@ def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPat
         ("train ./mine.yaml", ["./mine.yaml:", "no such file"]),
         ("train hull rl.baselin=greedy mle.updates=x", ["did you mean 'baseline'?", 'mle.updates: "x" is not']),
         ("train hull --phase rl", ["--phase rl starts from a checkpoint: give one with --from"]),
+        ("train hull --control equal_time", ["mle.updates=N", "rlseq study"]),
         ("train hull --phase ml", ["'ml' is not one of"]),
         ("train hull --run .", ["--run .: exists and is not overwritten"]),
         ("train --resume a --from b", ["give one of them"]),

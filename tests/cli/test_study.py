@@ -198,10 +198,14 @@ def test_a_study_can_be_given_more_seeds_and_controls(tmp_path: Path, pretended:
     done("study", "hull", *SETTINGS, "--seeds", 1, "--controls", "equal_time", "--run", path)
     updates = record(path)["equal_time_updates"]
     pretended.begun.clear()
-    done("study", "--resume", path, "--seeds", 2, "--controls", "shuffled_reward")
+    pretended.fails = {"seed1-rl"}
+    assert rlseq("study", "--resume", path, "--seeds", 2, "--controls", "shuffled_reward").exit_code == 1
+    assert [arm["name"] for arm in record(path)["arms"]] == ["mle", "rl", "equal_time"]  # what is finished is kept
+    pretended.fails = set()
+    done("study", "--resume", path)  # it goes on with the seeds and controls it was given
     assert [arm["name"] for arm in record(path)["arms"]] == ["mle", "rl", "equal_time", "shuffled_reward"]
     assert all(len(arm["runs"]) == 2 for arm in record(path)["arms"])
-    assert len(pretended.begun) == 5 and record(path)["equal_time_updates"] == updates
+    assert record(path)["equal_time_updates"] == updates
 
 
 def test_seeds_are_not_added_to_a_choice_that_they_could_change(tmp_path: Path) -> None:
@@ -228,6 +232,7 @@ def test_commas_inside_brackets_and_of_other_sections_are_part_of_the_value() ->
         (["hull", "rl.updates=0", "--run", "new"], "give both phases updates"),
         (["hull", "rl.samples=4,none", "--run", "new"], "rl.samples"),
         (["--resume", "nowhere"], "is no study"),
+        (["--resume", "nowhere", "--equal-time-updates", "9"], "begin a new study"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_made(

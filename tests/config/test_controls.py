@@ -70,7 +70,10 @@ def test_instances_are_controlled_only_if_rl_sees_others() -> None:
     [
         ({"reward_source": "constant"}, "baseline to 'none'"),
         ({"reward_source": "constant", "baseline": "none", "normalize_advantage": True}, "normalize_advantage"),
-        ({"reward_source": "shuffled", "baseline": "critic", "critic": {"shaped": True}}, "critic.shaped to false"),
+        (
+            {"reward_source": "shuffled", "baseline": "critic", "critic": {"shaped": True}},
+            "critic.shaped .*set it to false",
+        ),
         ({"objective": "self_training", "baseline": "none"}, "reward_source to 'constant'"),
         ({"objective": "self_training", "reward_source": "constant", "baseline": "none", "samples": 2}, "samples to 1"),
         ({"objective": "mrt", "samples": 2, "baseline": "none", "reward_source": "constant"}, "objective to"),

@@ -166,6 +166,9 @@ def test_a_study_names_its_arms(hull_runs: list[Path], tmp_path: Path) -> None:
 def test_a_study_that_cannot_be_read_is_refused_with_all_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="cannot be read as a study"):
         study_arms(tmp_path)
+    (tmp_path / "study.json").write_text(json.dumps({"arms": []}))
+    with pytest.raises(EvaluationError, match="rlseq study --resume"):
+        study_arms(tmp_path)
     arms = [{"name": name, "role": "mle", "runs": runs} for name, runs in (("a", ["x", "y"]), ("b", []))]
     (tmp_path / "study.json").write_text(json.dumps({"arms": arms}))
     with pytest.raises(EvaluationError, match=r"(?s)x of a is missing.*y of a is missing.*b has no runs"):

@@ -53,9 +53,10 @@ def test_a_checkpoint_that_was_named_says_so(run: Path) -> None:
     assert read(run / "checkpoints" / "rl" / "30").selection == "given (update 30)"
 
 
-def test_what_was_not_noted_is_not_known(tmp_path: Path) -> None:
-    place = tmp_path / "a" / "b" / "c"
-    place.mkdir(parents=True)
+def test_what_was_not_noted_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Path("copied")  # out of its run, so there is no directory of a run above it
+    place.mkdir()
     (place / "meta.json").write_text(json.dumps({"phase": "rl", "update": 5}))
     found = read(place)
     assert found.cost == {

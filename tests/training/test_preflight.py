@@ -20,7 +20,6 @@ from rlseq.training.preflight import (
     INSTANCES,
     SampleFigures,
     alike_among,
-    best_among,
     judge_samples,
     sample_figures,
     short_form,
@@ -39,12 +38,11 @@ SOUND = SampleFigures(
 
 # ------------------------------------------------------------------------------------------------------ the figures
 @pytest.mark.parametrize("samples", [1, 2, 3, 5])
-def test_fewer_samples_are_the_mean_over_all_subsets(samples: int) -> None:
+def test_alike_among_fewer_samples_is_the_mean_over_all_subsets(samples: int) -> None:
     rewards = np.random.default_rng(samples).integers(0, 3, (7, 5)).astype(float)
     subsets = [rewards[:, list(chosen)] for chosen in itertools.combinations(range(5), samples)]
     alike = np.mean([(part == part[:, :1]).all(1) for part in subsets])
     assert alike_among(rewards, samples) == pytest.approx(alike)
-    assert best_among(rewards, samples) == pytest.approx(np.mean([part.max(1) for part in subsets]))
 
 
 def test_figures_of_three_instances() -> None:

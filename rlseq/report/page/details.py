@@ -48,8 +48,6 @@ def profile(result: Result) -> Section | None:
 def cost(result: Result) -> Section | None:
     """What each arm took, a mean over its seeds, and what it came to for that."""
     rows = _by_arm(result, "cost", COST)
-    if any(arm.get("tried") for arm in result["arms"]):
-        rows.append(["settings tried", *(number(arm.get("tried"), 0) for arm in result["arms"])])
     return section("Cost", _seconds(result), table(_headers(result), rows)) if rows else None
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlseq.report.lines import format_value
-from rlseq.report.tables import format_p_value
 
 MISSING = "–"
 CONTROLS = 6  # colours for arms that are neither mle nor rl
@@ -37,18 +36,6 @@ def interval(ends: Sequence[float] | None, digits: int, sign: bool = False) -> s
         return MISSING
     low, high = (signed(end, digits) if sign else number(end, digits) for end in ends)
     return f"[{low},\N{NO-BREAK SPACE}{high}]"
-
-
-def p_value(value: float | None) -> str:
-    """A p-value; a dash where there is none."""
-    return MISSING if value is None else format_p_value(value)
-
-
-def p_phrase(value: float) -> str:
-    """``p < 0.001`` or ``p = 0.012``."""
-    written = format_p_value(value)
-    phrase = f"p {written}" if written.startswith("<") else f"p = {written}"
-    return phrase.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def arm_colors(arms: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -12,14 +12,11 @@ from rlseq.report.page.figures import (
     interval,
     metric_names,
     number,
-    p_phrase,
-    p_value,
     signed,
 )
 from rlseq.report.page.layout import Result, Section, folded, section, table
 from rlseq.report.page.markup import Markup, join, tag
-
-SIGNIFICANT = 0.05
+from rlseq.report.tables import SIGNIFICANT, format_p_value, gain_kind, p_phrase
 
 
 # ------------------------------------------------------------------------------------------------------------- verdict
@@ -41,15 +38,13 @@ def verdicts(result: Result) -> Markup:
 def _verdict(result: Result, gain: Result, others: Sequence[Result]) -> Markup:
     metric, arm, control = gain["metric"], gain["arm"], gain["best_control"]
     digits = decimals(result, metric)
-    better = (gain["delta"] > 0) == (metric not in result["less_is_better"])
-    if gain["p_value"] >= SIGNIFICANT:
-        kind = "none"
-        claim = f"The reward brought nothing beyond its controls that can be told from chance; the best is {control}."
-    elif better:
-        kind, claim = "good", f"The reward brought this much {metric} beyond the best of its controls, {control}."
-    else:
-        kind, claim = "bad", f"The reward brought nothing: {arm} is worse than the best of its controls, {control}."
-    figures = f"{interval(gain['ci95'], digits, sign=True)}, {p_phrase(gain['p_value'])}"
+    kind = gain_kind(result, gain)
+    claim = {
+        "none": f"The reward brought nothing beyond its controls that can be told from chance; the best is {control}.",
+        "good": f"The reward brought this much {metric} beyond the best of its controls, {control}.",
+        "bad": f"The reward brought nothing: {arm} is worse than the best of its controls, {control}.",
+    }[kind]
+    figures = f"{interval(gain['ci95'], digits, sign=True)}, {_unbroken(gain['p_value'])}"
     return tag(
         "div",
         tag("h2", f"Gain attributable to the reward: {arm} − best control ({control})"),
@@ -67,7 +62,11 @@ def _other_gains(result: Result, gains: Sequence[Result]) -> Markup | None:
     rows = []
     for gain in gains:
         digits = decimals(result, gain["metric"])
-        figures = [signed(gain["delta"], digits), interval(gain["ci95"], digits, sign=True), p_value(gain["p_value"])]
+        figures = [
+            signed(gain["delta"], digits),
+            interval(gain["ci95"], digits, sign=True),
+            format_p_value(gain["p_value"]),
+        ]
         rows.append([gain["metric"], gain["best_control"], *figures])
     headers = ["metric", "best control", "gain", "95 % interval", "p"]
     return folded("gain in the other metrics", table(headers, rows, texts=2))
@@ -161,13 +160,17 @@ def _differences_chart(result: Result, metric: str, items: Sequence[Result]) -> 
     for item in items:
         figures = f"{signed(item['delta'], digits)} {interval(item['ci95'], digits, sign=True)}"
         points = [Point(value, signed(value, digits)) for value in item["per_seed"] or ()]
-        note = f"{figures}, {p_phrase(item['p_value'])}"
+        note = f"{figures}, {_unbroken(item['p_value'])}"
         strips.append(Strip(_pair(item), note, colors.get(item["a"], "plain"), points, item["delta"], item["ci95"]))
     return strip_chart(strips, f"differences of {metric}", zero=True)
 
 
 def _pair(item: Result) -> str:
     return f"{item['b']} − {item['a']}"
+
+
+def _unbroken(p_value: float) -> str:
+    return p_phrase(p_value).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _intervals(item: Result, digits: int) -> Markup:
@@ -192,7 +195,7 @@ def _differences_table(result: Result, metric: str, items: Sequence[Result]) -> 
             _pair(item),
             signed(item["delta"], digits),
             _intervals(item, digits),
-            *(p_value(item[name]) for name in ("p_value", "p_holm", "p_randomization")),
+            *(format_p_value(item[name]) for name in ("p_value", "p_holm", "p_randomization")),
             number(item["probability_of_improvement"], 2),
             _wins(item),
         ]

@@ -12,10 +12,10 @@ from rlseq.report.page.figures import (
     interval,
     metric_names,
     number,
-    p_value,
     signed,
 )
 from rlseq.report.page.layout import Result
+from rlseq.report.tables import format_p_value
 
 COLUMNS = ("table", "arm", "seed", "metric", "value", "low", "high", "p")
 _LATEX = str.maketrans(
@@ -57,7 +57,11 @@ def _attributable(result: Result) -> str:
     rows = []
     for gain in result["attributable"]:
         digits = decimals(result, gain["metric"])
-        figures = [signed(gain["delta"], digits), interval(gain["ci95"], digits, sign=True), p_value(gain["p_value"])]
+        figures = [
+            signed(gain["delta"], digits),
+            interval(gain["ci95"], digits, sign=True),
+            format_p_value(gain["p_value"]),
+        ]
         rows.append([gain["metric"], gain["arm"], gain["best_control"], *figures])
     headers = ["metric", "arm", "best control", "gain", "95 % interval", "p"]
     return _table("Gain attributable to the reward: arm − best control.", headers, rows, texts=3)
@@ -69,7 +73,7 @@ def _differences(result: Result) -> str:
     for item in result["differences"]:
         if item["metric"] == primary:
             figures = [signed(item["delta"], digits), interval(item["ci95"], digits, sign=True)]
-            tests = [p_value(item[name]) for name in ("p_value", "p_randomization")]
+            tests = [format_p_value(item[name]) for name in ("p_value", "p_randomization")]
             rows.append([item["a"], item["b"], *figures, *tests])
     headers = ["a", "b", "b − a", "95 % interval", "p", "p, randomisation"]
     return _table(f"Differences of {primary}.", headers, rows, texts=2)
