@@ -304,9 +304,9 @@ def test_what_greedy_outputs_read_is_shown_with_a_label_for_each_row_and_column(
     result = request.getfixturevalue(name).to_json()
     runs, points = (hull_runs, True) if name == "study" else ([text_run], False)
     phases = {"mle": "mle", "mine": "mle", "mle-20": "mle"}  # of an arm; others show rl
-    shown = result["examples"][:3] + result["examples"][-1:] + result["regressions"][:2]
-    assert len({example["seed"] for example in shown}) == len(runs)
-    for example in shown:
+    of_seed = {example["seed"]: example for example in result["examples"] + result["regressions"]}
+    assert len(of_seed) >= min(2, len(runs))
+    for example in of_seed.values():
         for output in example["outputs"]:
             inputs, tokens = output["input_labels"], output["output_labels"]
             weights = np.array(output["attention"])
