@@ -16,7 +16,7 @@ from rlseq.evaluation.curves import curve_rows
 from rlseq.evaluation.differences import Measured, Measures, PairDifference, attributable, differences, measure
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import display_path, json_numbers, number
-from rlseq.evaluation.examples import changed_most, regressions
+from rlseq.evaluation.examples import examples
 from rlseq.evaluation.judging import Arm, Judge
 from rlseq.evaluation.metrics import held_out, larger_is_better
 from rlseq.evaluation.options import DecodingOptions
@@ -36,6 +36,7 @@ class Comparison:
         differences: Of every pair every metric; see ``differences``.
         attributable: (metric, arm, gain over its best control), the primary metric first.
         settings: split, decoding, resamples and seed, JSON-ready.
+        examples: ``regressions`` and ``examples``, JSON-ready; see ``rlseq.evaluation.examples``.
     """
 
     task: SequenceTask
@@ -45,12 +46,12 @@ class Comparison:
     differences: list[PairDifference]
     attributable: list[tuple[str, str, Attributable]]
     settings: dict[str, Any]
+    examples: dict[str, list[dict[str, Any]]]
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; what is not a number becomes null. ``docs/comparison.md`` explains every key."""
         arms = self.arms
         before = next((arm for arm in arms if arm.role == "mle"), None)
-        after = next((arm for arm in arms if arm.role == "reward"), None)
         rewards = {arm.name: arm.judged[0].rewards for arm in arms if arm.judged[0].rewards}
         trained_on = [reward for found in rewards.values() for reward in found]
         curves = {arm.name: [found.curves for found in arm.judged if found.curves] for arm in arms}
@@ -77,8 +78,7 @@ class Comparison:
             "training_curves": {
                 arm.name: [found.history.curve for found in arm.judged if found.history] for arm in arms
             },
-            "regressions": regressions(self.task, arms, before, after) if before and after else [],
-            "examples": changed_most(self.task, arms),
+            **self.examples,
         }
 
     # ------------------------------------------------------------------------------------------------ parts of the JSON
@@ -217,7 +217,8 @@ def compare(
         "resamples": resamples,
         "seed": seed,
     }
-    return Comparison(judge.task, judged, decides, measures, found, attributable(judged, found), settings)
+    gains, shown = attributable(judged, found), examples(judge.task, judged, device)
+    return Comparison(judge.task, judged, decides, measures, found, gains, settings, shown)
 
 
 def _primary(task: SequenceTask, measures: Measures, asked: str | None) -> str:

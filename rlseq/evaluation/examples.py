@@ -1,19 +1,61 @@
-"""Single instances, the outputs of the arms side by side."""
+"""Single instances, the outputs of the arms side by side, and what each of their tokens read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
+from rlseq.decoding.attention_map import Weights, attention_map
+from rlseq.decoding.encoding import encode_sources
+from rlseq.evaluation.evaluate import Outputs
 from rlseq.evaluation.judging import Arm, Judged
+from rlseq.evaluation.loading import load_policy
 from rlseq_envs.task import Floats, SequenceTask
 
 EXAMPLES = 10  # instances shown side by side
+Attention = Mapping[tuple[Path, int], Weights]  # of a checkpoint on a row: (tokens, positions), padded
 
 
-def changed_most(task: SequenceTask, arms: Sequence[Arm]) -> list[dict[str, Any]]:
+class Shown(NamedTuple):
+    """An instance to show.
+
+    Attributes:
+        row: Of the instances.
+        place: Of the seed among those of an arm; an arm of fewer seeds shows its last one.
+    """
+
+    row: int
+    place: int
+
+    def of(self, arm: Arm) -> Judged:
+        """What the arm shows."""
+        return arm.judged[min(self.place, len(arm.judged) - 1)]
+
+
+def examples(task: SequenceTask, arms: Sequence[Arm], device: str = "cpu") -> dict[str, list[dict[str, Any]]]:
+    """The instances to look at, JSON-ready.
+
+    Args:
+        task: Of all arms.
+        arms: As they were judged.
+        device: Where to find out what greedy outputs read; every policy shown is loaded again for it.
+
+    Returns:
+        regressions: Where the first arm of the reward lost most against the first mle; empty if one is missing.
+        examples: Where the arms lie farthest apart.
+    """
+    before, after = (next((arm for arm in arms if arm.role == role), None) for role in ("mle", "reward"))
+    shown = {"regressions": _regressions(before, after) if before and after else [], "examples": _changed_most(arms)}
+    attention = _attention(task, arms, {each for found in shown.values() for each in found}, device)
+    return {name: [_example(task, arms, each, attention) for each in found] for name, found in shown.items()}
+
+
+# --------------------------------------------------------------------------------------------------- which instances
+def _changed_most(arms: Sequence[Arm]) -> list[Shown]:
     """The instances whose rewards lie farthest apart, those that differ at all; the first ones among equals.
 
     Rewards are means over seeds; the outputs shown are those of the seed in which they lie farthest apart.
@@ -21,25 +63,53 @@ def changed_most(task: SequenceTask, arms: Sequence[Arm]) -> list[dict[str, Any]
     means = np.stack([arm.rewards.mean(axis=0) for arm in arms])
     seeds = min(len(arm.judged) for arm in arms)
     each = np.stack([arm.rewards[:seeds] for arm in arms])
-    return _shown(task, arms, means.max(axis=0) - means.min(axis=0), each.max(axis=0) - each.min(axis=0))
+    return _largest(means.max(axis=0) - means.min(axis=0), each.max(axis=0) - each.min(axis=0))
 
 
-def regressions(task: SequenceTask, arms: Sequence[Arm], before: Arm, after: Arm) -> list[dict[str, Any]]:
+def _regressions(before: Arm, after: Arm) -> list[Shown]:
     """The instances on which ``after`` lost most against ``before``; as above."""
     seeds = min(len(before.judged), len(after.judged))
     losses = before.rewards[:seeds] - after.rewards[:seeds]
-    return _shown(task, arms, before.rewards.mean(axis=0) - after.rewards.mean(axis=0), losses)
+    return _largest(before.rewards.mean(axis=0) - after.rewards.mean(axis=0), losses)
 
 
-def _shown(task: SequenceTask, arms: Sequence[Arm], sizes: Floats, each: Floats) -> list[dict[str, Any]]:
+def _largest(sizes: Floats, each: Floats) -> list[Shown]:
     """The instances of the largest ``sizes`` (instances,) above 0, from the seed of the largest of ``each``."""
     rows = np.argsort(-sizes, kind="stable")[:EXAMPLES]
-    return [_example(task, arms, int(row), int(each[:, row].argmax())) for row in rows if sizes[row] > 0]
+    return [Shown(int(row), int(each[:, row].argmax())) for row in rows if sizes[row] > 0]
 
 
-def _example(task: SequenceTask, arms: Sequence[Arm], row: int, seed: int) -> dict[str, Any]:
-    instance = int(arms[0].judged[0].evaluation.outputs.ids[row])
-    chosen = [(arm, arm.judged[min(seed, len(arm.judged) - 1)]) for arm in arms]
+# ---------------------------------------------------------------------------------------------------------- attention
+def _attention(task: SequenceTask, arms: Sequence[Arm], shown: Iterable[Shown], device: str) -> Attention:
+    """What greedy outputs read; one policy is in memory at a time."""
+    wanted: dict[Path, tuple[Outputs, set[int]]] = {}
+    for arm in arms:
+        for each in shown:
+            judged = each.of(arm)
+            if judged.seed is not None and judged.evaluation.decoding.method == "greedy":
+                wanted.setdefault(judged.evaluation.checkpoint, (judged.evaluation.outputs, set()))[1].add(each.row)
+    return {
+        (checkpoint, row): weights
+        for checkpoint, (outputs, rows) in wanted.items()
+        for row, weights in zip(rows, _read(task, checkpoint, outputs, list(rows), device), strict=True)
+    }
+
+
+@torch.no_grad()
+def _read(task: SequenceTask, checkpoint: Path, outputs: Outputs, rows: list[int], device: str) -> Weights:
+    """Attention (rows, time, positions) of a checkpoint that is forced to emit its outputs again."""
+    loaded = load_policy(checkpoint, device)
+    memory = encode_sources(loaded.policy, *task.source(outputs.ids[rows]), loaded.device).detach()
+    targets, lengths = (torch.from_numpy(part[rows]).to(loaded.device) for part in (outputs.sequences, outputs.lengths))
+    attention = loaded.policy.forced_features(memory, targets, lengths, with_attention=True)[1]
+    assert attention is not None
+    return attention.cpu().numpy()
+
+
+# ------------------------------------------------------------------------------------------------------------- the JSON
+def _example(task: SequenceTask, arms: Sequence[Arm], shown: Shown, attention: Attention) -> dict[str, Any]:
+    instance = int(arms[0].judged[0].evaluation.outputs.ids[shown.row])
+    chosen = [(arm.name, shown.of(arm)) for arm in arms]
     seeds = [found.seed for _, found in chosen if found.seed is not None]
     reference = task.render(instance, task.references(np.array([instance]))[0][0])
     example: dict[str, Any] = {
@@ -47,12 +117,24 @@ def _example(task: SequenceTask, arms: Sequence[Arm], row: int, seed: int) -> di
     }  # fmt: skip
     if reference.points is not None:
         example |= {"points": reference.points.tolist(), "reference_polygon": list(reference.reference_polygon or ())}
-    return example | {"outputs": [{"name": arm.name} | _output(task, found, instance, row) for arm, found in chosen]}
+    outputs = [{"name": name} | _output(task, found, instance, shown.row, attention) for name, found in chosen]
+    return example | {"outputs": outputs}
 
 
-def _output(task: SequenceTask, judged: Judged, instance: int, row: int) -> dict[str, Any]:
+def _output(task: SequenceTask, judged: Judged, instance: int, row: int, attention: Attention) -> dict[str, Any]:
     outputs = judged.evaluation.outputs
     drawn = task.render(instance, outputs.sequences[row, : outputs.lengths[row]])
     text = drawn.output if judged.seed is not None or judged.texts is None else judged.texts.hypotheses[row]
     shown: dict[str, Any] = {"output": text, "reward": float(outputs.rewards[row])}
-    return shown | ({} if drawn.polygon is None else {"polygon": list(drawn.polygon)})
+    if drawn.polygon is not None:
+        shown["polygon"] = list(drawn.polygon)
+    read = attention.get((judged.evaluation.checkpoint, row))
+    if read is not None and drawn.input_labels and drawn.output_labels:
+        source_length = int(task.source(np.array([instance]))[1][0])
+        weights, labels = attention_map(task, drawn, read[: outputs.lengths[row]], source_length)
+        shown |= {
+            "attention": weights.astype(np.float64).round(3).tolist(),
+            "input_labels": list(labels),
+            "output_labels": list(drawn.output_labels),
+        }
+    return shown

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rlseq.decoding.attention_map import attention_map
 from rlseq.report.samples import SampleRow
 from rlseq.training.engine import Engine
 from rlseq.training.rollout import Rollout
@@ -36,9 +37,10 @@ def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> l
     for row, instance in enumerate(ids.tolist()):
         sample, greedy = (rolled.sequences[row, column, : rolled.lengths[row, column]] for column in (0, 1))
         drawn, best = task.render(instance, sample), task.render(instance, greedy)
-        attention = None if rolled.attention is None else rolled.attention[row, 1, : len(greedy)]
-        # A pointer's attention has END in front of the source's positions.
-        extra = 0 if attention is None or task.vocabulary_size is not None else 1
+        attention, labels = None, best.input_labels
+        if rolled.attention is not None:
+            read = rolled.attention[row, 1, : len(greedy)]
+            attention, labels = attention_map(task, best, read, source_lengths[row])
         rows.append(
             SampleRow(
                 id=instance,
@@ -52,8 +54,8 @@ def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> l
                 points=best.points,
                 polygon=best.polygon,
                 reference_polygon=best.reference_polygon,
-                attention=None if attention is None else attention[:, : source_lengths[row] + extra],
-                input_labels=("END", *best.input_labels) if extra else best.input_labels,
+                attention=attention,
+                input_labels=labels,
                 output_labels=best.output_labels,
             )
         )

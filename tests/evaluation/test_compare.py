@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
+from rlseq.decoding.encoding import encode_sources
+from rlseq.decoding.sampling import decode
 from rlseq.evaluation.arms import ArmSpec, Role, rewards_of, study_arms
 from rlseq.evaluation.compare import Comparison, compare, compare_checkpoints
 from rlseq.evaluation.evaluate import Outputs, evaluate, evaluate_checkpoint
 from rlseq.evaluation.judging import Arm
 from rlseq.evaluation.loading import EvaluationError, load_policy
+from rlseq.evaluation.options import DecodingOptions
 from rlseq.evaluation.seeds import compare_arms, holm, of_means
+from rlseq.report.page import comparison_page
 from rlseq.training.checkpoint import load_checkpoint, save_checkpoint
+from rlseq_envs.task import Floats
 
 
 def arm(name: str, runs: list[Path], phase: str, role: Role | None = None) -> ArmSpec:
@@ -91,7 +99,9 @@ def test_json_is_the_contract(hull: Comparison, text: Comparison, study: Compari
 def test_the_page_explains_every_key(study: Comparison) -> None:
     page = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text(encoding="utf-8")
     result = study.to_json()
+    example = result["examples"][0]
     parts = [result, result["arms"][0], result["arms"][0]["profile"], result["differences"][0]]
+    parts += [example, example["outputs"][0]]
     keys = {key for part in parts for key in part} - {"metric", "a", "b"}
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
 
@@ -274,6 +284,67 @@ def test_regressions_are_where_rl_lost_most_against_mle(study: Comparison) -> No
     for row, example in zip(rows, shown, strict=True):
         reward = {out["name"]: out["reward"] for out in example["outputs"]}
         assert reward["mle"] - reward["rl"] == losses[:, row].max() > 0
+
+
+def decoded(checkpoint: Path, instance: int) -> Floats:
+    """The attention of the greedy output of one instance, as decoding itself gives it."""
+    loaded = load_policy(checkpoint)
+    source, lengths = loaded.task.source(np.array([instance]))
+    memory = encode_sources(loaded.policy, source, lengths, "cpu")
+    limits = torch.from_numpy(loaded.task.length_limits(lengths))
+    found = decode(loaded.policy, memory, limits, with_attention=True)
+    assert found.attention is not None
+    return found.attention[0, 0, : found.lengths[0, 0]].double().numpy()
+
+
+@pytest.mark.parametrize("name", ["study", "text"])
+def test_what_greedy_outputs_read_is_shown_with_a_label_for_each_row_and_column(
+    name: str, hull_runs: list[Path], text_run: Path, request: pytest.FixtureRequest
+) -> None:
+    result = request.getfixturevalue(name).to_json()
+    runs, points = (hull_runs, True) if name == "study" else ([text_run], False)
+    phases = {"mle": "mle", "mine": "mle", "mle-20": "mle"}  # of an arm; others show rl
+    of_seed = {example["seed"]: example for example in result["examples"] + result["regressions"]}
+    assert len(of_seed) >= min(2, len(runs))
+    for example in of_seed.values():
+        for output in example["outputs"]:
+            inputs, tokens = output["input_labels"], output["output_labels"]
+            weights = np.array(output["attention"])
+            assert weights.shape == (len(tokens), len(inputs))
+            assert weights.sum(axis=1) == pytest.approx(1, abs=0.0005 * len(inputs))
+            checkpoint = runs[example["seed"]] / "checkpoints" / phases.get(output["name"], "rl")
+            assert weights == pytest.approx(decoded(checkpoint, example["id"]), abs=0.00051)
+            if points:  # a pointer emits what it reads most
+                assert inputs == ["END", *(f"p{i + 1}" for i in range(len(example["points"])))]
+                assert [row[inputs.index(token)] for row, token in zip(weights, tokens, strict=True)] == [
+                    *weights.max(1)
+                ]
+            else:
+                assert " ".join(inputs).startswith(example["source"])
+
+
+def test_searched_outputs_and_those_of_other_systems_have_no_attention(hull_run: Path, tmp_path: Path) -> None:
+    place = hull_run / "checkpoints"
+    beam = DecodingOptions("beam", beam_size=2)
+    searched = compare_checkpoints([place / "mle", place / "rl"], decoding=beam, max_instances=60, resamples=20)
+    outputs = [output for example in searched.to_json()["examples"] for output in example["outputs"]]
+    assert outputs and not any("attention" in output for output in outputs)
+    (tmp_path / "out.txt").write_text("1 2 3 1\n" * 250)
+    arms = [ArmSpec("rl", (place / "rl",)), ArmSpec("theirs", hypotheses=tmp_path / "out.txt")]
+    for example in compare(arms, resamples=20).to_json()["examples"]:
+        assert ["attention" in output for output in example["outputs"]] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["study", "text"])
+def test_the_page_draws_what_each_output_read(name: str, request: pytest.FixtureRequest) -> None:
+    result = request.getfixturevalue(name).to_json()
+    shown = [output for part in ("examples", "regressions") for each in result[part] for output in each["outputs"]]
+    page = comparison_page(result)
+    assert len(re.findall(r'<svg[^>]*class="attention"', page)) == len(shown) > 0
+    for output in shown:
+        assert f"attention of {output['name']}" in page
+        largest = output["input_labels"][int(np.argmax(output["attention"][0]))]
+        assert f"{output['output_labels'][0]} reads {largest}" in html.unescape(page)
 
 
 def test_three_arms_give_every_pair_in_order(hull_run: Path) -> None:
