@@ -16,7 +16,7 @@ def two_sided_p(t: float, df: float) -> float:
         return float(t == 0.0)
     a, x, rest = df / 2, df / (df + t * t), t * t / (df + t * t)
     front = math.exp(-a * math.log1p(t * t / df) + 0.5 * math.log(rest) - _log_beta_half(a))
-    if x < (a + 1) / (a + 2.5):  # where the fraction converges fast
+    if x < (a + 1) / (a + 2.5):  # the fraction converges fast
         return front * _beta_fraction(a, 0.5, x) / a
     return 1.0 - front * _beta_fraction(0.5, a, rest) / 0.5
 

@@ -19,7 +19,7 @@ from rlseq.training.run_directory import resolve_checkpoint
 from rlseq.training.study import Job, Study, StudyError, finished, split_grid
 from tests.cli.test_commands import TINY, plain_engine
 
-SETTINGS = [*TINY, "task.train_size=64", "task.rl_generated=true"]
+SETTINGS = [*TINY, "task.train_size=64", "task.rl_generated=true", "evaluation.samples_shown=0"]  # nothing is drawn
 CPU_SECONDS = {"mle": 3.0, "rl": 4.5}
 LocalProcess, report = jobs.LocalProcess, study.report  # before they are replaced
 

@@ -140,7 +140,13 @@ def test_arms_take_the_time_of_the_unit_in_as_many_updates_as_their_costs_allow(
     monkeypatch.setattr(objectives_study, "BUDGET", ("rl.samples=8", "rl.variance_every=1"))
     monkeypatch.chdir(tmp_path)
     small = ["policy.hidden_size=8", "mle.updates=20", "mle.batch_size=2", "rl.updates=0", "rl.batch_size=4"]
-    small += ["evaluation.max_instances=4", "evaluation.batch_size=4", "task.validation_size=4", "task.test_size=4"]
+    small += [
+        "evaluation.samples_shown=0",
+        "evaluation.max_instances=4",
+        "evaluation.batch_size=4",
+        "task.validation_size=4",
+        "task.test_size=4",
+    ]
     start = study_runs.trained(tmp_path / "start", ["hull", *small, "log_every=1", "mle.validate_every=20"])
     measured = objectives_study.measured_costs(start, tmp_path / "runs" / "costs.json")
     assert set(measured) == {arm.name for arm in objectives_study.OBJECTIVES} and all(

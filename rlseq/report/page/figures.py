@@ -19,7 +19,7 @@ def decimals(result: Mapping[str, Any], metric: str) -> int:
 
 
 def number(value: float | None, digits: int | None = None) -> str:
-    """A value with ``digits`` decimals, by default with four digits; a dash where there is none."""
+    """A value with ``digits`` decimals, by default with four digits; a dash if there is none."""
     if value is None:
         return MISSING
     return (format_value(value) if digits is None else f"{value:,.{digits}f}").replace("-", "−")

@@ -63,7 +63,7 @@ def drawing(height: float, description: str, *children: str | None) -> Markup:
 
 
 def fixed_drawing(width: float, height: float, description: str, *children: str | None, class_: str) -> Markup:
-    """A drawing in units of its own, which its style may scale."""
+    """A drawing in its user units, which its style may scale."""
     view = f"0 0 {width:g} {height:g}"
     return tag(
         "svg", *children, viewBox=view, width=width, height=height, role="img", aria_label=description, class_=class_
