@@ -134,16 +134,20 @@ def check_device(device: str, asked_by: str = "--device ") -> list[str]:
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
     """Write a result as JSON, to standard output for ``-``."""
-    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text, to standard output for ``-``."""
     if str(path) == "-":
         sys.stdout.write(text)
     else:
         path.write_text(text, encoding="utf-8")
 
 
-def console(json_path: Path | None = None) -> Console:
-    """Where tables go: standard output, or standard error where that is taken by JSON; wide where it is no terminal."""
+def console(*written: Path | None) -> Console:
+    """Where tables go: standard output, or standard error if a result is written there; wide if it is no terminal."""
     from rich.console import Console
 
-    found = Console(stderr=json_path is not None and str(json_path) == "-", highlight=False)
+    found = Console(stderr="-" in map(str, written), highlight=False)
     return found if found.is_terminal else Console(stderr=found.stderr, highlight=False, width=120)

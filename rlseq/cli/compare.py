@@ -18,6 +18,7 @@ from rlseq.cli.common import (
     guarded,
     refuse,
     write_json,
+    write_text,
 )
 from rlseq.cli.decoding import DecodingFlags, with_decoding
 from rlseq.cli.evaluate import MaxInstances, Split, SplitChoice
@@ -97,7 +98,7 @@ def compare(
     if json:
         write_json(json, result)
     _write_reports(result, html, latex, csv)
-    console(json).print(*comparison_report(result), sep="\n")
+    console(*files).print(*comparison_report(result), sep="\n")
 
 
 def _problems(checkpoints: list[Path], names: Named, named: dict[str, list[str]]) -> list[str]:
@@ -154,4 +155,4 @@ def _write_reports(result: dict[str, Any], html: Path | None, latex: Path | None
 
         for path, make in ((html, comparison_page), (latex, comparison_latex), (csv, comparison_csv)):
             if path:
-                path.write_text(make(result), encoding="utf-8")
+                write_text(path, make(result))

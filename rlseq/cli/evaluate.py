@@ -19,6 +19,7 @@ from rlseq.cli.common import (
     guarded,
     refuse,
     write_json,
+    write_text,
 )
 from rlseq.cli.decoding import DecodingFlags, with_decoding
 
@@ -84,12 +85,12 @@ def evaluate(
     result = evaluation.to_json()
     if output:
         lines = loaded.task.format_outputs(evaluation.outputs.sequences, evaluation.outputs.lengths)
-        output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_text(output, "".join(f"{line}\n" for line in lines))
     if exposure_bias:
         measured = exposure.exposure_bias(loaded, split=split.value, max_instances=max_instances)
         result["exposure_bias"] = measured.to_json()
     if json:
         write_json(json, result)
-    console(json).print(evaluation_table(result))
+    console(json, output).print(evaluation_table(result))
     if exposure_bias:
-        console(json).print(exposure_table(result["exposure_bias"]))
+        console(json, output).print(exposure_table(result["exposure_bias"]))

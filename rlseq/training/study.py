@@ -147,8 +147,11 @@ class Study:
         """Add seeds, up to so many, and controls.
 
         Raises:
-            StudyError: A control has nothing to control, or other seeds could change what was chosen from a grid.
+            StudyError: There are more seeds already, a control has nothing to control, or other seeds could change what
+                was chosen from a grid.
         """
+        if seeds and seeds < len(self.seeds):
+            raise StudyError(f"{self.path} has {len(self.seeds)} seeds already: give --seeds {len(self.seeds)} or more")
         more = [self.seeds[0] + index for index in range(len(self.seeds), seeds or 0)]
         if more and self.grid:
             raise StudyError(f"{self.path} chose from {', '.join(self.grid)} by its seeds: begin a new study for more")

@@ -208,6 +208,12 @@ def test_a_study_can_be_given_more_seeds_and_controls(tmp_path: Path, pretended:
     assert record(path)["equal_time_updates"] == updates
 
 
+def test_seeds_are_not_taken_away(tmp_path: Path) -> None:
+    done("study", "hull", *SETTINGS, "--seeds", 2, "--controls", "none", "--run", tmp_path / "study")
+    result = rlseq("study", "--resume", tmp_path / "study", "--seeds", 1)
+    assert result.exit_code == 2 and "has 2 seeds already" in result.output
+
+
 def test_seeds_are_not_added_to_a_choice_that_they_could_change(tmp_path: Path) -> None:
     path = tmp_path / "study"
     done("study", "hull", *SETTINGS, "rl.samples=2,4", "--seeds", 1, "--controls", "none", "--run", path)
