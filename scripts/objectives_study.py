@@ -152,7 +152,7 @@ def costs(start: Path, arms: Sequence[Arm]) -> list[float]:
 
 
 def objectives_table(result: Result) -> list[str]:
-    """Costs are given as multiples of the leave-one-out baseline's."""
+    """Costs are given as multiples of the leave-one-out baseline's; what a record does not tell is a dash."""
     unit = next(arm["cost"] for arm in result["arms"] if arm["name"] == UNIT)
     header = [
         "objective, baseline",
@@ -170,8 +170,8 @@ def objectives_table(result: Result) -> list[str]:
             spread(arm["at_the_end"]),
             spread(arm["grad_variance"], digits=3),
             f"{arm['cost'] / unit:.2f}",
-            f"{arm['updates']:,}",
-            spread(arm["cpu_seconds"], digits=0),
+            f"{arm['updates']:,}" if "updates" in arm else "–",
+            spread(arm.get("cpu_seconds", []), digits=0),
         ]
         for arm in result["arms"]
     ]
