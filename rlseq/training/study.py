@@ -178,7 +178,7 @@ class Study:
     # ---------------------------------------------------------------------------------------------------------- jobs
     def jobs(self) -> list[Job]:
         """One training for each arm and seed, those that wait for others behind them."""
-        config, jobs = self.config, []
+        jobs: list[Job] = []
         rl_waits_for_all, rest_waits_for_all = len(self._points("mle")) > 1, len(self._points("rl")) > 1
         for seed, point in itertools.product(self.seeds, self._points("mle")):
             jobs.append(self._job("mle", point, seed, partial(self._from_scratch, seed, point), []))
@@ -193,7 +193,7 @@ class Study:
         if "equal_time" in self.controls:
             after = [] if self.equal_time_updates else [*self._every(mle_runs), *self._every(rl_runs)]
             for seed, point in itertools.product(self.seeds, self._points("mle")):
-                jobs.append(self._job("equal_time", point, seed, partial(self._equal_time, seed, point, config), after))
+                jobs.append(self._job("equal_time", point, seed, partial(self._equal_time, seed, point), after))
         return jobs
 
     def _job(self, arm: str, point: list[str], seed: int, arguments: Callable[[], list[str]], after: list[Path]) -> Job:
@@ -213,14 +213,14 @@ class Study:
         extra = [] if control is None else ["--control", control]
         return [str(self.path / "config.yaml"), *settings, "--from", str(source), *extra]
 
-    def _equal_time(self, seed: int, point: list[str], config: Config) -> list[str]:
+    def _equal_time(self, seed: int, point: list[str]) -> list[str]:
         if self.equal_time_updates is None:
-            self.equal_time_updates = self._updates_of_equal_time(config)
+            self.equal_time_updates = self._updates_of_equal_time()
             self.save()
         length = f"mle.updates={self.equal_time_updates}"
         return [str(self.path / "config.yaml"), f"seed={seed}", *point, length, "--control", "equal_time"]
 
-    def _updates_of_equal_time(self, config: Config) -> int:
+    def _updates_of_equal_time(self) -> int:
         """As many updates of cross-entropy as take the CPU time of mle and rl, by what the study's arms recorded."""
         mle = [self._run("mle", self.chosen("mle"), seed) for seed in self.seeds]
         rl = [self._run("rl", self.chosen("rl"), seed) for seed in self.seeds]

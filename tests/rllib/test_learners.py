@@ -62,28 +62,17 @@ def test_two_learners_equal_one_with_even_and_uneven_shares(two: RllibEngine, lo
     assert_equal(two.get_state(), local.get_state(), TOLERANCE)
 
 
-def test_two_learners_equal_one_in_several_epochs_with_a_critic(ray_cluster: None) -> None:
-    recipe: dict[str, Any] = {
+RECIPES: dict[str, dict[str, Any]] = {
+    "epochs with a critic": {
         "objective": "ppo",
         "ppo": PPOConfig(epochs=2),
         "baseline": "critic",
         "critic": CriticConfig(shaped=True, gae_lambda=0.9),
         "samples": 2,
         "variance_every": 1,
-    }
-    engines = [make_engine(config(0, learners, policy_dropout=0.0, **recipe)) for learners in (2, 0)]
-    statistics = [without_times(both_phases(engine, 2, 3)) for engine in engines]
-    assert_equal(engines[0].get_state(), engines[1].get_state(), TOLERANCE)
-    engines[0].close()
-    for ours, theirs in zip(*statistics, strict=True):
-        for tag in ours.keys() & {"train/loss", "train/value_loss", "train/grad_norm", "train/grad_variance"}:
-            assert ours[tag] == pytest.approx(theirs[tag], abs=TOLERANCE, rel=1e-3), tag
-        assert ours.keys() == theirs.keys()
-
-
-def test_two_learners_equal_one_in_mini_batches_of_instances_that_were_redrawn(ray_cluster: None) -> None:
-    """12 rows in 5 mini-batches are 3, 3, 2, 2 and 2, which two learners divide again."""
-    recipe: dict[str, Any] = {
+    },
+    # 12 rows in 5 mini-batches are 3, 3, 2, 2 and 2, which two learners divide again.
+    "mini-batches of instances that were redrawn": {
         "objective": "ppo",
         "ppo": PPOConfig(epochs=2, minibatches=5),
         "baseline": "leave_one_out",
@@ -92,14 +81,20 @@ def test_two_learners_equal_one_in_mini_batches_of_instances_that_were_redrawn(r
         "starts": "task",
         "cross_entropy": 0.1,
         "variance_every": 1,
-    }
+    },
+}
+COMPARED = {*("train/loss", "train/value_loss", "train/grad_norm", "train/grad_variance"), "rollout/drawn_ratio"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_two_learners_equal_one_in_several_steps_an_update(ray_cluster: None, recipe: dict[str, Any]) -> None:
     engines = [make_engine(config(0, learners, policy_dropout=0.0, **recipe)) for learners in (2, 0)]
     statistics = [without_times(both_phases(engine, 2, 3)) for engine in engines]
     assert_equal(engines[0].get_state(), engines[1].get_state(), TOLERANCE)
     engines[0].close()
     for ours, theirs in zip(*statistics, strict=True):
         assert ours.keys() == theirs.keys()
-        for tag in ours.keys() & {"train/loss", "train/grad_norm", "train/grad_variance", "rollout/drawn_ratio"}:
+        for tag in ours.keys() & COMPARED:
             assert ours[tag] == pytest.approx(theirs[tag], abs=TOLERANCE, rel=1e-3), tag
 
 
