@@ -381,9 +381,10 @@ class TranslationTask(SequenceTask):
 
     def text_metrics(self) -> dict[str, Any]:
         """New sacrebleu metrics, by name, those of the setting ``metrics``."""
-        lowercase = self.settings.lowercase
+        lowercase, tokenizer = self.settings.lowercase, self.settings.reward_tokenizer
         made = {
-            "BLEU": BLEU(tokenize=self.settings.reward_tokenizer, lowercase=lowercase, force=True),
+            "BLEU": BLEU(tokenize=tokenizer, lowercase=lowercase, force=True),
+            "BLEU-lc": BLEU(tokenize=tokenizer, lowercase=True, force=True),
             "chrF": CHRF(lowercase=lowercase),
             "TER": TER(),
         }

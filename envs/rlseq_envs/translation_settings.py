@@ -13,7 +13,8 @@ from rlseq_envs.text.vocabulary import SUBWORD_MODELS, UNITS, SubwordModel, Unit
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 MADE_SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")  # of the made corpus
-METRICS = ("BLEU", "chrF", "TER")
+METRICS = ("BLEU", "chrF", "TER")  # those computed unless others are asked for
+ALL_METRICS = (*METRICS, "BLEU-lc")
 SELECTION_METRIC = "BLEU"
 # Settings that change one reward alone, and that reward.
 REWARD_OPTIONS = {
@@ -57,7 +58,7 @@ class TranslationSettings:
         chrf_word_order: Longest n-grams of words; 2 is chrF++.
         chrf_beta: How much more recall weighs than precision.
         repetition_order: Length of the n-grams of the reward neg_repetition.
-        metrics: The corpus metrics to compute.
+        metrics: The corpus metrics to compute, of ``ALL_METRICS``; BLEU-lc is BLEU without case.
         seed: Of the made corpus.
         artifacts: A directory with the vocabulary, written by ``save_artifacts``; then no corpus is needed to decode.
     """
@@ -106,7 +107,7 @@ class TranslationSettings:
             ("corpus", self.corpus, ("files", "cldr", None)),
             ("units", self.units, UNITS),
             ("subword_model", self.subword_model, SUBWORD_MODELS),
-            *(("metrics", metric, METRICS) for metric in self.metrics),
+            *(("metrics", metric, ALL_METRICS) for metric in self.metrics),
         ]
         minima = [("vocabulary_size", self.vocabulary_size, 3), ("max_length", self.max_length, 2)]
         minima += [

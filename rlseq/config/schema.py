@@ -126,6 +126,7 @@ class TranslationConfig(Section):
     chrf_word_order: NonNegativeInt = 0  # longest n-grams of words; 2: chrF++
     chrf_beta: PositiveInt = 2  # how much more recall weighs than precision
     repetition_order: PositiveInt = 4  # length of the n-grams that neg_repetition counts
+    metrics: tuple[Literal["BLEU", "chrF", "TER", "BLEU-lc"], ...] = ("BLEU", "chrF", "TER")  # BLEU-lc: without case
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")

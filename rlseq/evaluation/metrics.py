@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 LESS_IS_BETTER = frozenset({"TER", "truncated"})
 _MEASURED_BY = {
-    "bleu": {"BLEU"},
+    "bleu": {"BLEU", "BLEU-lc"},
     "chrf": {"chrF"},
     "neg_ter": {"TER"},
     "valid": {"accuracy"},

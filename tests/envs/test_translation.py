@@ -154,6 +154,18 @@ def test_only_the_metrics_asked_for_are_computed(files):
     assert list(task.corpus_metrics(*drafts(task, "test"))) == ["BLEU"]
 
 
+def test_bleu_without_case_is_asked_for_by_name(files):
+    task = TranslationTask(**files, metrics=("BLEU", "BLEU-lc"))
+    sequences, lengths, ids = drafts(task, "validation")
+    pairs = task.text_pairs(sequences, lengths, ids)
+    shouted = [text.upper() for text in pairs.hypotheses]
+    metrics = task.text_metrics()
+    scores = {name: metric.corpus_score(shouted, pairs.references).score for name, metric in metrics.items()}
+    assert scores["BLEU-lc"] == BLEU(lowercase=True).corpus_score(pairs.hypotheses, pairs.references).score
+    assert scores["BLEU"] < scores["BLEU-lc"]
+    assert "case:lc" in str(metrics["BLEU-lc"].get_signature())
+
+
 def test_text_metrics_bear_signatures(task):
     pairs = task.text_pairs(*drafts(task, "test"))
     for metric in task.text_metrics().values():
