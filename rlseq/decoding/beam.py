@@ -13,6 +13,7 @@ from rlseq.decoding.sampling import Decoded
 from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy, State, select_rows
+from rlseq.objectives.logits import is_possible
 
 NEVER = -1e30  # the score of a hypothesis that does not exist
 
@@ -211,7 +212,7 @@ def _best(scores: Tensor, law: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     width, choices = law.shape[-2:]
     best, index = (scores[..., None] + law).flatten(-2).topk(width)
     # Sums that involve a hypothesis that does not exist, or an impossible choice, stay impossible.
-    return torch.where(best < -1e8, NEVER, best), index // choices, index % choices
+    return torch.where(is_possible(best), best, NEVER), index // choices, index % choices
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rlseq.models.attention import MASKED
-from rlseq.objectives.losses import IMPOSSIBLE
+from rlseq.objectives.logits import IMPOSSIBLE, is_possible
 
 
 def without_end(scores: Tensor) -> Tensor:
@@ -14,7 +13,7 @@ def without_end(scores: Tensor) -> Tensor:
     A decoder with a minimum length takes these before it. A sequence with nothing left to choose ends all the same, as
     one whose limit is shorter is cut there.
     """
-    others = scores[..., 1:].amax(-1) > IMPOSSIBLE
+    others = is_possible(scores[..., 1:].amax(-1))
     allowed = scores.clone()
-    allowed[..., 0] = scores[..., 0].masked_fill(others, MASKED)
+    allowed[..., 0] = scores[..., 0].masked_fill(others, IMPOSSIBLE)
     return allowed

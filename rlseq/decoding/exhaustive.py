@@ -15,7 +15,7 @@ from rlseq.decoding.sampling import Decoded
 from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy, State, select_rows
-from rlseq.objectives.losses import IMPOSSIBLE
+from rlseq.objectives.logits import is_possible
 
 MOST = 100_000  # sequences of a source
 ROWS = 1000  # prefixes that are extended together
@@ -129,7 +129,7 @@ def _extend(
     last = prefixes.tokens[:, -1] if prefixes.tokens.shape[1] else rows
     logits, state, attention = policy.step(last, state, alone.shared_by(Sharing.of(rows)), linear)
     law = logits.log_softmax(-1)
-    parents, tokens = ((without_end(law) if goes_on else law) > IMPOSSIBLE).nonzero(as_tuple=True)
+    parents, tokens = is_possible(without_end(law) if goes_on else law).nonzero(as_tuple=True)
     extended = _Prefixes(
         torch.cat([prefixes.tokens[parents], tokens[:, None]], 1),
         torch.cat([prefixes.log_probs[parents], law[parents, tokens][:, None]], 1),

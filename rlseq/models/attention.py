@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from rlseq.config.schema import MatchFunction
 from rlseq.models.linear import Linear
+from rlseq.objectives.logits import IMPOSSIBLE
 
 CACHE_FLOATS = 1 << 17  # floats of a part of all pairs: 512 KiB
-MASKED = -1e9  # a logit whose probability is exactly 0 in fp32, and whose gradient is 0 and never NaN
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Attention(nn.Module):
     def forward(
         self, queries: Tensor, keys: Tensor, mask: Tensor, linear: Linear = F.linear, sharing: Sharing | None = None
     ) -> Tensor:
-        """Scores (batch_size, time, source_length); ``MASKED`` where ``mask`` (batch_size, source_length) is False.
+        """Scores (batch_size, time, source_length); ``IMPOSSIBLE`` where ``mask`` (batch_size, source_length) is False.
 
         ``queries``: (batch_size, time, query_size); ``keys``: (batch_size, source_length, key_size). With ``sharing``,
         keys and mask are those of the sources, time is 1, and no gradient passes through the additive match.
@@ -159,7 +159,7 @@ class Attention(nn.Module):
         else:
             scores = products(self._scaled(queries), keys.transpose(1, 2), sharing)
         mask = mask if sharing is None else mask.index_select(0, sharing.source)
-        return scores.masked_fill(~mask[:, None], MASKED)
+        return scores.masked_fill(~mask[:, None], IMPOSSIBLE)
 
     def _additive(self, queries: Tensor, keys: Tensor, sharing: Sharing | None) -> Tensor:
         if sharing is None:

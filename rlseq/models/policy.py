@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
-from rlseq.models.attention import MASKED, Attention, Sharing
+from rlseq.models.attention import Attention, Sharing
 from rlseq.models.feeding import Feeding, OwnTokens
 from rlseq.models.linear import Linear, UnrolledLinear
 from rlseq.models.recurrent import BidirectionalEncoder, LSTMLayer, lstm_step
+from rlseq.objectives.logits import IMPOSSIBLE
 
 State = tuple[Tensor, ...]  # every tensor has the batch first
 
@@ -378,5 +379,5 @@ class RecurrentPolicy(SequencePolicy):
 
 
 def forbid(logits: Tensor, forbidden: Tensor | None) -> Tensor:
-    """Logits with ``MASKED`` where ``forbidden``."""
-    return logits if forbidden is None else logits.masked_fill(forbidden, MASKED)
+    """Logits with ``IMPOSSIBLE`` where ``forbidden``."""
+    return logits if forbidden is None else logits.masked_fill(forbidden, IMPOSSIBLE)

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rlseq.config.phases import RLConfig
+from rlseq.objectives.logits import IMPOSSIBLE
 
-EXCLUDED = -1e9  # a logit whose probability is exactly 0 in fp32; finite, so that 0 · log 0 is 0
 NUCLEUS = 64  # likeliest choices that are looked through first: most often the nucleus is among them
 
 
@@ -20,7 +20,7 @@ class SamplingLaw:
     """The policy's law of the next token, tempered, then cut to ``top_k`` choices, then to ``top_p`` of what is left.
 
     The order is Hugging Face's. A cut law is renormalised: its logits are the tempered ones on its support and
-    ``EXCLUDED`` elsewhere. Choices as likely as the last one inside are inside, too, so nothing depends on the
+    ``IMPOSSIBLE`` elsewhere. Choices as likely as the last one inside are inside, too, so nothing depends on the
     vocabulary's order. Gradients hold the support fixed.
 
     Decoder and scorer compute the logits by different products, which differ by rounding, some 1e-6. In about as few
@@ -61,14 +61,14 @@ class SamplingLaw:
         outside = self._outside(logits.detach())
         if sampled is not None:
             outside.scatter_(1, sampled[:, None], False)
-        return logits.masked_fill(outside, EXCLUDED)
+        return logits.masked_fill(outside, IMPOSSIBLE)
 
     def _outside(self, logits: Tensor) -> Tensor:
         """What is not in the support, (N, C), of tempered logits."""
         outside = None
         if self.top_k is not None:
             outside = logits < logits.topk(min(self.top_k, logits.shape[1])).values[:, -1:]
-            logits = logits.masked_fill(outside, EXCLUDED)
+            logits = logits.masked_fill(outside, IMPOSSIBLE)
         if self.top_p < 1.0:
             law = logits.softmax(-1)
             beyond = law < _least_of_nucleus(law, self.top_p)

@@ -1,7 +1,7 @@
 """Losses: pure functions of logits at real tokens.
 
-``N`` is the number of real tokens of a batch, packed row by row; ``C`` the number of choices. Impossible choices have
-logits near −1e9, whose probability is exactly 0.
+``N`` is the number of real tokens of a batch, packed row by row; ``C`` the number of choices. Choices that cannot be
+made have the logit ``IMPOSSIBLE``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from rlseq.objectives.law import POLICY, SamplingLaw
+from rlseq.objectives.logits import is_possible
 
-IMPOSSIBLE = -1e8
 CHUNK = 256  # rows of logits that exist at once
 
 Head = tuple[Tensor, Tensor]  # weight (C, D) and bias (C,) of the layer that turns features into logits
@@ -186,7 +186,7 @@ def label_smoothing(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         (N,).
     """
-    possible = logits > IMPOSSIBLE
+    possible = is_possible(logits)
     mean = torch.where(possible, logits, 0.0).sum(-1) / possible.sum(-1)
     return logits.gather(1, targets[:, None])[:, 0] - mean
 

@@ -55,4 +55,4 @@ def test_the_rl_section_is_the_runs_or_that_of_a_configuration_and_changed_by_ke
 
     assert settings() == (16, 0)  # the run's, whose rl phase has no updates
     assert settings("rl.samples=12") == (24, 0)
-    assert settings("hull-long", "rl.samples=10", "rl.batch_size=8") == (20, 45_000)
+    assert settings("hull-long", "rl.samples=10", "rl.batch_size=8") == (20, 4_000)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rlseq.models.attention import MASKED, Attention, fast_tanh
+from rlseq.models.attention import Attention, fast_tanh
 from rlseq.models.recurrent import BidirectionalEncoder, LSTMLayer, lstm_step
+from rlseq.objectives.logits import IMPOSSIBLE
 from tests.support import MATCHES
 
 
@@ -83,7 +84,7 @@ def test_match_functions_are_those_of_the_papers(match: str) -> None:
                     expected = match_by_definition(attention, queries[row, time], states[row, position])
                     torch.testing.assert_close(score, expected, atol=1e-5, rtol=0)
                 else:
-                    assert score == MASKED
+                    assert score == IMPOSSIBLE
 
 
 @pytest.mark.parametrize("match", ["additive", "bilinear"])
@@ -101,7 +102,7 @@ def test_products_of_different_widths_are_refused(match: str) -> None:
 
 def test_a_masked_score_has_probability_zero_and_no_gradient_that_is_not_finite() -> None:
     logits = torch.tensor([[1.0, 2.0, 0.0]], requires_grad=True)
-    masked = logits.masked_fill(torch.tensor([[False, False, True]]), MASKED)
+    masked = logits.masked_fill(torch.tensor([[False, False, True]]), IMPOSSIBLE)
     assert masked.softmax(-1)[0, 2] == 0.0
     masked.log_softmax(-1)[0, 0].backward()
     assert logits.grad is not None and torch.isfinite(logits.grad).all() and logits.grad[0, 2] == 0.0

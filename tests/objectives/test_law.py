@@ -11,10 +11,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlseq.models.attention import MASKED
 from rlseq.objectives import law as module
-from rlseq.objectives.law import EXCLUDED, POLICY, SamplingLaw
-from rlseq.objectives.losses import IMPOSSIBLE, entropy, weighted_nll
+from rlseq.objectives.law import POLICY, SamplingLaw
+from rlseq.objectives.logits import IMPOSSIBLE, is_possible
+from rlseq.objectives.losses import entropy, weighted_nll
 
 laws = st.builds(
     SamplingLaw,
@@ -26,7 +26,7 @@ rows = st.lists(st.integers(-40, 40).map(lambda tenths: tenths / 10), min_size=1
 
 
 def support(law: SamplingLaw, logits: list[float]) -> set[int]:
-    kept = law.logits(torch.tensor([logits], dtype=torch.float64))[0] > IMPOSSIBLE
+    kept = is_possible(law.logits(torch.tensor([logits], dtype=torch.float64))[0])
     return set(kept.nonzero()[:, 0].tolist())
 
 
@@ -107,7 +107,7 @@ def test_a_nucleus_of_many_choices_is_found_however_few_are_looked_at_first(
     monkeypatch.setattr(module, "NUCLEUS", first)
     logits = torch.randn(6, 1000, generator=torch.Generator().manual_seed(0)).double()
     logits[:2] *= torch.tensor([[5.0], [0.1]])
-    ours = SamplingLaw(top_p=mass).logits(logits) > IMPOSSIBLE
+    ours = is_possible(SamplingLaw(top_p=mass).logits(logits))
     for row, kept in zip(logits, ours, strict=True):
         assert set(kept.nonzero()[:, 0].tolist()) == hugging_face(SamplingLaw(top_p=mass), row.tolist())[0]
     assert len(set(ours.sum(1).tolist())) > 2
@@ -120,11 +120,11 @@ def test_the_policys_own_law_costs_nothing() -> None:
 
 
 def test_what_is_impossible_stays_so_and_what_was_sampled_is_possible() -> None:
-    logits = torch.tensor([[MASKED, 2.0, 1.0, 0.0, MASKED]])
+    logits = torch.tensor([[IMPOSSIBLE, 2.0, 1.0, 0.0, IMPOSSIBLE]])
     for law in (SamplingLaw(top_k=4), SamplingLaw(top_p=0.9999), SamplingLaw(0.5, 4, 0.99)):
         assert law.logits(logits).softmax(-1)[0, [0, 4]].tolist() == [0.0, 0.0]
     sampled = SamplingLaw(top_k=1).logits(logits, torch.tensor([3]))
-    torch.testing.assert_close(sampled, torch.tensor([[EXCLUDED, 2.0, EXCLUDED, 0.0, EXCLUDED]]))
+    torch.testing.assert_close(sampled, torch.tensor([[IMPOSSIBLE, 2.0, IMPOSSIBLE, 0.0, IMPOSSIBLE]]))
 
 
 # ------------------------------------------------------------------------------------------------------------- scoring

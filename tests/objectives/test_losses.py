@@ -10,8 +10,8 @@ from torch.distributions import Categorical
 from torch.distributions import kl_divergence as torch_kl
 from torch.nn import functional as F
 
-from rlseq.models.attention import MASKED
-from rlseq.objectives.losses import IMPOSSIBLE, entropy, kl_divergence, label_smoothing, negative_log_likelihood
+from rlseq.objectives.logits import IMPOSSIBLE, is_possible
+from rlseq.objectives.losses import entropy, kl_divergence, label_smoothing, negative_log_likelihood
 
 
 def logits(seed: int = 0, rows: int = 5, choices: int = 4) -> torch.Tensor:
@@ -33,9 +33,8 @@ def test_label_smoothing_is_torchs_where_all_choices_are_possible(smoothing: flo
 
 
 def test_label_smoothing_spreads_over_possible_choices_alone() -> None:
-    assert MASKED < IMPOSSIBLE
     law = torch.tensor([0.5, 0.25, 0.25])
-    masked = torch.tensor([[*law.log().tolist(), MASKED, MASKED]], requires_grad=True)
+    masked = torch.tensor([[*law.log().tolist(), IMPOSSIBLE, IMPOSSIBLE]], requires_grad=True)
     loss = smoothed(masked, torch.tensor([1]), 0.3)
     # 0.7 · ln 4 + 0.3 · (ln 2 + ln 4 + ln 4) / 3
     assert loss.item() == pytest.approx(0.7 * math.log(4) + 0.1 * 5 * math.log(2), abs=1e-6)
@@ -43,6 +42,13 @@ def test_label_smoothing_spreads_over_possible_choices_alone() -> None:
     # Its gradient is the law less the smoothed target, and nothing at the impossible.
     expected = law - torch.tensor([0.1, 0.8, 0.1])
     torch.testing.assert_close(masked.grad, torch.tensor([[*expected.tolist(), 0.0, 0.0]]))
+
+
+def test_what_is_impossible_stays_so_under_every_law_and_has_no_probability() -> None:
+    scores = torch.tensor([3.0, -40.0, IMPOSSIBLE])
+    for changed in (scores, scores / 5, scores * 10, scores.log_softmax(-1), scores + 1000):
+        assert is_possible(changed).tolist() == [True, True, False]
+    assert scores.softmax(-1)[2] == 0
 
 
 def test_kl_and_entropy_are_those_of_torchs_distributions() -> None:
@@ -53,7 +59,7 @@ def test_kl_and_entropy_are_those_of_torchs_distributions() -> None:
 
 def test_impossible_choices_add_nothing_to_kl_and_entropy_nor_to_their_gradients() -> None:
     plain = [logits(seed).requires_grad_() for seed in (1, 2)]
-    wide = [F.pad(logits(seed), (0, 3), value=MASKED).requires_grad_() for seed in (1, 2)]
+    wide = [F.pad(logits(seed), (0, 3), value=IMPOSSIBLE).requires_grad_() for seed in (1, 2)]
     for parts in (plain, wide):
         (kl_divergence(*parts) + entropy(parts[0])).sum().backward()
     torch.testing.assert_close(kl_divergence(*wide), kl_divergence(*plain))
