@@ -13,10 +13,10 @@ from torch import Tensor
 import rlseq_envs
 from rlseq.config.load import parse_config
 from rlseq.config.schema import AttentionPolicyConfig, Config, PointerPolicyConfig
-from rlseq.decoding.random import counter_uniforms
 from rlseq.models.build import build_policy
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.models.shape import TaskShape
+from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
 
 MATCHES = ("additive", "bilinear", "dot", "scaled_dot", "cosine")

@@ -8,15 +8,14 @@ duplicate, collinear or fewer than three points is defined in ``rlseq_envs.rewar
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rlseq_envs.point_files import GRID, PointSets, parse_point_sets, parse_polygons, read_point_sets
+from rlseq_envs.point_files import parse_point_sets, parse_polygons, read_point_sets
+from rlseq_envs.point_sets import Points, PointSets, PointSource, UniformPoints
 from rlseq_envs.rewards import hull
 from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
@@ -24,66 +23,6 @@ from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, Sequenc
 COMPONENTS = ("valid", "edge_f1", "coverage")
 _FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41, "rl": 1 << 42}
 _NOT_SIMPLE_ALLOWED = 0.01
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-
-_Points = npt.NDArray[np.float32]
-_Words = npt.NDArray[np.uint64]
-
-
-class _PointSource(Protocol):
-    """Where the point sets of a split come from."""
-
-    @property
-    def size(self) -> int | None: ...
-
-    @property
-    def longest(self) -> int: ...
-
-    def take(self, positions: Ints) -> tuple[_Points, Ints]: ...
-
-
-def _mix(words: _Words) -> _Words:
-    """The output function of SplitMix64 (Steele, Lea & Flood, 2014): a bijection that scatters its input."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
-
-
-@dataclass(frozen=True)
-class UniformPoints:
-    """Uniform points in the unit square, each set a pure function of (seed, id).
-
-    Every id starts a SplitMix64 stream of its own: the first word gives the number of points, each further one a point.
-
-    Attributes:
-        seed: Chooses the family of sets.
-        first: Id of the set at position 0.
-        size: Number of sets; None for endless.
-        fewest: Smallest number of points.
-        longest: Largest number of points.
-    """
-
-    seed: int
-    first: int
-    size: int | None
-    fewest: int
-    longest: int
-
-    def take(self, positions: Ints) -> tuple[_Points, Ints]:
-        """Sets padded with 0 to the largest of them, (batch_size, max_count, 2), and their sizes, (batch_size,)."""
-        seed = _mix(np.array([self.seed], np.uint64) + _GAMMA)
-        streams = _mix(seed ^ (positions + self.first).astype(np.uint64))
-        span = np.uint64(self.longest - self.fewest + 1)
-        drawn = (_mix(streams + _GAMMA) >> np.uint64(32)) * span >> np.uint64(32)
-        counts = self.fewest + drawn.astype(np.int64)
-        columns = np.arange(counts.max(initial=0))
-        words = _mix(streams[:, None] + _GAMMA * (columns + 2).astype(np.uint64))
-        words[columns >= counts[:, None]] = 0
-        points = np.empty((*words.shape, 2), np.float32)
-        points[:, :, 0] = words >> np.uint64(40)
-        points[:, :, 1] = (words >> np.uint64(16)) & np.uint64(GRID - 1)
-        points *= np.float32(1 / GRID)
-        return points, counts
 
 
 class ConvexHullTask(SequenceTask):
@@ -197,19 +136,13 @@ class ConvexHullTask(SequenceTask):
         """Those of ``rl_file`` or ``rl_generated``, or those of training."""
         return self.instances("rl" if "rl" in self._sources else "train")
 
-    def source(self, ids: Ints) -> tuple[_Points, Ints]:
+    def source(self, ids: Ints) -> tuple[Points, Ints]:
         """Points in [0, 1]², (batch_size, max_count, 2) float32 multiples of 2^-24, and their number.
 
         Raises:
             ValueError: An id belongs to no split.
         """
-        ids = np.asarray(ids, np.int64)
-        names: list[SplitName] = list(_FIRST)
-        split = np.searchsorted(list(_FIRST.values()), ids, side="right") - 1
-        parts = []
-        for index in np.unique(split):
-            rows = np.flatnonzero(split == index)
-            parts.append((rows, *self._take(names[max(index, 0)], ids[rows])))
+        parts = [(rows, *source.take(positions)) for rows, source, positions in self._by_split(ids)]
         if len(parts) == 1:
             return parts[0][1:]
         points = np.zeros((len(ids), max((part[1].shape[1] for part in parts), default=0), 2), np.float32)
@@ -219,14 +152,27 @@ class ConvexHullTask(SequenceTask):
             counts[rows] = sizes
         return points, counts
 
-    def _take(self, name: SplitName, ids: Ints) -> tuple[_Points, Ints]:
-        source, positions = self._sources.get(name), ids - _FIRST[name]
-        size = source.size if source is not None else 0
-        outside = (positions < 0) | (positions >= (math.inf if size is None else size))
-        if source is None or outside.any():
-            wrong = ids[outside][0]
-            raise ValueError(f"instance {wrong} belongs to no split; take ids from instances({name!r}).ids()")
-        return source.take(positions)
+    def sizes(self, ids: Ints) -> Ints:
+        """Number of points of each set; raises as ``source``."""
+        counts = np.zeros(len(ids), np.int64)
+        for rows, source, positions in self._by_split(ids):
+            counts[rows] = source.sizes(positions)
+        return counts
+
+    def _by_split(self, ids: Ints) -> Iterator[tuple[Ints, PointSource, Ints]]:
+        """For each split that the ids are of: which of them they are, where its sets come from, their places there."""
+        ids = np.asarray(ids, np.int64)
+        names: list[SplitName] = list(_FIRST)
+        split = np.searchsorted(list(_FIRST.values()), ids, side="right") - 1
+        for index in np.unique(split):
+            rows, name = np.flatnonzero(split == index), names[max(index, 0)]
+            source, positions = self._sources.get(name), ids[rows] - _FIRST[name]
+            size = source.size if source is not None else 0
+            outside = (positions < 0) | (positions >= (math.inf if size is None else size))
+            if source is None or outside.any():
+                wrong = ids[rows][outside][0]
+                raise ValueError(f"instance {wrong} belongs to no split; take ids from instances({name!r}).ids()")
+            yield rows, source, positions
 
     def references(self, ids: Ints) -> tuple[Ints, Ints]:
         """The hulls, counter-clockwise from the vertex with the lowest index, then END; and their lengths."""
@@ -269,10 +215,12 @@ class ConvexHullTask(SequenceTask):
         return self._values(names, self._columns(sequences, lengths, ids))
 
     def _columns(self, sequences: Ints, lengths: Ints, ids: Ints) -> tuple[Floats, Ints, Ints, Ints]:
-        """Points, their number, sequences and lengths, as the rewards read them."""
-        points, counts = self.source(ids)
+        """Points, their number, sequences and lengths, as the rewards read them; a set is made once for its samples."""
+        different, instance = np.unique(ids, return_inverse=True)
+        sets, counts = self.source(different)
+        points = sets.astype(np.float64)[instance]
         shortened = np.minimum(lengths, sequences.shape[1]).astype(np.int64)
-        return points.astype(np.float64), counts, np.ascontiguousarray(sequences, np.int64), shortened
+        return points, counts[instance], np.ascontiguousarray(sequences, np.int64), shortened
 
     @staticmethod
     def _values(names: Sequence[str], arguments: tuple[Floats, Ints, Ints, Ints]) -> dict[str, Any]:
@@ -335,7 +283,7 @@ class ConvexHullTask(SequenceTask):
             output_labels=_labels(sequence, count),
         )
 
-    def parse_sources(self, lines: Sequence[str]) -> tuple[_Points, Ints]:
+    def parse_sources(self, lines: Sequence[str]) -> tuple[Points, Ints]:
         """Lines ``x1 y1 x2 y2 …`` of points in [0, 1], an ``output …`` part being ignored; see the base class."""
         sets = parse_point_sets(lines)
         return sets.take(np.arange(sets.size))
@@ -377,9 +325,9 @@ def _labels(sequence: Ints, count: int) -> tuple[str, ...]:
 
 def _with_files(
     generated: Mapping[SplitName, UniformPoints], files: Mapping[SplitName, str | None]
-) -> dict[SplitName, _PointSource]:
+) -> dict[SplitName, PointSource]:
     """Replace generated splits by files; the problems of all files are raised together."""
-    sources: dict[SplitName, _PointSource] = dict(generated)
+    sources: dict[SplitName, PointSource] = dict(generated)
     problems = []
     for name, path in files.items():
         if path is not None:

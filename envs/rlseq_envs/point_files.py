@@ -9,60 +9,16 @@ of 2^-24, on which float32 is exact and so is every orientation test.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from rlseq_envs.task import Floats, Ints
+from rlseq_envs.point_sets import PointSets, on_grid
+from rlseq_envs.task import Floats
 
-GRID = 1 << 24
 _SHOWN = 20
 _SCALE = "scale the points into [0, 1]"
-
-
-@dataclass(frozen=True)
-class PointSets:
-    """Point sets of differing sizes.
-
-    Attributes:
-        points: (total, 2) float32, all sets in a row.
-        offsets: (size + 1,) where each set begins in ``points``; the last is ``total``.
-    """
-
-    points: npt.NDArray[np.float32]
-    offsets: Ints
-
-    @classmethod
-    def join(cls, sets: Sequence[Floats]) -> PointSets:
-        """From (count, 2) arrays, rounded to the grid."""
-        offsets = np.cumsum([0] + [len(points) for points in sets], dtype=np.int64)
-        return cls(_on_grid(np.concatenate(sets)), offsets)
-
-    @property
-    def size(self) -> int:
-        """Number of sets."""
-        return len(self.offsets) - 1
-
-    @property
-    def longest(self) -> int:
-        """Points in the largest set."""
-        return int(np.diff(self.offsets).max())
-
-    def first(self, size: int) -> PointSets:
-        """The first ``size`` sets, or all of them if there are fewer."""
-        offsets = self.offsets[: size + 1]
-        return PointSets(self.points[: offsets[-1]], offsets)
-
-    def take(self, positions: Ints) -> tuple[npt.NDArray[np.float32], Ints]:
-        """Sets padded with 0 to the largest of them, (batch_size, max_count, 2), and their sizes, (batch_size,)."""
-        starts = self.offsets[positions]
-        counts = self.offsets[positions + 1] - starts
-        columns = np.arange(counts.max(initial=0))
-        inside = columns < counts[:, None]
-        rows = np.where(inside, starts[:, None] + columns, 0)
-        return np.where(inside[:, :, None], self.points[rows], np.float32(0)), counts
 
 
 def read_point_sets(path: str | Path) -> PointSets:
@@ -130,10 +86,6 @@ def _raise_all(problems: list[str]) -> None:
         raise ValueError("\n".join(problems))
 
 
-def _on_grid(points: Floats) -> npt.NDArray[np.float32]:
-    return (np.rint(points * GRID) / GRID).astype(np.float32)
-
-
 def _read_text(path: Path) -> PointSets:
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -191,5 +143,5 @@ def _read_npy(path: Path) -> PointSets:
     inside = ((array >= 0) & (array <= 1)).all(axis=(1, 2))
     _raise_all([f"{path}: set {i} (from 0) has points outside [0, 1]; {_SCALE}" for i in np.flatnonzero(~inside)])
     sets, count = array.shape[:2]
-    points = _on_grid(array.reshape(-1, 2).astype(np.float64))
+    points = on_grid(array.reshape(-1, 2).astype(np.float64))
     return PointSets(points, np.arange(sets + 1, dtype=np.int64) * count)

@@ -51,8 +51,8 @@ def score_sequences(
         ValueError: Shapes or types do not fit, or a token that counts is outside the action space.
     """
     ids, sequences = _checked(ids, sequences)
-    _, source_lengths = task.source(ids)
-    limits = np.minimum(task.length_limits(source_lengths), sequences.shape[1])
+    different, instance = np.unique(ids, return_inverse=True)
+    limits = np.minimum(task.length_limits(task.sizes(different))[instance], sequences.shape[1])
     is_end = sequences == END
     ends = np.where(is_end.any(axis=1), is_end.argmax(axis=1), sequences.shape[1])
     lengths = np.minimum(ends + 1, limits)

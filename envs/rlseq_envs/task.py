@@ -159,6 +159,10 @@ class SequenceTask(ABC):
         The padding reaches to the longest source of this batch. Also returns the lengths, (batch_size,).
         """
 
+    def sizes(self, ids: Ints) -> Ints:
+        """How many positions each source has, (batch_size,). A task that knows it without reading sources says so."""
+        return self.source(ids)[1]
+
     @abstractmethod
     def references(self, ids: Ints) -> tuple[Ints, Ints]:
         """The (first) reference of each instance, END included, and its length."""

@@ -138,6 +138,11 @@ class TranslationTask(SequenceTask):
         encoded, rows = self._locate(ids)
         return encoded.sources.padded(rows)
 
+    def sizes(self, ids: Ints) -> Ints:
+        """Tokens of each source, END included."""
+        encoded, rows = self._locate(ids)
+        return encoded.sources.sizes(rows)
+
     def references(self, ids: Ints) -> tuple[Ints, Ints]:
         """Token ids of the first reference with END, (batch_size, time) int64, and lengths (batch_size,).
 

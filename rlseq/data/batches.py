@@ -10,10 +10,8 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rlseq.config.errors import UserError
 from rlseq.config.phases import PhaseConfig, RLConfig
@@ -232,13 +230,13 @@ class _Measure:
     @cached_property
     def outputs(self) -> Ints:
         """Of the references; without any, of the sources."""
-        return self._all(self._task.references) if self.split.labelled else self.sources
+        return self._all(lambda ids: self._task.references(ids)[1]) if self.split.labelled else self.sources
 
     @cached_property
     def sources(self) -> Ints:
         """Of the sources."""
-        return self._all(self._task.source)
+        return self._all(self._task.sizes)
 
-    def _all(self, read: Callable[[Ints], tuple[npt.NDArray[Any], Ints]]) -> Ints:
+    def _all(self, measure: Callable[[Ints], Ints]) -> Ints:
         ids = self.split.ids()
-        return np.concatenate([read(part)[1] for part in np.array_split(ids, len(ids) // _READ_TOGETHER + 1)])
+        return np.concatenate([measure(part) for part in np.array_split(ids, len(ids) // _READ_TOGETHER + 1)])

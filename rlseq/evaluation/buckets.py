@@ -39,7 +39,7 @@ def make_buckets(task: SequenceTask, ids: Ints, mle_scores: Floats | None) -> li
         ids: The instances.
         mle_scores: (instances,) what cross-entropy alone scores on each, mean over seeds; None if no arm is that.
     """
-    lengths = np.concatenate([task.source(part)[1] for part in _parts(ids)])
+    lengths = np.concatenate([task.sizes(part) for part in _parts(ids)])
     found = [group_values("points" if task.vocabulary_size is None else "source length", lengths, GROUPS)]
     rare = rare_words(task, ids)
     if rare is not None:

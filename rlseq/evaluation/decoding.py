@@ -15,7 +15,6 @@ from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.beam import beam_search
 from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.exhaustive import SearchTooLarge, exhaustive_search
-from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.loading import LoadedPolicy
@@ -23,6 +22,7 @@ from rlseq.evaluation.options import DecodingOptions
 from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.policy import Memory
 from rlseq.objectives.law import SamplingLaw
+from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Floats, Ints
 
 

@@ -130,7 +130,7 @@ def _output(task: SequenceTask, judged: Judged, instance: int, row: int, attenti
         shown["polygon"] = list(drawn.polygon)
     read = attention.get((judged.evaluation.checkpoint, row))
     if read is not None and drawn.input_labels and drawn.output_labels:
-        source_length = int(task.source(np.array([instance]))[1][0])
+        source_length = int(task.sizes(np.array([instance]))[0])
         weights, labels = attention_map(task, drawn, read[: outputs.lengths[row]], source_length)
         shown |= {
             "attention": weights.astype(np.float64).round(3).tolist(),

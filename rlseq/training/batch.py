@@ -65,7 +65,7 @@ def rl_batch(
     candidates, ``weights`` are their instance's at the first of equal ones, and ``rewards`` (batch_size, candidates).
 
     Args:
-        task: Gives sources and references.
+        task: Gives references.
         rollout: Of the batch.
         config: The phase's section.
         running_mean: Of the training rewards of earlier updates, for that baseline.
@@ -85,10 +85,9 @@ def rl_batch(
     # To mixer, a token that was given counts as one of advantage 1: this is its cross-entropy.
     of_given = float(config.objective == "mixer")
     merged, times = _merge_duplicates(sequences, np.where(place < given, of_given, advantage))
-    source, source_lengths = task.source(rollout.ids)
     batch = {
-        "source": source,
-        "source_lengths": source_lengths,
+        "source": rollout.source,
+        "source_lengths": rollout.source_lengths,
         "targets": sequences,
         "target_lengths": lengths,
         "weights": (merged / scale).astype(np.float32),

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from rlseq.config.phases import MLEConfig, ScheduledSamplingConfig
-from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import argmax, inverse_cdf
 from rlseq.models.feeding import Feeding, OwnTokens
+from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Ints
 
 FORCED = "teacher_forcing"  # (batch_size,) p, the probability of the reference's token

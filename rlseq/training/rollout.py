@@ -17,11 +17,11 @@ from rlseq.config.phases import RLConfig
 from rlseq.config.section import Precision
 from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.encoding import encode_sources
-from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.models.linear import PackedLinear
 from rlseq.models.policy import Memory, SequencePolicy
 from rlseq.objectives.law import POLICY, SamplingLaw
+from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.scoring import RolloutResult
 from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
 
@@ -78,6 +78,8 @@ class Rollout:
 
     Attributes:
         ids: (batch_size,) instances.
+        source: What they were generated from, as ``SequenceTask.source`` gave it: the batch reads it no second time.
+        source_lengths: (batch_size,).
         sequences: (batch_size, R, time) tokens, END beyond a length.
         lengths: (batch_size, R).
         log_probs: (batch_size, R) of whole sequences, under the law they were drawn from; of a greedy one
@@ -95,6 +97,8 @@ class Rollout:
     """
 
     ids: Ints
+    source: npt.NDArray[Any]
+    source_lengths: Ints
     sequences: Ints
     lengths: Ints
     log_probs: Floats
@@ -129,6 +133,8 @@ class Rollout:
         potentials = [p.potentials for p in parts if p.potentials is not None]
         return Rollout(
             np.concatenate([p.ids for p in parts]),
+            concatenate_padded([p.source for p in parts]),
+            np.concatenate([p.source_lengths for p in parts]),
             concatenate_padded([p.sequences for p in parts]),
             np.concatenate([p.lengths for p in parts]),
             np.concatenate([p.log_probs for p in parts]),
@@ -216,7 +222,7 @@ def rollout(
                 )
                 kept = memory if decoding.with_graph else None
                 given = None if prefixes is None else (prefixes >= 0).sum(2)
-                scored.append(scorer.submit(_score, score, part, decoded, greedy, kept, given))
+                scored.append(scorer.submit(_score, score, part, (source, lengths), decoded, greedy, kept, given))
             return [future.result() for future in scored]
     finally:
         policy.train(mode)
@@ -239,7 +245,13 @@ def _prefixes(task: SequenceTask, ids: Ints, limits: Ints, decoding: Decoding) -
 
 
 def _score(
-    score: Score, ids: Ints, decoded: Decoded, greedy: bool, memory: Memory | None, given: Ints | None
+    score: Score,
+    ids: Ints,
+    source: tuple[npt.NDArray[Any], Ints],
+    decoded: Decoded,
+    greedy: bool,
+    memory: Memory | None,
+    given: Ints | None,
 ) -> Rollout:
     sequences = decoded.sequences.cpu().numpy()
     batch, each, time = sequences.shape
@@ -247,6 +259,7 @@ def _score(
     shape = (batch, each)
     return Rollout(
         ids,
+        *source,
         sequences,
         result.lengths.reshape(shape),
         decoded.log_probs.sum(-1).double().cpu().numpy(),

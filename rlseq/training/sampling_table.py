@@ -32,7 +32,6 @@ def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> l
     if not len(ids):
         return []
     rolled = engine.rollout(ids, num_samples=1, greedy=True, update=update, averaged=True, with_attention=True)
-    source_lengths = task.source(ids)[1]
     rows = []
     for row, instance in enumerate(ids.tolist()):
         sample, greedy = (rolled.sequences[row, column, : rolled.lengths[row, column]] for column in (0, 1))
@@ -40,7 +39,7 @@ def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> l
         attention, labels = None, best.input_labels
         if rolled.attention is not None:
             read = rolled.attention[row, 1, : len(greedy)]
-            attention, labels = attention_map(task, best, read, source_lengths[row])
+            attention, labels = attention_map(task, best, read, rolled.source_lengths[row])
         rows.append(
             SampleRow(
                 id=instance,

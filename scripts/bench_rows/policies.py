@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from rlseq.config.schema import Config
-from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.models.attention_policy import AttentionPolicy
 from rlseq.models.build import build_policy
 from rlseq.models.linear import Linear, fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
+from rlseq_envs.counters import counter_uniforms
 
 NO_END = -1e4  # END's output bias: its probability is 0 in fp32
 

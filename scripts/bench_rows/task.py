@@ -10,7 +10,7 @@ import numpy.typing as npt
 import rlseq_envs
 from rlseq.config.load import parse_config
 from rlseq.config.schema import Config
-from rlseq.decoding.random import counter_uniforms
+from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.rewards.bleu import sentence_bleu_ids
 from rlseq_envs.task import Ints, Rendering, Reward, SequenceTask, Split, SplitName
 

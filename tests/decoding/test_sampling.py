@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rlseq.decoding import sampling
-from rlseq.decoding.random import counter_uniforms
 from rlseq.decoding.sampling import Decoded, decode, inverse_cdf
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.objectives.law import SamplingLaw
+from rlseq_envs.counters import counter_uniforms
 from tests.support import attention_policy, every_sequence, padded, pointer_policy, sources
 
 ALMOST_ONE = 1 - 2**-53

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rlseq_envs import convex_hull
 from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.task import END
 
@@ -54,12 +53,6 @@ def test_instances_are_pinned():
     assert counts.tolist() == [7, 6, 5]
     assert steps[:, 0].tolist() == [[4515256, 11618287], [8377843, 11113968], [6387886, 3303007]]
     assert steps[0, 6].tolist() == [3473600, 15024040]
-
-
-def test_words_are_those_of_splitmix64():
-    # First outputs of the authors' splitmix64.c for the state 1234567.
-    states = np.uint64(1234567) + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, 4, dtype=np.uint64)
-    assert convex_hull._mix(states).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
 def test_points_are_uniform_on_the_grid():

@@ -200,6 +200,23 @@ def test_nothing_after_end_or_the_limit_counts(task):
     assert (result.lengths == task.length_limits(task.source(ids)[1])).all() and result.truncated.all()
 
 
+def test_sizes_are_those_of_the_sources(task):
+    for split in ("train", "validation"):
+        ids = task.instances(split).ids(0, 5)[[3, 0, 3, 4]]
+        sizes = task.sizes(ids)
+        assert sizes.dtype == np.int64 and sizes.tolist() == task.source(ids)[1].tolist()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_scoring_reads_a_source_once_for_all_its_sequences(name, arguments, monkeypatch):
+    task = gym.make(name, **arguments[name]).unwrapped.task
+    ids = np.repeat(task.instances("train").ids(0, 4), 5)
+    sequences, read, source = task.references(ids)[0], [], task.source
+    monkeypatch.setattr(task, "source", lambda asked: (read.extend(asked.tolist()), source(asked))[1])
+    score_sequences(task, ids, sequences)
+    assert len(read) == len(set(read)) <= 4
+
+
 def test_a_sequence_that_stops_short_is_truncated_and_worth_what_is_there():
     task = CopyTask()
     ids = np.array([3])

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlseq_envs.point_files import GRID, parse_point_sets, read_point_sets
+from rlseq_envs.point_files import parse_point_sets, read_point_sets
+from rlseq_envs.point_sets import GRID
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ class Enumeration:
         shape = (1, len(index))
         return Rollout(
             np.array([0]),
+            *self.task.source(np.array([0])),
             self.rows[index][None].numpy(),
             self.lengths[index][None].numpy(),
             self.sampler().log()[index][None].numpy(),

@@ -67,7 +67,8 @@ class ScriptedEngine:
         sequences = np.full((*shape, 1), score, np.int64)
         zeros = np.zeros(shape)
         lengths, log_probs = np.ones(shape, np.int64), np.zeros((*shape, 1), np.float32)
-        return Rollout(ids, sequences, lengths, zeros, zeros, {}, zeros > 0, True, token_log_probs=log_probs)
+        source = sequences[:, 0], lengths[:, 0]
+        return Rollout(ids, *source, sequences, lengths, zeros, zeros, {}, zeros > 0, True, token_log_probs=log_probs)
 
     def get_state(self) -> Tensors:
         return {"policy/quality": np.array([self.quality]), "optimizer/steps": np.array([self.steps])}

@@ -33,7 +33,7 @@ def drawn(rewards: dict[int, list[float]], rl: RLConfig, shift: int = 0) -> tupl
         found = np.array([rewards.get(int(index), [0.5, 0.5]) for index in ids])
         sequences = np.tile(np.array([[1, 0], [2, 0]]), (len(ids), 1, 1)) + (ids[:, None, None] % 2) * np.array([1, 0])
         lengths, zeros = np.full(found.shape, 2), np.zeros(found.shape)
-        return Rollout(ids, sequences, lengths, zeros - 1.0, found, {}, zeros > 0, False)
+        return Rollout(ids, *ReverseTask().source(ids), sequences, lengths, zeros - 1.0, found, {}, zeros > 0, False)
 
     request = UpdateRequest("rl", 9, 0, np.array([0, 1, 2, 3]), 1e-3, spare=SPARE)
     return draw(ReverseTask(), roll_out, request, rl, 0, shift), asked

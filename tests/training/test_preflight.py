@@ -51,8 +51,8 @@ def test_figures_of_three_instances() -> None:
     truncated = np.array([[True, False, False], [False, False, True], [False, False, False]])
     lengths = np.full((3, 3), 2)
     rollout = Rollout(
-        np.arange(3), np.zeros((3, 3, 2), np.int64), lengths, np.full((3, 3), -1.0) * [1, 1, 0], rewards, {}, truncated,
-        True,
+        np.arange(3), lengths, lengths[0], np.zeros((3, 3, 2), np.int64), lengths,
+        np.full((3, 3), -1.0) * [1, 1, 0], rewards, {}, truncated, True,
     )  # fmt: skip
     figures = sample_figures(rollout, np.ones(3))
     assert figures == SampleFigures(

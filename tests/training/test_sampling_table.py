@@ -36,7 +36,8 @@ def scored(rewards: list[float]) -> Rollout:
     count = len(rewards)
     ids, zeros = 100 + np.arange(count), np.zeros((count, 1))
     lengths = np.ones((count, 1), np.int64)
-    return Rollout(ids, lengths[:, :, None], lengths, zeros, np.array(rewards)[:, None], {}, zeros > 0, True)
+    source, gained = (lengths, lengths[:, 0]), np.array(rewards)[:, None]
+    return Rollout(ids, *source, lengths[:, :, None], lengths, zeros, gained, {}, zeros > 0, True)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def rollout(rewards: Any = REWARDS, greedy: bool = True) -> Rollout:
     truncated[1, 1] = True
     return Rollout(
         np.arange(3),
+        *task().source(np.arange(3)),
         rows.view(3, each, -1).numpy(),
         lengths.view(3, each).numpy(),
         -np.arange(3.0 * each).reshape(3, each),
@@ -156,8 +157,8 @@ def test_rewards_become_weights_by_hand(kind: str, divisor: float) -> None:
 def test_repetition_by_hand(sequences: list[list[int]], repeated: int, bigrams: int) -> None:
     rows, lengths = padded(sequences)
     drawn = Rollout(
-        np.arange(1), rows[None].numpy(), lengths[None].numpy(), *(np.zeros((1, len(rows))) for _ in range(2)), {},
-        np.zeros((1, len(rows)), np.bool_), False,
+        np.arange(1), *task().source(np.arange(1)), rows[None].numpy(), lengths[None].numpy(),
+        *(np.zeros((1, len(rows))) for _ in range(2)), {}, np.zeros((1, len(rows)), np.bool_), False,
     )  # fmt: skip
     stats = rl_batch(task(), drawn, rl(samples=len(sequences), baseline="none"))[1]
     assert stats["rollout/repetition"] == pytest.approx(repeated / bigrams)

@@ -50,9 +50,13 @@ class TokenRows:
         """(rows,) the length of each row."""
         return np.diff(self.offsets)
 
+    def sizes(self, rows: Ints) -> Ints:
+        """Lengths of these rows, (batch_size,)."""
+        return self.offsets[rows + 1] - self.offsets[rows]
+
     def padded(self, rows: Ints) -> tuple[Ints, Ints]:
         """These rows padded with 0, (batch_size, longest) int64, and their lengths, (batch_size,)."""
-        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        lengths = self.sizes(rows)
         width = int(lengths.max(initial=0))
         inside = np.arange(width) < lengths[:, None]
         out = np.zeros((len(rows), width), dtype=np.int64)

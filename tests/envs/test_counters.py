@@ -6,9 +6,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlseq.decoding.random import counter_uniforms
+from rlseq_envs.counters import GAMMA, counter_uniforms, mix
 
 words = st.integers(0, 2**40)
+
+
+def test_words_are_those_of_splitmix64() -> None:
+    # First outputs of the authors' splitmix64.c for the state 1234567.
+    states = np.uint64(1234567) + GAMMA * np.arange(1, 4, dtype=np.uint64)
+    assert mix(states).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
 @settings(max_examples=50, deadline=None)
