@@ -15,12 +15,13 @@ import numpy as np
 from bench_rows.measure import interleaved
 from blocks import spread, table
 from rlseq.config.load import parse_config
+from rlseq.config.phases import Phase
 from rlseq.data.batches import phase_split
 from rlseq.data.tasks import make_task
 from rlseq.evaluation.loading import load_policy
 from rlseq.training.checkpoint import load_meta
 from rlseq.training.cost import Cost
-from rlseq.training.engine import Phase, UpdateRequest
+from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import resolve_checkpoint
 from rlseq.training.study import last_meta

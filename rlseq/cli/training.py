@@ -15,6 +15,7 @@ from rlseq.cli.common import Stopped, blaming_input, check_device, console, refu
 from rlseq.config.controls import CONTROLS
 from rlseq.config.errors import UserError
 from rlseq.config.load import load_config, parse_config
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
 from rlseq.evaluation.compare import compare_checkpoints
@@ -26,7 +27,7 @@ from rlseq.report.reporter import Reporter
 from rlseq.report.tables import evaluation_table
 from rlseq.rllib.engine import RllibEngine
 from rlseq.training.checkpoint import Checkpoint, load_checkpoint, load_meta
-from rlseq.training.engine import Engine, Phase
+from rlseq.training.engine import Engine
 from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
 from rlseq.training.trainer import Interrupted, Trainer
 from rlseq_envs.task import SequenceTask

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.phases import Phase
+from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 
 
@@ -25,7 +25,7 @@ class Control:
         applies: Whether there is anything to control in that configuration.
     """
 
-    phase: Literal["mle", "rl"]
+    phase: Phase
     overrides: Callable[[Config], list[str]]
     applies: Callable[[Config], bool] = lambda config: True
 

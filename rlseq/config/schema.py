@@ -18,7 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from rlseq.config.phases import MLEConfig, RLConfig
+from rlseq.config.mle import MLEConfig
+from rlseq.config.phases import Phase, PhaseConfig
+from rlseq.config.rl import RLConfig
 from rlseq.config.section import Fraction, Section
 
 Paths = str | list[str] | None
@@ -245,6 +247,10 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     compute: ComputeConfig = ComputeConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    def phase(self, name: Phase) -> PhaseConfig:
+        """The section of a phase."""
+        return self.mle if name == "mle" else self.rl
 
     @model_validator(mode="after")
     def _policy_fits_task(self) -> Config:

@@ -14,7 +14,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from rlseq.config.errors import UserError
-from rlseq.config.phases import PhaseConfig, RLConfig
+from rlseq.config.phases import PHASES, PhaseConfig
+from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 from rlseq_envs.task import Ints, SequenceTask, Split, SplitName
 
@@ -160,8 +161,8 @@ def make_batches(config: Config, task: SequenceTask) -> dict[str, Batches]:
     measures: dict[SplitName, _Measure] = {}
     made: dict[str, Batches] = {}
     problems = []
-    for phase in ("mle", "rl"):
-        section: PhaseConfig = getattr(config, phase)
+    for phase in PHASES:
+        section = config.phase(phase)
         if not section.updates:
             continue
         split = phase_split(task, section)

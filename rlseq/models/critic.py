@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rlseq.config.phases import CriticConfig
+from rlseq.config.rl import CriticConfig
 
 
 class Critic(nn.Sequential):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.objectives.baselines import training_rewards
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.objectives.logits import IMPOSSIBLE
 
 NUCLEUS = 64  # likeliest choices that are looked through first: most often the nucleus is among them

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rlseq.report.lines import Pace, format_seconds, format_value, phase_line, start_line, updates_line, validation_line
 from rlseq.report.samples import SampleRow, format_lines
-from rlseq.report.sink import PHASE_NAMES, Level, PhaseStart, Sink, Start, Updates, Validation
+from rlseq.report.sink import Level, PhaseStart, Sink, Start, Updates, Validation
 from rlseq.report.tables import samples_table
 
 _STYLES: dict[Level, str] = {"info": "cyan", "warning": "yellow", "error": "bold red"}
@@ -85,9 +85,9 @@ class RichConsole(Sink):
         self._pace = Pace(event)
         self._figures.clear()
         self._phase_begun = None
-        name = event.name
+        name: str = event.name
         if self._console.width >= _WIDE:
-            name = f"{name} ({PHASE_NAMES.get(name, name)})"
+            name = f"{event.name} ({event.title})"
         self._bar = self._progress.add_task(name, total=event.total_updates, completed=event.done, figures="", left="")
 
     def updates(self, event: Updates) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
+from rlseq.config.phases import PHASES
 from rlseq.report.lines import Pace, phase_line, start_line, updates_line, validation_line
 from rlseq.report.plots import draw_curves
 from rlseq.report.samples import format_lines
@@ -108,11 +109,13 @@ class CurvesFile(Sink):
     def __init__(self, place: Path) -> None:
         self._place = place
         self._run: MetricsLog | None = None
+        self._titles: dict[str, str] = {}
         self._metric: str | None = None
 
     def start(self, event: Start) -> None:
         """See the base class."""
         self._run = event.run
+        self._titles = {name: event.config.phase(name).title for name in PHASES}
 
     def validation(self, event: Validation) -> None:
         """See the base class."""
@@ -123,4 +126,4 @@ class CurvesFile(Sink):
         if self._run is not None and self._metric is not None:
             target = self._run.path / self._place
             target.parent.mkdir(parents=True, exist_ok=True)
-            draw_curves(self._run.path / "metrics.jsonl", target, self._metric)
+            draw_curves(self._run.path / "metrics.jsonl", target, self._metric, self._titles)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from time import monotonic
 
-from rlseq.report.sink import PHASE_NAMES, PhaseStart, Start, Updates, Validation
+from rlseq.report.sink import PhaseStart, Start, Updates, Validation
 
 _SHOWN = {
     "train/loss": "loss",
@@ -41,7 +41,7 @@ def start_line(event: Start) -> str:
 def phase_line(event: PhaseStart) -> str:
     """A phase begins."""
     resumed = f", {event.done} of them done" if event.done else ""
-    return f"{event.name}: {PHASE_NAMES.get(event.name, event.name)}, at most {event.total_updates:,} updates{resumed}"
+    return f"{event.name}: {event.title}, at most {event.total_updates:,} updates{resumed}"
 
 
 def updates_line(event: Updates, pace: Pace | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rlseq.report.samples import SampleRow
-from rlseq.report.sink import PHASE_NAMES
 
 _METRIC, _GREEDY, _SAMPLED, _MUTED = "#1f5fa8", "#1f5fa8", "#d9822b", "#8a8f98"
 
@@ -69,13 +68,14 @@ def _arrays(pairs: list[tuple[int, float]]) -> Series:
     return np.array(updates, np.int64), np.array(values, np.float64)
 
 
-def draw_curves(metrics_path: Path, out_png: Path, metric: str) -> Figure:
+def draw_curves(metrics_path: Path, out_png: Path, metric: str, titles: Mapping[str, str]) -> Figure:
     """Draw the validation metric and the reward from mle into rl, the phases told apart, and save them as a picture.
 
     Args:
         metrics_path: The run's metrics.jsonl.
         out_png: The picture.
         metric: Name of the validation metric, without its prefix.
+        titles: Phase to what is trained in it, as people call it.
     """
     curves = read_curves(metrics_path)
     figure = Figure(figsize=(8.0, 5.2), dpi=130, layout="constrained")
@@ -88,7 +88,7 @@ def draw_curves(metrics_path: Path, out_png: Path, metric: str) -> Figure:
     lower.set_ylabel("reward")
     lower.set_xlabel("update")
     for axes in (upper, lower):
-        _mark_phases(axes, curves, named=axes is upper)
+        _mark_phases(axes, curves, titles if axes is upper else {})
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if axes.lines:
@@ -117,15 +117,14 @@ def _mark_best(axes: Axes, curves: Curves, metric: str) -> None:
     axes.margins(y=0.14)
 
 
-def _mark_phases(axes: Axes, curves: Curves, named: bool) -> None:
-    """A dashed line between phases and, where ``named``, their names above it."""
-    spans = list(curves.spans.items())
-    for (_, (_, ended)), (_, (begun, _)) in pairwise(spans):
+def _mark_phases(axes: Axes, curves: Curves, titles: Mapping[str, str]) -> None:
+    """A dashed line between phases, and above them their titles."""
+    for (_, ended), (begun, _) in pairwise(curves.spans.values()):
         axes.axvline((ended + begun) / 2, color=_MUTED, linestyle="--", linewidth=1)
-    if named:
-        for name, (first, last) in spans:
+    for name, title in titles.items():
+        if name in curves.spans:
             axes.text(
-                (first + last) / 2, 1.02, PHASE_NAMES.get(name, name), transform=axes.get_xaxis_transform(),
+                sum(curves.spans[name]) / 2, 1.02, title, transform=axes.get_xaxis_transform(),
                 ha="center", va="bottom", color=_MUTED, fontsize="small",
             )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import numpy.typing as npt
 
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.report.console import PlainConsole, RichConsole
 from rlseq.report.files import CurvesFile, LogFile, MetricsFile, SampleFiles
@@ -36,10 +37,10 @@ class Reporter:
         for sink in self._sinks:
             sink.start(Start(config, run, resumed_at))
 
-    def phase(self, name: str, total_updates: int, update: int = 0) -> None:
-        """A phase of at most ``total_updates`` begins, ``update`` of which were done before."""
+    def phase(self, name: Phase, title: str, total_updates: int, update: int = 0) -> None:
+        """A phase of at most ``total_updates`` begins, ``update`` of which were done before; see the event."""
         for sink in self._sinks:
-            sink.phase(PhaseStart(name, total_updates, update))
+            sink.phase(PhaseStart(name, title, total_updates, update))
 
     def updates(self, phase: str, update: int, phase_update: int, stats: Mapping[str, float]) -> None:
         """Statistics (tag to value) at an update, counted over the run and within the phase."""

@@ -9,11 +9,11 @@ from typing import Any, Literal, Protocol
 
 import numpy.typing as npt
 
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.report.samples import SampleRow
 
 Level = Literal["info", "warning", "error"]
-PHASE_NAMES = {"mle": "cross-entropy", "rl": "REINFORCE"}
 
 
 class MetricsLog(Protocol):
@@ -40,11 +40,13 @@ class PhaseStart:
 
     Attributes:
         name: Of the phase.
+        title: What is trained in it, as people call it.
         total_updates: Most updates of it.
         done: Updates of it that were done before.
     """
 
-    name: str
+    name: Phase
+    title: str
     total_updates: int
     done: int
 

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
+from rlseq.config.phases import Phase
 from rlseq.rllib.config import SequenceConfig
 from rlseq.rllib.fleet import PublishedWeights, RunnerFleet, RunnerGroup
 from rlseq.rllib.learner_group import LearnersLost, SequenceLearnerGroup
 from rlseq.rllib.runner import SequenceEnvRunner
 from rlseq.training.batch import Batch
 from rlseq.training.draw import Drawn, draw
-from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite
+from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, not_finite
 from rlseq.training.plain import update_seed
 from rlseq.training.rollout import Decoding, Rollout, shards
 from rlseq.training.update import RESAMPLED

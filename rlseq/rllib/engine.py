@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
+from rlseq.config.phases import Phase
 from rlseq.config.schema import ComputeConfig, Config
 from rlseq.models.shape import TaskShape
 from rlseq.rllib import cluster
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.context import WorkerContext
-from rlseq.training.engine import Phase, Tensors, UpdateRequest
+from rlseq.training.engine import Tensors, UpdateRequest
 from rlseq.training.rollout import Decoding, Rollout
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.task import Ints, SequenceTask

@@ -15,13 +15,13 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from rlseq.config.phases import PhaseConfig
+from rlseq.config.phases import Phase, PhaseConfig
 from rlseq.models.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
 from rlseq.rllib.module import Objective, SequenceModule
 from rlseq.training.batch import Batch, mle_batch, split_batch
-from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
+from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.plain import load_optimizer_state, optimizer_state, update_seed, with_prefix
 from rlseq.training.prefetch import prefetched
@@ -82,8 +82,7 @@ class SequenceLearner(TorchLearner):
     @property
     def section(self) -> PhaseConfig:
         """The current phase's section."""
-        section: PhaseConfig = getattr(self.context.config, self.phase)
-        return section
+        return self.context.config.phase(self.phase)
 
     @property
     def _sequence_module(self) -> SequenceModule:

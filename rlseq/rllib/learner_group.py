@@ -69,7 +69,7 @@ class SequenceLearnerGroup(LearnerGroup):
     def _steps(self, batch: Batch, request: UpdateRequest) -> list[list[Batch]]:
         """Each learner's rows of each optimiser step's batch; a batch that is gone through again is divided once."""
         config: Config = self.config.context.config
-        steps = step_batches(batch, getattr(config, request.phase), update_seed(config.seed, 0, request.update))
+        steps = step_batches(batch, config.phase(request.phase), update_seed(config.seed, 0, request.update))
         divided = {id(step): split_batch(step, self.world) if self.world > 1 else [step] for step in steps}
         return [[divided[id(step)][rank] for step in steps] for rank in range(self.world)]
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rlseq.config.phases import MLEConfig, PhaseConfig, RLConfig
+from rlseq.config.mle import MLEConfig
+from rlseq.config.phases import PhaseConfig
+from rlseq.config.rl import RLConfig
 from rlseq.objectives.baselines import advantages, rewards_seen, training_rewards
 from rlseq.objectives.credit import rewards_before
 from rlseq.training.forcing import sampling_columns

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 
 
 @dataclass

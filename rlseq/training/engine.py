@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from rlseq.config.phases import Phase
 from rlseq.training.rollout import Rollout
 from rlseq_envs.task import Ints
 
-Phase = Literal["mle", "rl"]
 Tensors = dict[str, npt.NDArray[Any]]  # "policy/…", "average/…", "reference/…", "optimizer/…"
 
 

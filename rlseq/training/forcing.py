@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rlseq.config.phases import MLEConfig, ScheduledSamplingConfig
+from rlseq.config.mle import MLEConfig, ScheduledSamplingConfig
 from rlseq.decoding.sampling import argmax, inverse_cdf
 from rlseq.models.feeding import Feeding, OwnTokens
 from rlseq_envs.counters import counter_uniforms

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlseq.config.phases import PhaseConfig, RLConfig
+from rlseq.config.phases import Phase, PhaseConfig
+from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 from rlseq.models.build import build_for_training
 from rlseq.models.linear import fast_matmul
@@ -25,7 +26,7 @@ from rlseq.objectives.law import SamplingLaw
 from rlseq.training.allocator import keep_freed_memory
 from rlseq.training.batch import Batch, mle_batch, step_batches
 from rlseq.training.draw import Drawn, draw
-from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
+from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
 from rlseq.training.optimizer import build_optimizer, update_average
 from rlseq.training.prefetch import prefetched
 from rlseq.training.rollout import Decoding, Rollout, Score, rollout, shards
@@ -61,7 +62,7 @@ class PlainEngine:
         """See ``Engine.update``."""
         mle = (request for request in requests if request.phase == "mle")
         with fast_matmul(), prefetched(self._read, mle) as references:
-            return [self._step(request, getattr(self.config, request.phase), references) for request in requests]
+            return [self._step(request, self.config.phase(request.phase), references) for request in requests]
 
     def _read(self, request: UpdateRequest) -> Batch:
         seed = update_seed(self.config.seed, 0, request.update)
@@ -174,7 +175,7 @@ class PlainEngine:
     # ---------------------------------------------------------------------------------------------- state
     def start_phase(self, phase: Phase) -> None:
         """See ``Engine.start_phase``."""
-        section: PhaseConfig = getattr(self.config, phase)
+        section = self.config.phase(phase)
         self.reference = copy.deepcopy(self.policy).eval() if phase == "rl" and self.config.rl.kl else None
         self.average = copy.deepcopy(self.policy).eval() if section.average else None
         self.optimizer = build_optimizer(self.policy.parameters(), section.optimizer)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.objectives.baselines import alike
 from rlseq.report.sink import Level
 from rlseq.training.engine import Engine

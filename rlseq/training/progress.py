@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rlseq.training.engine import Phase
+from rlseq.config.phases import Phase
 
 
 @dataclass

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.config.section import Precision
 from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.encoding import encode_sources

@@ -25,13 +25,11 @@ from typing import IO, Any, Literal
 
 from rlseq.config.errors import UserError
 from rlseq.config.load import dump_config, read_config
+from rlseq.config.phases import PHASES, Phase
 from rlseq.config.schema import Config
 from rlseq.training.checkpoint import MANIFEST, CheckpointError, Tensors, load_checkpoint, save_checkpoint
 from rlseq.training.files import link, recover, remove, write_text
 from rlseq.training.provenance import environment, versions
-
-PHASES = ("mle", "rl")
-Phase = Literal["mle", "rl"]
 
 
 class RunError(UserError):

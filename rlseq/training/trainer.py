@@ -15,7 +15,8 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
-from rlseq.config.phases import PhaseConfig, RLConfig
+from rlseq.config.phases import PHASES, Phase, PhaseConfig
+from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 from rlseq.data.batches import make_batches
 from rlseq.models.shape import TaskShape
@@ -23,7 +24,7 @@ from rlseq.objectives.baselines import RunningMean
 from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.cost import Cost
-from rlseq.training.engine import Engine, Phase, TrainingError, UpdateRequest
+from rlseq.training.engine import Engine, TrainingError, UpdateRequest
 from rlseq.training.monitors.registry import Alarm, Monitors
 from rlseq.training.optimizer import learning_rate
 from rlseq.training.preflight import short_form
@@ -33,7 +34,6 @@ from rlseq.training.sampling_table import histograms, sample_rows, worst
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import Ints, SequenceTask
 
-PHASES: tuple[Phase, Phase] = ("mle", "rl")
 # Of an endless split every phase and seed has instances of its own, all below 2⁴⁰, where other splits may begin.
 PHASE_INSTANCES, SEEDS = 1 << 28, 1 << 11
 
@@ -87,7 +87,7 @@ class Trainer:
         checkpoint = load_checkpoint(latest, resume=True)
         assert checkpoint.state is not None
         self.progress = Progress.from_dict(checkpoint.meta["trainer"])
-        section: PhaseConfig = getattr(self.config, self.progress.phase)
+        section = self.config.phase(self.progress.phase)
         self.monitors = Monitors.from_dict(section, checkpoint.meta["trainer"].get("monitors", {}))
         self.cost = Cost.from_dict(checkpoint.meta["trainer"])
         self._restore_running_mean(checkpoint)
@@ -112,25 +112,25 @@ class Trainer:
         try:
             with self._stopping_on_signals():
                 for phase in PHASES[PHASES.index(self.progress.phase) :]:
-                    if phase == self.progress.phase or getattr(self.config, phase).updates:
+                    if phase == self.progress.phase or self.config.phase(phase).updates:
                         self._phase(phase)
         finally:
             self.reporter.finish()
 
     def _phase(self, phase: Phase) -> None:
-        section: PhaseConfig = getattr(self.config, phase)
+        section = self.config.phase(phase)
         if phase != self.progress.phase:
             self._start_from_best(phase)
         if not self.progress.started:
             self.engine.start_phase(phase)
             self.progress.started = True
             self.monitors, self.running_mean = Monitors(section), RunningMean()
-            self.reporter.phase(phase, section.updates, 0)
+            self.reporter.phase(phase, section.title, section.updates, 0)
             if isinstance(section, RLConfig):
                 self._say_what_samples_show(section)
             self._validate(section)  # what the phase starts from is its first best
         else:
-            self.reporter.phase(phase, section.updates, self.progress.phase_update)
+            self.reporter.phase(phase, section.title, section.updates, self.progress.phase_update)
         while self.progress.phase_update < section.updates and not self.progress.finished:
             self._advance(section)
         if not self.progress.finished:

@@ -12,7 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rlseq.config.phases import CriticConfig, MLEConfig, PhaseConfig, RLConfig
+from rlseq.config.mle import MLEConfig
+from rlseq.config.phases import PhaseConfig
+from rlseq.config.rl import CriticConfig, RLConfig
 from rlseq.models.policy import Memory, SequencePolicy, length_mask
 from rlseq.objectives import losses, surrogates
 from rlseq.objectives.attention import attention_spread

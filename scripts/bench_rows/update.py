@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import sacrebleu
@@ -15,6 +14,7 @@ from bench_rows.measure import Figures, Goal, at_least, cost, register, speedup
 from bench_rows.naive import NaiveTranslator, categorical, cross_entropy, greedy, policy_gradient_loss
 from bench_rows.policies import zipf_biases
 from bench_rows.task import IdTask, id_config
+from rlseq.config.phases import Phase
 from rlseq.models.attention_policy import AttentionPolicy
 from rlseq.training.batch import Batch, mle_batch, rl_batch
 from rlseq.training.engine import UpdateRequest
@@ -33,7 +33,7 @@ class Ours:
     Every turn has the same batch: the fastest one is not the one with least to do.
     """
 
-    def __init__(self, size: int, phase: Literal["mle", "rl"], vocabulary_size: int = VOCABULARY, batch: int = BATCH):
+    def __init__(self, size: int, phase: Phase, vocabulary_size: int = VOCABULARY, batch: int = BATCH):
         self.task, self.phase = IdTask(vocabulary_size), phase
         self.ids = self.task.instances("train").ids(0, batch)
         config = id_config(vocabulary_size, size, batch, shard_size=batch)
@@ -124,7 +124,7 @@ def check_loss(ours: Ours, tutorial: Tutorial) -> None:
     """
     batch, expected = _mle_loss(ours, tutorial) if ours.phase == "mle" else _rl_loss(ours, tutorial)
     tensors = {name: torch.from_numpy(column) for name, column in batch.items()}
-    found, _ = batch_loss(ours.policy, None, tensors, getattr(ours.engine.config, ours.phase))
+    found, _ = batch_loss(ours.policy, None, tensors, ours.engine.config.phase(ours.phase))
     if not math.isclose(found.item(), expected, rel_tol=1e-4):
         raise RuntimeError(f"the tutorial's loss is {expected}, ours {found.item()}")
 

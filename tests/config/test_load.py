@@ -20,7 +20,7 @@ from rlseq.config.load import (
     shipped_config,
     shipped_directory,
 )
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 
 MINIMAL = """

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rlseq.config.phases import CriticConfig, RLConfig
+from rlseq.config.rl import CriticConfig, RLConfig
 from rlseq.models.policy import SequencePolicy
 from rlseq.objectives.credit import generalised_advantages, rewards_before
 from rlseq.training.batch import rl_batch

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.objectives.baselines import RunningMean, advantages, alike, baseline_values, rewards_seen, training_rewards
 
 REWARDS = np.array([[1.0, 0.0, 2.0], [3.0, 3.0, 0.0]])

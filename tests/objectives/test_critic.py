@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlseq.config.phases import CriticConfig, RLConfig
+from rlseq.config.rl import CriticConfig, RLConfig
 from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy
 from rlseq.training.batch import rl_batch

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.models.policy import SequencePolicy
 from rlseq.training.batch import Batch, rl_batch, step_batches
 from rlseq.training.draw import Drawn, draw

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.training.batch import rl_batch
 from rlseq.training.rollout import Rollout

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.training.rollout import Rollout
 from tests.objectives.test_gradients import Enumeration, assert_same, config
 from tests.support import attention_policy

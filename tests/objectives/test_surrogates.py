@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.objectives.surrogates import clipped_ratio, minimum_risk
 from rlseq.training.batch import rl_batch
 from rlseq.training.update import batch_loss

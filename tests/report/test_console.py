@@ -21,7 +21,7 @@ from rlseq.report.sink import MetricsLog, PhaseStart, Sink, Updates
 def train(sink: Sink, run: MetricsLog, config: Config, rows: list[SampleRow]) -> None:
     reporter = Reporter([sink])
     reporter.start(config, run)
-    reporter.phase("rl", 1500)
+    reporter.phase("rl", "PPO", 1500)
     stats = {"train/loss": 0.5, "rollout/reward_mean": 0.6125, "time/tokens_per_sec": 12345.6}
     reporter.updates("rl", 6220, 220, stats)
     reporter.validation("rl", 6220, {"accuracy": 81.25, "reward": 0.8125}, True, rows)
@@ -61,7 +61,7 @@ def test_a_terminal_shows_progress_and_a_table_of_samples(
 ) -> None:
     text = on_terminal(run, config, rows)
     last_bar = [line for line in text.splitlines() if "/1500" in line][-1]
-    assert "rl (REINFORCE)" in last_bar and "240/1500" in last_bar
+    assert "rl (PPO)" in last_bar and "240/1500" in last_bar
     assert "accuracy 81.25  reward 0.6125  tokens/s 12,346" in last_bar
     assert re.search(r"\d:\d\d:\d\d left", last_bar)
     header = next(line for line in text.splitlines() if "reference" in line)
@@ -77,7 +77,7 @@ def test_the_bar_is_full_when_a_phase_ends_between_two_log_lines(run: MetricsLog
     reporter = Reporter([console])
     reporter.start(config, run)
     for name, begun in (("mle", 0), ("rl", 30)):
-        reporter.phase(name, 30)
+        reporter.phase(name, config.phase(name).title, 30)
         reporter.validation(name, begun, {"accuracy": 1.0}, True, [])
         reporter.updates(name, begun + 20, 20, {"train/loss": 1.0})
         reporter.validation(name, begun + 30, {"accuracy": 1.0}, True, [])
@@ -107,7 +107,7 @@ def test_elsewhere_every_event_is_a_plain_line(run: MetricsLog, config: Config, 
     assert "\x1b" not in text and "\r" not in text
     found = text.splitlines()
     assert found[0] == f"run {run.path} (hull, seed 0)"
-    assert found[1] == "rl: REINFORCE, at most 1,500 updates"
+    assert found[1] == "rl: PPO, at most 1,500 updates"
     assert found[2].startswith("rl 220/1500 update 6220 loss 0.5000 reward 0.6125 tokens/s 12,346 left ")
     assert found[3] == "validation rl update 6220 accuracy 81.25 reward 0.8125 (best so far)"
     assert found[4:8] == [
@@ -138,7 +138,7 @@ def test_characters_that_the_stream_lacks_are_replaced(run: MetricsLog, config: 
 def test_time_left_is_what_the_pace_so_far_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 130.0, 130.0])
     monkeypatch.setattr(lines, "monotonic", lambda: next(clock))
-    pace = Pace(PhaseStart("rl", total_updates=100, done=40))
+    pace = Pace(PhaseStart("rl", "PPO", total_updates=100, done=40))
     assert pace.seconds_left(40) is None
     assert pace.seconds_left(50) == pytest.approx(150.0)  # 10 updates in 30 seconds, 50 to go
     assert updates_line(Updates("rl", 650, 50, {}), pace) == "rl 50/100 update 650 left 0:02:30"

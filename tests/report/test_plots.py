@@ -42,12 +42,12 @@ def test_curves_are_read_by_phase(metrics: Path) -> None:
 
 
 def test_curves_show_both_phases_their_boundary_and_their_best(metrics: Path, tmp_path: Path) -> None:
-    figure = draw_curves(metrics, tmp_path / "curves.png", "BLEU")
+    figure = draw_curves(metrics, tmp_path / "curves.png", "BLEU", {"mle": "cross-entropy", "rl": "PPO"})
     upper, lower = figure.axes
     drawn = [line.get_xydata().tolist() for line in upper.lines]
     assert [[10, 31], [20, 32], [30, 33], [40, 30]] in drawn
     assert [[40, 33], [50, 30], [60, 35]] in drawn
-    assert {text.get_text() for text in upper.texts} == {"33.0", "35.0", "cross-entropy", "REINFORCE"}
+    assert {text.get_text() for text in upper.texts} == {"33.0", "35.0", "cross-entropy", "PPO"}
     boundary = [line for line in upper.lines if line.get_linestyle() == "--"]
     assert [line.get_xdata() for line in boundary] == [[40.0, 40.0]]
     assert {text.get_text() for text in lower.get_legend().get_texts()} == {
@@ -57,7 +57,9 @@ def test_curves_show_both_phases_their_boundary_and_their_best(metrics: Path, tm
 
 
 def test_no_records_give_an_empty_picture(tmp_path: Path) -> None:
-    figure = draw_curves(tmp_path / "none.jsonl", tmp_path / "curves.png", "BLEU")
+    figure = draw_curves(
+        tmp_path / "none.jsonl", tmp_path / "curves.png", "BLEU", {"mle": "cross-entropy", "rl": "PPO"}
+    )
     assert not figure.axes[0].lines and (tmp_path / "curves.png").exists()
 
 

@@ -37,7 +37,7 @@ def train(
     reporter = Reporter(sinks())
     reporter.start(config, run, resumed_at)
     for phase, first in (("mle", 0), ("rl", 4)):
-        reporter.phase(phase, 4, max(0, (resumed_at or 0) - first))
+        reporter.phase(phase, config.phase(phase).title, 4, max(0, (resumed_at or 0) - first))
         for update in range(first + 1, min(first + 4, until) + 1):
             if update <= (resumed_at or 0):
                 continue
@@ -135,7 +135,7 @@ def test_pictures_are_drawn_ever_more_rarely_and_at_the_end(
 ) -> None:
     reporter = Reporter([TensorBoard()])
     reporter.start(config, run)
-    reporter.phase("mle", 100)
+    reporter.phase("mle", "cross-entropy", 100)
     for update in range(1, 12):
         reporter.validation("mle", update, {"accuracy": 1.0}, best=False, samples=rows)
     reporter.finish()

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
-from rlseq.training.engine import Phase, UpdateRequest
+from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq_envs.env import SequenceVectorEnv
 from tests.rllib.tools import assert_equal, make_engine, without_times

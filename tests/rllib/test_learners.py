@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlseq.config.phases import CriticConfig, PPOConfig, RLConfig
+from rlseq.config.phases import Phase
+from rlseq.config.rl import CriticConfig, PPOConfig, RLConfig
 from rlseq.rllib.context import Share
 from rlseq.rllib.engine import RllibEngine
 from rlseq.rllib.learner import SequenceLearner
 from rlseq.rllib.module import Objective
 from rlseq.training.batch import mle_batch, rl_batch
-from rlseq.training.engine import Phase, TrainingError
+from rlseq.training.engine import TrainingError
 from tests.rllib.tools import (
     BATCH,
     EVERYTHING,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlseq.config.phases import CriticConfig, MixerConfig, MRTConfig, PPOConfig
+from rlseq.config.rl import CriticConfig, MixerConfig, MRTConfig, PPOConfig
 from rlseq.rllib import cluster, engine, learner, module
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.config import SequenceConfig

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlseq.config.phases import CriticConfig
+from rlseq.config.rl import CriticConfig
 from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
 from rlseq.training.rollout import Rollout

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
-from rlseq.training.engine import Phase, UpdateRequest
+from rlseq.training.engine import UpdateRequest
 from rlseq_envs.task import SequenceTask
 from tests.rllib.tools import runner_pids
 from tests.support import SMALL_ATTENTION, tiny_config

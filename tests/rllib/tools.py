@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 import rlseq_envs
-from rlseq.config.phases import MLEConfig, RLConfig
+from rlseq.config.mle import MLEConfig
+from rlseq.config.phases import Phase
+from rlseq.config.rl import RLConfig
 from rlseq.config.schema import ComputeConfig, Config, ConvexHullConfig, CustomTaskConfig, PointerPolicyConfig
 from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
-from rlseq.training.engine import Phase, Tensors, UpdateRequest
+from rlseq.training.engine import Tensors, UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.env import SequenceVectorEnv

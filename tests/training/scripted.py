@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.report.files import MetricsFile
 from rlseq.report.reporter import Reporter
 from rlseq.report.sink import Level, Sink, Validation
-from rlseq.training.engine import Engine, Phase, Tensors, UpdateRequest
+from rlseq.training.engine import Engine, Tensors, UpdateRequest
 from rlseq.training.rollout import Rollout
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer

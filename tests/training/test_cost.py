@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.training.checkpoint import load_checkpoint
 from rlseq.training.cost import Cost
 from rlseq.training.run_directory import RunDirectory

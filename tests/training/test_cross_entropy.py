@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
-from rlseq.training.engine import Phase, Tensors, UpdateRequest
+from rlseq.training.engine import Tensors, UpdateRequest
 from rlseq.training.plain import PlainEngine
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, tiny_config
 

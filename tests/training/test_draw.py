@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.training.draw import REDRAWN, Drawn, draw
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.rollout import Rollout

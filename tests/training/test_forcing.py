@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlseq.config.phases import MLEConfig, ScheduledSamplingConfig
+from rlseq.config.mle import MLEConfig, ScheduledSamplingConfig
 from rlseq.models.feeding import OwnTokens
 from rlseq.training.batch import Batch, mle_batch, split_batch
 from rlseq.training.forcing import DRAWS, FORCED, OWN, feeding, reference_probability, sampling_columns

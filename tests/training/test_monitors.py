@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from rlseq.config.errors import UserError
+from rlseq.config.mle import MLEConfig
 from rlseq.config.monitors import MonitorName
-from rlseq.config.phases import MLEConfig, RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.training.monitors.monitor import WINDOW, Monitor
 from rlseq.training.monitors.registry import MONITORS, Alarm, Monitors
 from rlseq.training.monitors.rewards import FALL, REWARDS, CollapseMonitor, standard_error

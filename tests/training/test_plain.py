@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
 from rlseq.objectives.law import SamplingLaw
 from rlseq.training import plain
 from rlseq.training.batch import rl_batch
-from rlseq.training.engine import Phase, Tensors, TrainingError, UpdateRequest, policy_weights
+from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, policy_weights
 from rlseq.training.plain import PlainEngine
 from rlseq.training.update import RESAMPLED
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, tiny_config

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
 from rlseq.report.files import MetricsFile
 from rlseq.report.reporter import Reporter
 from rlseq.report.sink import Sink
 from rlseq.training.checkpoint import Tensors, load_checkpoint
-from rlseq.training.engine import Phase, UpdateRequest
+from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer

@@ -14,7 +14,8 @@ from torch.distributions import Categorical
 from torch.distributions import kl_divergence as torch_kl
 from torch.nn import functional as F
 
-from rlseq.config.phases import CriticConfig, MLEConfig, RLConfig
+from rlseq.config.mle import MLEConfig
+from rlseq.config.rl import CriticConfig, RLConfig
 from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.training.batch import Batch, mle_batch, normalizer, rl_batch, split_batch

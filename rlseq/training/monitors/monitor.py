@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean, variance
 from typing import Any, ClassVar, NamedTuple, Self
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 
 WINDOW = 10  # updates that are averaged, at the phase's start and now
 RECOVERY = 50  # updates in a row that must find nothing before an alarm can fire again

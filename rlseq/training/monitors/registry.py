@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rlseq.config.phases import PhaseConfig, RLConfig
+from rlseq.config.phases import PhaseConfig
+from rlseq.config.rl import RLConfig
 from rlseq.training.monitors.monitor import Monitor
 from rlseq.training.monitors.outputs import (
     DiversityMonitor,

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rlseq.config.phases import RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.evaluation.metrics import held_out, larger_is_better
 from rlseq.training.monitors.monitor import RECOVERY, Monitor
 
