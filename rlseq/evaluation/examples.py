@@ -101,9 +101,7 @@ def _read(task: SequenceTask, checkpoint: Path, outputs: Outputs, rows: list[int
     loaded = load_policy(checkpoint, device)
     memory = encode_sources(loaded.policy, *task.source(outputs.ids[rows]), loaded.device).detach()
     targets, lengths = (torch.from_numpy(part[rows]).to(loaded.device) for part in (outputs.sequences, outputs.lengths))
-    attention = loaded.policy.forced_features(memory, targets, lengths, with_attention=True)[1]
-    assert attention is not None
-    return attention.cpu().numpy()
+    return loaded.policy.forced(memory, targets, lengths).attention.cpu().numpy()
 
 
 # ------------------------------------------------------------------------------------------------------------- the JSON

@@ -29,6 +29,37 @@ def select_rows(state: State, rows: Tensor) -> State:
 
 
 @dataclass(frozen=True)
+class Forced:
+    """What one pass of teacher forcing gave at every token that counts.
+
+    Attributes:
+        features: (N, D) what ``head`` reads, row by row; N is the number of tokens that count.
+        counted: (batch_size, time) True at these tokens.
+        hidden_steps: The decoder's states (batch_size, time, hidden_size), or (batch_size, hidden_size) of each step.
+        attention_steps: Likewise the attention over (…, source_length).
+    """
+
+    features: Tensor
+    counted: Tensor
+    hidden_steps: Tensor | Sequence[Tensor]
+    attention_steps: Tensor | Sequence[Tensor]
+
+    @property
+    def hidden(self) -> Tensor:
+        """The states (N, hidden_size) that the tokens are chosen from: they have read the source and all before."""
+        return _joined(self.hidden_steps)[self.counted]
+
+    @property
+    def attention(self) -> Tensor:
+        """(batch_size, time, source_length), of no meaning beyond a length."""
+        return _joined(self.attention_steps)
+
+
+def _joined(steps: Tensor | Sequence[Tensor]) -> Tensor:
+    return steps if isinstance(steps, Tensor) else torch.stack(list(steps), 1)
+
+
+@dataclass(frozen=True)
 class Memory:
     """An encoded batch of sources.
 
@@ -105,7 +136,7 @@ class SequencePolicy(nn.Module, ABC):
 
     Attributes:
         attention_target: The share of attention that each source position is to get, where cross-entropy learns it.
-        critic: Reads ``token_states``, where one is trained beside the policy.
+        critic: Reads ``Forced.hidden``, if one is trained beside the policy.
     """
 
     attention_target: nn.Parameter | None
@@ -151,14 +182,7 @@ class SequencePolicy(nn.Module, ABC):
         """
 
     @abstractmethod
-    def forced_features(
-        self,
-        memory: Memory,
-        targets: Tensor,
-        lengths: Tensor,
-        feeding: Feeding | None = None,
-        with_attention: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
+    def forced(self, memory: Memory, targets: Tensor, lengths: Tensor, feeding: Feeding | None = None) -> Forced:
         """Read ``targets`` (batch_size, time), the last token of each step given: teacher forcing.
 
         Args:
@@ -166,20 +190,7 @@ class SequencePolicy(nn.Module, ABC):
             targets: Tokens that a policy can emit.
             lengths: (batch_size,) how many of them are real.
             feeding: What is read in place of the targets' tokens; None: nothing.
-            with_attention: Return the attention, too.
-
-        Returns:
-            What ``head`` reads at every real token, row by row: (lengths.sum(), D); attention (batch_size, time,
-            source_length), of no meaning beyond a length, or None.
         """
-
-    def token_features(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
-        """What ``head`` reads at every real token of ``targets`` (batch_size, time), row by row: (lengths.sum(), D)."""
-        return self.forced_features(memory, targets, lengths)[0]
-
-    @abstractmethod
-    def token_states(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
-        """The decoder's states (lengths.sum(), hidden_size) that real tokens are chosen from; arguments as above."""
 
     @property
     def head(self) -> tuple[Tensor, Tensor] | None:
@@ -188,9 +199,10 @@ class SequencePolicy(nn.Module, ABC):
 
     def token_logits(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
         """Logits at every real token of ``targets`` (batch_size, time), row by row: (lengths.sum(), choices)."""
-        return self._project(self.token_features(memory, targets, lengths))
+        return self.project(self.forced(memory, targets, lengths).features)
 
-    def _project(self, features: Tensor, linear: Linear = F.linear) -> Tensor:
+    def project(self, features: Tensor, linear: Linear = F.linear) -> Tensor:
+        """Logits (…, choices) of features (…, D)."""
         return features if self.head is None else linear(features, *self.head)
 
     def forward(self, source: Tensor, source_lengths: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
@@ -273,7 +285,7 @@ class RecurrentPolicy(SequencePolicy):
         """See ``SequencePolicy.step``."""
         gates = self._token_gates(tokens, memory, linear)
         features, state, attention = self._advance(gates, tokens, state, memory, linear)
-        return self._project(features, linear), state, attention
+        return self.project(features, linear), state, attention
 
     def _token_gates(self, tokens: Tensor, memory: Memory, linear: Linear) -> Tensor:
         """The gates' share of the tokens (batch_size,) that are read: (batch_size, 4 * hidden_size)."""
@@ -295,37 +307,18 @@ class RecurrentPolicy(SequencePolicy):
         state = (hidden, cell, *((feed[:, 0],) if self.feed_size else ()), *(() if visited is None else (visited,)))
         return features[:, 0], state, attention[:, 0]
 
-    def forced_features(
-        self,
-        memory: Memory,
-        targets: Tensor,
-        lengths: Tensor,
-        feeding: Feeding | None = None,
-        with_attention: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        """All steps at once where nothing is fed back, step by step otherwise; only real tokens are given.
+    def forced(self, memory: Memory, targets: Tensor, lengths: Tensor, feeding: Feeding | None = None) -> Forced:
+        """All steps at once if nothing is fed back, step by step otherwise.
 
         Revisits are those of the targets' tokens, whatever is read in their place: no target is ever forbidden.
         """
-        inputs = shift_right(targets)
+        inputs, counted = shift_right(targets), length_mask(lengths, targets.shape[1])
         if self.feed_size or feeding is not None:
-            steps = list(self._steps(inputs, memory, feeding))
-            features = torch.stack([step for step, _, _ in steps], 1)
-            attention = torch.stack([step for _, _, step in steps], 1) if with_attention else None
-        else:
-            features, attention, _ = self._attend(
-                self._hidden(inputs, memory), memory, self._visited_before(inputs, memory)
-            )
-        return features[length_mask(lengths, targets.shape[1])], attention
-
-    def token_states(self, memory: Memory, targets: Tensor, lengths: Tensor) -> Tensor:
-        """See ``SequencePolicy``: the hidden states, which have read the source and the tokens before."""
-        inputs = shift_right(targets)
-        if self.feed_size:
-            states = torch.stack([state[0] for _, state, _ in self._steps(inputs, memory)], 1)
-        else:
-            states = self._hidden(inputs, memory)
-        return states[length_mask(lengths, targets.shape[1])]
+            steps, states, attentions = zip(*self._steps(inputs, memory, feeding), strict=True)
+            return Forced(torch.stack(steps, 1)[counted], counted, [state[0] for state in states], attentions)
+        hidden = self._hidden(inputs, memory)
+        features, attention, _ = self._attend(hidden, memory, self._visited_before(inputs, memory))
+        return Forced(features[counted], counted, hidden, attention)
 
     def _hidden(self, inputs: Tensor, memory: Memory) -> Tensor:
         hidden, cell = self.initial_state(memory)[:2]
@@ -362,7 +355,7 @@ class RecurrentPolicy(SequencePolicy):
     ) -> Tensor:
         """The gates' share of the next input, given the targets' tokens (batch_size,) and the features so far."""
         if steps and feeding == "distribution":
-            embedded = self._embed_law(self._project(steps[-1], linear).softmax(-1), memory, linear)
+            embedded = self._embed_law(self.project(steps[-1], linear).softmax(-1), memory, linear)
         else:
             if steps and isinstance(feeding, OwnTokens):
                 tokens = self._replace(tokens, steps, feeding, linear)
@@ -374,7 +367,7 @@ class RecurrentPolicy(SequencePolicy):
         rows = feeding.rows[len(steps)]
         if not len(rows):
             return tokens
-        logits = self._project(steps[-1].index_select(0, rows), linear)
+        logits = self.project(steps[-1].index_select(0, rows), linear)
         return tokens.index_copy(0, rows, feeding.choose(logits, rows, len(steps)))
 
 

@@ -7,8 +7,6 @@ log-probabilities, too: see ``rlseq.objectives.surrogates``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -70,13 +68,15 @@ def _mle_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     targets, lengths, weights = (batch[name][:, 0] for name in ("targets", "target_lengths", "weights"))
     real, spread = length_mask(lengths, targets.shape[1]), config.attention_regularization
-    features, attention = policy.forced_features(memory, targets, lengths, feeding(batch, config), spread > 0)
-    loss, nll = losses.weighted_nll(features, policy.head, targets[real], weights[real], config.label_smoothing)
+    forced = policy.forced(memory, targets, lengths, feeding(batch, config))
+    loss, nll = losses.weighted_nll(forced.features, policy.head, targets[real], weights[real], config.label_smoothing)
     stats = {"train/loss": loss.detach(), "train/nll": nll.mean()}
     if spread:
         target = policy.attention_target
-        assert attention is not None and target is not None
-        term = (attention_spread(attention, real, memory.mask, target) * weights[:, 0]).sum()  # one weight a reference
+        assert target is not None
+        term = (
+            attention_spread(forced.attention, real, memory.mask, target) * weights[:, 0]
+        ).sum()  # one weight a reference
         loss = loss + spread * term
         stats |= {"train/attention_regularization": term.detach(), "train/attention_target": target.detach().clone()}
         stats["train/loss"] = loss.detach()
@@ -102,13 +102,13 @@ def _rl_loss(
     targets, lengths = batch["targets"].flatten(0, 1)[rows], batch["target_lengths"].flatten()[rows]
     instance = rows // batch["targets"].shape[1]
     head = None if of_states or config.reweighted else policy.head
-    values = _read(policy.token_features if head else policy.token_logits, memory, instance, targets, lengths)
+    features, hidden = _forced(policy, memory, instance, targets, lengths)
+    values = features if head else policy.project(features)
     real, law, weights, stats = length_mask(lengths, targets.shape[1]), SamplingLaw.of(config), weights[rows], {}
     value_loss = None
     if policy.critic is not None:
-        with torch.no_grad():
-            states = _read(policy.token_states, memory, instance, targets, lengths)
-        weights, value_loss = _criticised(policy.critic(states), rows, real, weights, batch, config.critic)
+        assert hidden is not None
+        weights, value_loss = _criticised(policy.critic(hidden), rows, real, weights, batch, config.critic)
         stats["train/value_loss"] = value_loss.detach()
     if config.reweighted:
         drawn_under = batch["log_probs"].flatten()[rows]
@@ -132,7 +132,7 @@ def _rl_loss(
         assert reference is not None
         with torch.no_grad():
             other = reference.encode(batch["source"], batch["source_lengths"])
-            other_logits = _read(reference.token_logits, other, instance, targets, lengths)
+            other_logits = reference.project(_forced(reference, other, instance, targets, lengths)[0])
         kl = (losses.kl_divergence(law.tempered(values), law.tempered(other_logits)) * state_weights).sum()
         loss, stats["train/kl"] = loss + config.kl * kl, kl.detach()
     if config.entropy:
@@ -196,14 +196,19 @@ def gradient_variance(first: Tensor, second: Tensor) -> Tensor:
     return 0.5 * (first - second).square().sum()
 
 
-def _read(
-    read: Callable[[Memory, Tensor, Tensor], Tensor], memory: Memory, instance: Tensor, targets: Tensor, lengths: Tensor
-) -> Tensor:
-    """What ``read`` gives for rows sorted by length, read in parts, so that one long sample pads few others."""
+def _forced(
+    policy: SequencePolicy, memory: Memory, instance: Tensor, targets: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Features, and a critic's states without their graph, of rows sorted by length.
+
+    They are read in parts, so that one long sample pads few others.
+    """
     longest = lengths[ROWS_TOGETHER - 1 :: ROWS_TOGETHER].tolist() + lengths[-1:].tolist()
     columns = (instance, targets, lengths)
     parts = zip(*(column.split(ROWS_TOGETHER) for column in columns), longest or [1], strict=False)
-    return torch.cat([read(memory.select(of), rows[:, :time], counts) for of, rows, counts, time in parts])
+    forced = [policy.forced(memory.select(of), rows[:, :time], counts) for of, rows, counts, time in parts]
+    hidden = None if policy.critic is None else torch.cat([part.hidden.detach() for part in forced])
+    return torch.cat([part.features for part in forced]), hidden
 
 
 def _weighted_nll(
@@ -211,6 +216,6 @@ def _weighted_nll(
 ) -> tuple[Tensor, Tensor]:
     targets, lengths, weights = (batch[name][:, 0] for name in columns)
     real = length_mask(lengths, targets.shape[1])
-    features = policy.token_features(memory, targets, lengths)
+    features = policy.forced(memory, targets, lengths).features
     loss, nll = losses.weighted_nll(features, policy.head, targets[real], weights[real])
     return loss, nll.mean()

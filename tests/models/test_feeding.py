@@ -52,11 +52,11 @@ def gradients(policy: SequencePolicy, features: Tensor) -> list[Tensor]:
 def test_where_no_token_is_replaced_it_is_teacher_forcing(policy: SequencePolicy) -> None:
     memory, rows, lengths = batch(policy)
     never = OwnTokens(rows_of(torch.zeros(rows.shape, dtype=torch.bool)), likeliest)
-    ours, attention = policy.forced_features(memory, rows, lengths, never, with_attention=True)
-    theirs, expected = policy.forced_features(memory, rows, lengths, with_attention=True)
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(attention, expected, atol=1e-5, rtol=0)
-    for mine, other in zip(gradients(policy, ours), gradients(policy, theirs), strict=True):
+    ours, theirs = (policy.forced(memory, rows, lengths, read) for read in (never, None))
+    torch.testing.assert_close(ours.features, theirs.features, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.hidden, theirs.hidden, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.attention, theirs.attention, atol=1e-5, rtol=0)
+    for mine, other in zip(gradients(policy, ours.features), gradients(policy, theirs.features), strict=True):
         torch.testing.assert_close(mine, other, atol=2e-4, rtol=1e-3)
 
 
@@ -65,14 +65,14 @@ def test_where_every_token_is_the_policys_own_it_reads_its_greedy_output(policy:
     memory, rows, lengths = batch(policy)
     replaced = torch.ones(rows.shape, dtype=torch.bool)
     replaced[:, 0] = False
-    ours = policy.forced_features(memory, rows, lengths, OwnTokens(rows_of(replaced), likeliest))[0]
+    ours = policy.forced(memory, rows, lengths, OwnTokens(rows_of(replaced), likeliest)).features
     state, tokens, emitted = policy.initial_state(memory), torch.zeros_like(rows[:, 0]), []
     for _ in range(rows.shape[1]):  # on beyond END, which decoding does not go
         logits, state, _ = policy.step(tokens, state, memory)
         tokens = logits.argmax(-1)
         emitted.append(tokens)
     greedy = torch.stack(emitted, 1)
-    torch.testing.assert_close(ours, policy.token_features(memory, greedy, lengths), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours, policy.forced(memory, greedy, lengths).features, atol=1e-4, rtol=1e-4)
     decoded = decode(policy, memory.detach(), torch.full((len(rows),), rows.shape[1]))
     for row, length in enumerate(decoded.lengths[:, 0].tolist()):
         assert decoded.sequences[row, 0, :length].tolist() == greedy[row, :length].tolist()
@@ -90,11 +90,11 @@ def test_own_tokens_pass_no_gradient_and_are_asked_for_where_they_are_read(polic
         asked.append((at.tolist(), step))
         return torch.ones_like(at)
 
-    ours = policy.forced_features(memory, rows, lengths, OwnTokens(rows_of(replaced), choose))[0]
+    ours = policy.forced(memory, rows, lengths, OwnTokens(rows_of(replaced), choose)).features
     assert asked == [([0], 1), ([1], 2), ([3], 3)]
     others = rows.clone()
     others[[0, 1, 3], [0, 1, 2]] = 1  # the token that is emitted at a step is the next one's input
-    theirs = policy.token_features(memory, others, lengths)
+    theirs = policy.forced(memory, others, lengths).features
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     for mine, other in zip(gradients(policy, ours), gradients(policy, theirs), strict=True):
         torch.testing.assert_close(mine, other, atol=2e-4, rtol=1e-3)
@@ -111,7 +111,7 @@ def test_no_target_is_forbidden_by_what_is_read_in_its_place(policy: SequencePol
         if feeding == "own"
         else "distribution"
     )
-    logits = policy.forced_features(memory, rows, lengths, read)[0]
+    logits = policy.forced(memory, rows, lengths, read).features
     assert (logits.gather(1, rows[real][:, None]) > -1e8).all()
 
 
@@ -136,7 +136,7 @@ def test_the_distribution_is_the_mean_embedding_under_the_law(policy: RecurrentP
         embedded = (law[:, :, None] * policy._embed(every, memory)).sum(1)
     real = torch.arange(rows.shape[1]) < lengths[:, None]
     theirs = torch.stack(expected, 1)[real]
-    ours = policy.forced_features(memory, rows, lengths, "distribution")[0]
+    ours = policy.forced(memory, rows, lengths, "distribution").features
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     for mine, other in zip(gradients(policy, ours), gradients(policy, theirs), strict=True):
         torch.testing.assert_close(mine, other, atol=5e-4, rtol=1e-3)
@@ -156,7 +156,7 @@ def test_what_is_fed_has_a_gradient(policy: RecurrentPolicy) -> None:
 
     policy._embed_law = capture  # type: ignore[method-assign]
     try:
-        features = policy.forced_features(memory, rows, lengths, "distribution")[0]
+        features = policy.forced(memory, rows, lengths, "distribution").features
     finally:
         del policy._embed_law
     torch.where(features > -1e8, features, 0.0).square().sum().backward()

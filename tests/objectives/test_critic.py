@@ -126,7 +126,7 @@ def test_states_are_those_of_stepping(feed: bool) -> None:
         last = tokens
     stepped = torch.stack(steps, 1)
     torch.testing.assert_close(
-        policy.token_states(memory, rows, lengths), torch.cat([stepped[0, :3], stepped[1]]), atol=1e-5, rtol=0
+        policy.forced(memory, rows, lengths).hidden, torch.cat([stepped[0, :3], stepped[1]]), atol=1e-5, rtol=0
     )
 
 

@@ -209,7 +209,7 @@ def test_dropout_while_scoring_is_a_choice_and_never_while_decoding(dropout: boo
     settings = config(rl=RL | {"dropout": dropout, "average": 0.0})
     ours = engine(settings)
     ours.start_phase("rl")
-    seen: dict[str, list[bool]] = {"step": [], "token_features": []}
+    seen: dict[str, list[bool]] = {"step": [], "forced": []}
     for name, modes in seen.items():
         kept = getattr(ours.policy, name)
 
@@ -219,7 +219,7 @@ def test_dropout_while_scoring_is_a_choice_and_never_while_decoding(dropout: boo
 
         setattr(ours.policy, name, spy)
     ours.update(requests("rl", range(2)))
-    assert set(seen["step"]) == {False} and set(seen["token_features"]) == {dropout}
+    assert set(seen["step"]) == {False} and set(seen["forced"]) == {dropout}
 
 
 # -------------------------------------------------------------------------------------------------- what is not finite

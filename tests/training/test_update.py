@@ -196,15 +196,25 @@ def test_the_policy_loss_is_advantage_times_log_likelihood(temperature: float) -
 
 def test_rows_of_zero_advantage_are_skipped_unless_another_term_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
     model, counted = policy(), []
-    token_features = model.token_features
+    forced = model.forced
     monkeypatch.setattr(
-        model,
-        "token_features",
-        lambda memory, rows, lengths: counted.append(len(rows)) or token_features(memory, rows, lengths),
+        model, "forced", lambda memory, rows, lengths: counted.append(len(rows)) or forced(memory, rows, lengths)
     )
     for config in (rl(), rl(entropy=0.1)):
         batch_loss(model, None, tensors(rl_batch(task(), rollout(), config)[0]), config)
     assert counted == [3, 6]
+
+
+def test_a_critic_reads_the_states_of_the_pass_that_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, config, counted = policy(), rl(baseline="critic"), []
+    model.critic = Critic(model.decoder.hidden_size, config.critic)
+    forced = model.forced
+    monkeypatch.setattr(
+        model, "forced", lambda memory, rows, lengths: counted.append(len(rows)) or forced(memory, rows, lengths)
+    )
+    loss, stats = batch_loss(model, None, tensors(rl_batch(task(), rollout(greedy=False), config)[0]), config)
+    assert counted == [6] and "train/value_loss" in stats
+    gradient(model, loss)
 
 
 @pytest.mark.parametrize("feed", [False, True])
