@@ -72,8 +72,8 @@ def targets(policy: SequencePolicy, source_lengths: Tensor, lengths: Sequence[in
 def stepped_log_probs(policy: SequencePolicy, memory: Memory, sequences: Tensor) -> Tensor:
     """Log-probabilities (batch_size, time, choices) by ``step`` alone, the plain way."""
     state, tokens, out = policy.initial_state(memory), torch.zeros_like(sequences[:, 0]), []
-    for following in sequences.unbind(1):
-        logits, state, _ = policy.step(tokens, state, memory)
+    for time, following in enumerate(sequences.unbind(1)):
+        logits, state, _ = policy.step(tokens, time, state, memory)
         out.append(logits.log_softmax(-1))
         tokens = following
     return torch.stack(out, 1)

@@ -123,7 +123,7 @@ class _Beam:
 
     def advance(self, time: int, linear: Linear) -> None:
         """One token more: extend, move what ended to the finished, keep the rest."""
-        logits, state, attention = self.policy.step(self.tokens, self.state, self.memory, linear)
+        logits, state, attention = self.policy.step(self.tokens, time, self.state, self.memory, linear)
         law = logits.log_softmax(-1).view(*self.scores.shape, -1)
         self.scores, parents, tokens = self._choose(without_end(law) if time + 1 < self.settings.min_length else law)
         self._follow(parents, state, attention)

@@ -126,8 +126,9 @@ def _extend(
 ) -> tuple[_Prefixes, Tensor, State]:
     """Every possible continuation by one token, the row of the prefix of each, and the state after each prefix."""
     rows = torch.zeros(len(prefixes.lengths), dtype=torch.int64, device=prefixes.tokens.device)
-    last = prefixes.tokens[:, -1] if prefixes.tokens.shape[1] else rows
-    logits, state, attention = policy.step(last, state, alone.shared_by(Sharing.of(rows)), linear)
+    time = prefixes.tokens.shape[1]
+    last = prefixes.tokens[:, -1] if time else rows
+    logits, state, attention = policy.step(last, time, state, alone.shared_by(Sharing.of(rows)), linear)
     law = logits.log_softmax(-1)
     parents, tokens = is_possible(without_end(law) if goes_on else law).nonzero(as_tuple=True)
     extended = _Prefixes(

@@ -124,7 +124,7 @@ class _Loop:
 
     def run(self, draws: Tensor | None, linear: Linear, prefixes: Tensor | None = None) -> None:
         for time in range(self.sequences.shape[1]):
-            logits, self.state, attention = self.policy.step(self.inputs, self.state, self.memory, linear)
+            logits, self.state, attention = self.policy.step(self.inputs, time, self.state, self.memory, linear)
             draw = None if draws is None else draws[self.live[: self.samples], time]
             tokens, log_probs = self._choose(time, logits, draw)
             if prefixes is not None:

@@ -167,12 +167,13 @@ class SequencePolicy(nn.Module, ABC):
 
     @abstractmethod
     def step(
-        self, tokens: Tensor, state: State, memory: Memory, linear: Linear = F.linear
+        self, tokens: Tensor, time: int, state: State, memory: Memory, linear: Linear = F.linear
     ) -> tuple[Tensor, State, Tensor]:
         """One decoding step.
 
         Args:
             tokens: (batch_size,) the last emitted tokens; END at the start.
+            time: How many steps came before.
             state: As ``initial_state`` or the last step gave it.
             memory: The encoded sources.
             linear: Does the linear maps; a ``PackedLinear`` makes many steps under the same weights faster.
@@ -280,7 +281,7 @@ class RecurrentPolicy(SequencePolicy):
         return state if visited is None else (*state, visited)
 
     def step(
-        self, tokens: Tensor, state: State, memory: Memory, linear: Linear = F.linear
+        self, tokens: Tensor, time: int, state: State, memory: Memory, linear: Linear = F.linear
     ) -> tuple[Tensor, State, Tensor]:
         """See ``SequencePolicy.step``."""
         gates = self._token_gates(tokens, memory, linear)

@@ -85,8 +85,8 @@ def plain_greedy(policy: SequencePolicy, row: int, limit: int) -> list[int]:
     source, lengths = sources(policy, LENGTHS)
     memory = policy.encode(source[row : row + 1], lengths[row : row + 1])
     state, tokens = policy.initial_state(memory), [0]
-    for _ in range(limit):
-        logits, state, _ = policy.step(torch.tensor(tokens[-1:]), state, memory)
+    for time in range(limit):
+        logits, state, _ = policy.step(torch.tensor(tokens[-1:]), time, state, memory)
         tokens.append(int(logits.argmax()))
         if tokens[-1] == 0:
             break
@@ -198,7 +198,7 @@ def test_the_likeliest_choice_alone_is_greedy(kind: str) -> None:
 def test_tokens_are_drawn_as_often_as_the_truncated_law_says(law: SamplingLaw) -> None:
     policy, count = attention_policy(vocabulary=6, seed=2), 20000
     memory = policy.encode(*sources(policy, [4]))
-    logits = policy.step(torch.tensor([0]), policy.initial_state(memory), memory)[0].detach()[0] / law.temperature
+    logits = policy.step(torch.tensor([0]), 0, policy.initial_state(memory), memory)[0].detach()[0] / law.temperature
     masses = logits.softmax(-1).tolist()
     kept = sorted(range(6), key=lambda token: -masses[token])[: law.top_k]
     within = sum(masses[token] for token in kept)

@@ -63,16 +63,16 @@ class Walk:
     def __init__(self, policy: SequencePolicy, memory: Memory) -> None:
         self.policy, self.memory = policy, memory
         nothing = torch.zeros_like(memory.mask, dtype=torch.float64)
-        self.known = {(): self.step(0, policy.initial_state(memory), nothing)}
+        self.known = {(): self.step(0, 0, policy.initial_state(memory), nothing)}
 
-    def step(self, token: int, state: State, attended: Tensor) -> tuple[Tensor, State, Tensor]:
-        logits, state, attention = self.policy.step(torch.tensor([token]), state, self.memory)
+    def step(self, token: int, time: int, state: State, attended: Tensor) -> tuple[Tensor, State, Tensor]:
+        logits, state, attention = self.policy.step(torch.tensor([token]), time, state, self.memory)
         return logits[0].log_softmax(-1), state, attended + attention
 
     def __call__(self, tokens: list[int]) -> tuple[list[float], list[float]]:
         for length in range(1, len(tokens) + 1):
             if (prefix := tuple(tokens[:length])) not in self.known:
-                self.known[prefix] = self.step(prefix[-1], *self.known[prefix[:-1]][1:])
+                self.known[prefix] = self.step(prefix[-1], length, *self.known[prefix[:-1]][1:])
         law, _, attended = self.known[tuple(tokens)]
         return law.tolist(), attended[self.memory.mask].tolist()
 

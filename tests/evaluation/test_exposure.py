@@ -32,7 +32,7 @@ def test_it_is_what_single_steps_and_the_greedy_output_give(loaded: LoadedPolicy
             memory = policy.encode(source, source_length)
             state, token = policy.initial_state(memory), torch.zeros(1, dtype=torch.int64)
             for position in range(lengths[row]):
-                logits, state, _ = policy.step(token, state, memory)
+                logits, state, _ = policy.step(token, position, state, memory)
                 expected = references[row, position]
                 assert measured.forced[row, position] == (int(logits.argmax()) == expected)
                 right = position < outputs.lengths[row] and outputs.sequences[row, position] == expected

@@ -67,8 +67,8 @@ def test_where_every_token_is_the_policys_own_it_reads_its_greedy_output(policy:
     replaced[:, 0] = False
     ours = policy.forced(memory, rows, lengths, OwnTokens(rows_of(replaced), likeliest)).features
     state, tokens, emitted = policy.initial_state(memory), torch.zeros_like(rows[:, 0]), []
-    for _ in range(rows.shape[1]):  # on beyond END, which decoding does not go
-        logits, state, _ = policy.step(tokens, state, memory)
+    for time in range(rows.shape[1]):  # on beyond END, which decoding does not go
+        logits, state, _ = policy.step(tokens, time, state, memory)
         tokens = logits.argmax(-1)
         emitted.append(tokens)
     greedy = torch.stack(emitted, 1)

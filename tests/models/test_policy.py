@@ -136,7 +136,7 @@ def test_an_encoding_does_not_see_its_padding(build: Build) -> None:
 def test_attention_of_padding_is_zero_and_of_the_rest_sums_to_one() -> None:
     for policy in (attention_policy(), pointer_policy()):
         memory = policy.encode(*sources(policy, SOURCE_LENGTHS))
-        attention = policy.step(torch.zeros(4, dtype=torch.int64), policy.initial_state(memory), memory)[2]
+        attention = policy.step(torch.zeros(4, dtype=torch.int64), 0, policy.initial_state(memory), memory)[2]
         assert not attention[~memory.mask].any()
         torch.testing.assert_close(attention.sum(1), torch.ones(4))
 
@@ -181,8 +181,8 @@ def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> N
         assert len(shared.mask) == 3
         state = tuple(part[read] for part in policy.initial_state(memory))
         tokens = torch.tensor([0, 2, 1, 3, 1])
-        for _ in range(2):
-            ours, theirs = (policy.step(tokens, state, each) for each in (shared, own))
+        for time in range(2):
+            ours, theirs = (policy.step(tokens, time, state, each) for each in (shared, own))
             assert_same_law(ours[0].log_softmax(-1), theirs[0].log_softmax(-1), 1e-6)
             for one, other in zip((*ours[1], ours[2]), (*theirs[1], theirs[2]), strict=True):
                 torch.testing.assert_close(one, other, atol=1e-6, rtol=0)

@@ -59,8 +59,8 @@ def expected_error(enumeration: Enumeration, first: int = 0) -> Tensor:
     law, rewards = enumeration.sampler(), torch.from_numpy(enumeration.rewards)
     for index, sequence in enumerate(enumeration.sequences):
         state, last, errors = policy.initial_state(memory), torch.zeros(1, dtype=torch.int64), []
-        for token in sequence:
-            _, state, _ = policy.step(last, state, memory)
+        for time, token in enumerate(sequence):
+            _, state, _ = policy.step(last, time, state, memory)
             errors.append((policy.critic(state[0].detach())[0] - rewards[index]).square())
             last = torch.tensor([token])
         if law[index]:
@@ -120,8 +120,8 @@ def test_states_are_those_of_stepping(feed: bool) -> None:
     rows, lengths = padded([[1, 2, 0], [3, 4, 5, 6, 0]])
     memory = policy.encode(source, source_lengths)
     state, last, steps = policy.initial_state(memory), torch.zeros(2, dtype=torch.int64), []
-    for tokens in rows.unbind(1):
-        _, state, _ = policy.step(last, state, memory)
+    for time, tokens in enumerate(rows.unbind(1)):
+        _, state, _ = policy.step(last, time, state, memory)
         steps.append(state[0])
         last = tokens
     stepped = torch.stack(steps, 1)

@@ -183,7 +183,7 @@ def test_the_regulariser_is_added_as_the_loss_is_normalised(feed_context: bool, 
         state, tokens = model.initial_state(memory), torch.zeros(7, dtype=torch.int64)
         given = torch.zeros(memory.mask.shape[1])
         for step in range(length):
-            _, state, attention = model.step(tokens, state, memory)
+            _, state, attention = model.step(tokens, step, state, memory)
             given, tokens = given + attention[row], batch["targets"][:, 0, step]
         total = total + (1.0 - given)[memory.mask[row]].square().sum()
     expected = total / (float(batch["target_lengths"].sum()) if normalization == "token" else 7)
