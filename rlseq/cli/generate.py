@@ -60,9 +60,8 @@ def generate(
     with blaming_input():
         loaded = load_policy(checkpoint, device)
         lines = _read(input)
-        if lines:
-            loaded.task.parse_sources(lines)
-    rows = generate_outputs(loaded, lines, decoding.options(), n_best) if lines else []
+        sources = loaded.task.parse_sources(lines) if lines else None
+    rows = generate_outputs(loaded, sources, decoding.options(), n_best) if sources else []
     text = "".join(f"{line}\n" for line in _format(rows, numbered=n_best > 1, scores=scores))
     if output is None:
         sys.stdout.write(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from rlseq.models.policy import Memory
 from rlseq.objectives.law import SamplingLaw
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Floats, Ints
+
+Sources = tuple[npt.NDArray[Any], Ints]  # sources in the layout of ``SequenceTask.source``, and their lengths
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,8 @@ def split_shards(
         yield part, *loaded.task.source(part)
 
 
-def line_shards(loaded: LoadedPolicy, lines: Sequence[str]) -> Iterator[tuple[Ints, npt.NDArray[Any], Ints]]:
-    """Sources written as lines of text; all of them are read before the first is decoded."""
-    source, lengths = loaded.task.parse_sources(lines)
+def _source_shards(loaded: LoadedPolicy, sources: Sources) -> Iterator[tuple[Ints, npt.NDArray[Any], Ints]]:
+    source, lengths = sources
     size = loaded.config.evaluation.batch_size
     for start in range(0, len(lengths), size):
         part = slice(start, start + size)
@@ -161,17 +162,22 @@ class Output:
 
 
 def generate_outputs(
-    loaded: LoadedPolicy, lines: Sequence[str], decoding: DecodingOptions, n_best: int = 1
+    loaded: LoadedPolicy, sources: Sources, decoding: DecodingOptions, n_best: int = 1
 ) -> list[list[Output]]:
-    """Decode sources given as lines of text: ``n_best`` outputs for each, best first where they are ranked.
+    """Decode sources that are no instances of the task: ``n_best`` outputs for each, best first if they are ranked.
 
     A beam over a short source may find fewer.
 
+    Args:
+        loaded: The policy and its task.
+        sources: As ``task.parse_sources`` read them from lines of text.
+        decoding: How to decode.
+        n_best: Outputs of each source.
+
     Raises:
-        ValueError: A line cannot be read as a source; the message names it.
         EvaluationError: More outputs are asked for than the method has.
     """
-    found = decode_sources(loaded, line_shards(loaded, lines), decoding, n_best)
+    found = decode_sources(loaded, _source_shards(loaded, sources), decoding, n_best)
     count, each = found.lengths.shape
     texts = loaded.task.format_outputs(
         found.tokens.reshape(count * each, found.tokens.shape[2]), found.lengths.reshape(-1)

@@ -22,6 +22,7 @@ from rlseq.evaluation.loading import load_policy
 from rlseq.training.checkpoint import load_checkpoint
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import read_metrics
+from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.task import SequenceTask
 
 TINY = [
@@ -322,6 +323,15 @@ def test_generate_from_and_to_files_with_n_best_and_scores(tmp_path: Path, train
     assert [row[0] for row in rows] == ["1", "1", "1", "2", "2", "2"]
     scores = [float(row[1]) for row in rows]
     assert scores[:3] == sorted(scores[:3], reverse=True) and max(scores) <= 0
+
+
+def test_lines_are_read_as_sources_once(trained: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    read, parse = [], ConvexHullTask.parse_sources
+    monkeypatch.setattr(
+        ConvexHullTask, "parse_sources", lambda task, lines: (read.append(lines), parse(task, lines))[1]
+    )
+    done("generate", trained[0], input=POINTS)
+    assert read == [POINTS.splitlines()]
 
 
 def test_samples_follow_their_seed(trained: tuple[Path, str]) -> None:

@@ -218,7 +218,8 @@ def test_a_device_that_is_not_there_is_wrong_input(monkeypatch: pytest.MonkeyPat
 
 
 def test_batches_that_the_data_do_not_allow_are_wrong_input_and_leave_nothing_behind() -> None:
-    result = rlseq("train", "hull-long", "mle.batch_type=token", "rl.batch_type=token", "--run", "here")
+    by_token = ("mle.batch_type=token", "rl.batch_type=token")
+    result = rlseq("train", "hull", "task.train_size=null", "task.rl_generated=false", *by_token, "--run", "here")
     assert result.exit_code == 2 and not list(Path().iterdir()), result.output
     told = " ".join(result.stderr.split())
     assert "error: mle.batch_type: split 'train' is endless" in told and "rl.batch_type: split 'train'" in told

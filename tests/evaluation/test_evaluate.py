@@ -14,7 +14,7 @@ import sacrebleu
 import torch
 
 from rlseq.data.tasks import make_vector_env
-from rlseq.evaluation.decoding import DecodingOptions, generate_outputs
+from rlseq.evaluation.decoding import DecodingOptions, Output, generate_outputs
 from rlseq.evaluation.evaluate import evaluate, evaluate_checkpoint
 from rlseq.evaluation.loading import EvaluationError, LoadedPolicy, load_policy
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -29,6 +29,11 @@ def hull(hull_run: Path) -> LoadedPolicy:
 @pytest.fixture(scope="module")
 def text(text_run: Path) -> LoadedPolicy:
     return load_policy(text_run)
+
+
+def generate(loaded: LoadedPolicy, lines: list[str], decoding: DecodingOptions, n_best: int = 1) -> list[list[Output]]:
+    """Outputs for sources that are written as lines."""
+    return generate_outputs(loaded, loaded.task.parse_sources(lines), decoding, n_best)
 
 
 def test_a_run_stands_for_its_best_rl_checkpoint(hull_run: Path, hull: LoadedPolicy) -> None:
@@ -89,9 +94,7 @@ def test_the_corpus_is_not_needed_for_loading(text_run: Path, text: LoadedPolicy
 
     save_checkpoint(moved, tensors=checkpoint.state, meta=meta, artifacts=copy)
     lines = ["a red boat ."]
-    assert generate_outputs(load_policy(moved), lines, DecodingOptions()) == generate_outputs(
-        text, lines, DecodingOptions()
-    )
+    assert generate(load_policy(moved), lines, DecodingOptions()) == generate(text, lines, DecodingOptions())
 
 
 def resave(loaded: LoadedPolicy, place: Path, **changes: Any) -> Path:
@@ -167,17 +170,15 @@ def test_samples_are_chosen_by_the_seed_alone(hull: LoadedPolicy) -> None:
 
 def test_cold_samples_are_greedy(text: LoadedPolicy) -> None:
     lines = ["a red boat .", "a green house ."]
-    cold = generate_outputs(text, lines, DecodingOptions("sample", temperature=1e-3))
-    assert [row[0].text for row in cold] == [
-        row[0].text for row in generate_outputs(text, lines, DecodingOptions("greedy"))
-    ]
+    cold = generate(text, lines, DecodingOptions("sample", temperature=1e-3))
+    assert [row[0].text for row in cold] == [row[0].text for row in generate(text, lines, DecodingOptions("greedy"))]
 
 
 def test_the_likeliest_token_alone_is_greedy(hull: LoadedPolicy) -> None:
     lines = ["0.1 0.1 0.9 0.2 0.5 0.8", "0.1 0.1 0.9 0.2 0.5 0.8 0.4 0.4"]
-    greedy = [row[0].text for row in generate_outputs(hull, lines, DecodingOptions())]
+    greedy = [row[0].text for row in generate(hull, lines, DecodingOptions())]
     for options in ({"top_k": 1}, {"top_p": 1e-6}):
-        drawn = generate_outputs(hull, lines, DecodingOptions("sample", **options), n_best=2)
+        drawn = generate(hull, lines, DecodingOptions("sample", **options), n_best=2)
         assert [[out.text for out in row] for row in drawn] == [[text] * 2 for text in greedy]
         assert all(out.score == 0.0 for row in drawn for out in row)
 
@@ -195,7 +196,7 @@ def test_every_method_keeps_the_bounds_of_length(hull: LoadedPolicy, method: Any
 def test_an_exhaustive_search_finds_nothing_worse_than_a_beam(hull: LoadedPolicy) -> None:
     lines = ["0.1 0.1 0.9 0.2 0.5 0.8", "0.1 0.1 0.9 0.2 0.5 0.8 0.4 0.4"]
     keys: Any = {"length_penalty": 0.0}
-    best, wide = (generate_outputs(hull, lines, DecodingOptions(method, **keys)) for method in ("exhaustive", "beam"))
+    best, wide = (generate(hull, lines, DecodingOptions(method, **keys)) for method in ("exhaustive", "beam"))
     assert all(ours[0].score >= theirs[0].score - 1e-5 for ours, theirs in zip(best, wide, strict=True))
 
 
@@ -217,14 +218,14 @@ def test_generated_outputs_are_those_of_the_split(text: LoadedPolicy) -> None:
     pairs = text.task.text_pairs(found.outputs.sequences, found.outputs.lengths, found.outputs.ids)
     assert pairs is not None
     sources = [text.task.render(int(instance), np.zeros(1, np.int64)).source for instance in found.outputs.ids]
-    outputs = generate_outputs(text, sources, DecodingOptions())
+    outputs = generate(text, sources, DecodingOptions())
     assert [row[0].text for row in outputs] == pairs.hypotheses
     assert [row[0].tokens for row in outputs] == found.outputs.lengths.tolist()
 
 
 def test_scores_are_log_probabilities(hull: LoadedPolicy) -> None:
     line = "0.1 0.1 0.9 0.2 0.5 0.8"
-    (row,) = generate_outputs(hull, [line], DecodingOptions())
+    (row,) = generate(hull, [line], DecodingOptions())
     source, lengths = hull.task.parse_sources([line])
     tokens = [int(index) for index in row[0].text.split()]
     targets = np.zeros((1, row[0].tokens), np.int64)
@@ -244,20 +245,20 @@ def test_scores_are_log_probabilities(hull: LoadedPolicy) -> None:
 def test_n_best_is_ranked_and_distinct(hull: LoadedPolicy) -> None:
     lines = ["0.1 0.1 0.9 0.2 0.5 0.8", "0.1 0.1 0.9 0.2 0.5 0.8 0.4 0.4"]
     options = DecodingOptions("beam", beam_size=4, length_penalty=0.0)
-    for row in generate_outputs(hull, lines, options, n_best=3):
+    for row in generate(hull, lines, options, n_best=3):
         assert 1 <= len(row) <= 3
         assert [out.score for out in row] == sorted((out.score for out in row), reverse=True)
         assert len({(out.text, out.tokens) for out in row}) == len(row)
-    assert [len(row) for row in generate_outputs(hull, lines, DecodingOptions("sample"), n_best=5)] == [5, 5]
+    assert [len(row) for row in generate(hull, lines, DecodingOptions("sample"), n_best=5)] == [5, 5]
 
 
 def test_more_outputs_than_there_are_is_refused(hull: LoadedPolicy) -> None:
     with pytest.raises(EvaluationError, match="greedy decoding gives 1 … 1"):
-        generate_outputs(hull, ["0.1 0.1 0.9 0.2 0.5 0.8"], DecodingOptions(), n_best=2)
+        generate(hull, ["0.1 0.1 0.9 0.2 0.5 0.8"], DecodingOptions(), n_best=2)
 
 
 def test_no_lines_give_no_outputs(text: LoadedPolicy) -> None:
-    assert generate_outputs(text, [], DecodingOptions()) == []
+    assert generate(text, [], DecodingOptions()) == []
 
 
 def test_shards_change_nothing(hull: LoadedPolicy) -> None:
