@@ -19,8 +19,7 @@ from rlseq.rllib.learner_group import LearnersLost, SequenceLearnerGroup
 from rlseq.rllib.runner import SequenceEnvRunner
 from rlseq.training.batch import Batch
 from rlseq.training.draw import Drawn, draw
-from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, not_finite
-from rlseq.training.plain import update_seed
+from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, not_finite, update_seed
 from rlseq.training.rollout import Decoding, Rollout, shards
 from rlseq.training.update import RESAMPLED
 from rlseq_envs.task import Ints
@@ -168,7 +167,7 @@ class SequenceAlgorithm(Algorithm):
         """For the runner in the driver: the local learner's policy itself, or a copy of the remote learners'."""
         learner = self.learner_group.local
         if learner is not None:
-            return learner.average if averaged and learner.average is not None else learner.policy
+            return learner.trainee.chosen(averaged)
         assert self._runner is not None
         policy = self._runner.module.policy
         policy.load_state_dict(_tensors(self.learner_group.ask_first("weights", averaged=averaged)))

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from rlseq.config.phases import Phase, PhaseConfig
+from rlseq.config.phases import Phase
 from rlseq.models.linear import fast_matmul
-from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
 from rlseq.rllib.module import Objective, SequenceModule
-from rlseq.training.batch import Batch, mle_batch, split_batch
-from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, not_finite, to_numpy
-from rlseq.training.optimizer import build_optimizer, update_average
-from rlseq.training.plain import load_optimizer_state, optimizer_state, update_seed, with_prefix
+from rlseq.training.batch import Batch, mle_batch, split_batch, to_tensors
+from rlseq.training.engine import Tensors, UpdateRequest, update_seed
 from rlseq.training.prefetch import prefetched
+from rlseq.training.trainee import Trainee
 from rlseq.training.update import flat_gradient, gradient_variance, mean_statistics
 
 Statistics = dict[str, float]
@@ -38,15 +35,12 @@ class SequenceLearner(TorchLearner):
     """
 
     context: WorkerContext
-    average: SequencePolicy | None
-    phase: Phase
 
     # ----------------------------------------------------------------------------------------- construction
     def build(self) -> None:
         """Build module and optimiser for the first phase."""
         self.context = self.config.context
         self.task = self.context.task()
-        self.phase, self.average = "mle", None
         self._request: UpdateRequest | None = None
         self._statistics: list[Statistics] = []
         self._steps: list[Statistics] = []  # of the update in progress
@@ -57,13 +51,16 @@ class SequenceLearner(TorchLearner):
         if self.config.num_learners:
             torch.set_num_threads(self.context.threads)
         super().build()
-        self.start_phase("mle")
+
+    @cached_property
+    def trainee(self) -> Trainee:
+        """What updates change; it is there once RLlib has built the module."""
+        return Trainee(self._sequence_module.policy, self.context.config)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """The optimiser of the current phase."""
+        """The trainee's optimiser of the current phase."""
         parameters = self.get_parameters(self._module[module_id])
-        optimizer = build_optimizer(parameters, self.section.optimizer)
-        self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters)
+        self.register_optimizer(module_id=module_id, optimizer=self.trainee.optimizer, params=parameters)
 
     @property
     def _device(self) -> torch.device:
@@ -73,16 +70,6 @@ class SequenceLearner(TorchLearner):
     @_device.setter
     def _device(self, device: torch.device) -> None:
         self._chosen_device = device
-
-    @property
-    def policy(self) -> SequencePolicy:
-        """The policy being trained."""
-        return self._sequence_module.policy
-
-    @property
-    def section(self) -> PhaseConfig:
-        """The current phase's section."""
-        return self.context.config.phase(self.phase)
 
     @property
     def _sequence_module(self) -> SequenceModule:
@@ -114,20 +101,21 @@ class SequenceLearner(TorchLearner):
                 yield from self._resample(share.resampled)
             torch.manual_seed(seed)
             self._sequence_module.objective.memory = share.memory
-            for step in steps:
-                yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(self._to_tensors(step))}, max(1, self._tokens))
+            for step in to_tensors(steps, self._device):
+                yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(step)}, max(1, self._tokens))
 
     def _count(self, steps: list[Batch]) -> None:
         """Note what an update is: its optimiser steps, and the tokens of an epoch."""
         self._steps, self._last = [], len(steps)
-        epoch = steps[: self.section.minibatches]
+        epoch = steps[: self.trainee.section.minibatches]
         self._tokens = sum(int(step["target_lengths"].sum()) for step in epoch)
         self._reference_tokens = sum(int(step.get("reference_lengths", step["target_lengths"]).sum()) for step in epoch)
 
     def _resample(self, batch: Batch) -> Iterator[MultiAgentBatch]:
         """The second batch, whose gradient is kept and not followed."""
         self._resampling = True
-        yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(self._to_tensors(batch))}, 1)
+        (tensors,) = to_tensors([batch], self._device)
+        yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(tensors)}, 1)
         self._resampling = False
 
     def _own_rows(self, request: UpdateRequest, share: Share) -> Batch:
@@ -135,11 +123,6 @@ class SequenceLearner(TorchLearner):
         seed = update_seed(config.seed, 0, request.update)
         batch = mle_batch(self.task, request.ids, config.mle, seed, request.phase_update)
         return split_batch(batch, share.world)[share.rank] if share.world > 1 else batch
-
-    def _to_tensors(self, batch: Batch) -> dict[str, torch.Tensor]:
-        # What Ray delivers is read-only shared memory, which torch must not alias.
-        writable = {name: column if column.flags.writeable else column.copy() for name, column in batch.items()}
-        return {name: torch.from_numpy(column).to(self._device) for name, column in writable.items()}
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
@@ -152,35 +135,28 @@ class SequenceLearner(TorchLearner):
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
         """Clip by the global norm, in place; before that, compare with the gradient of a second batch."""
+        policy = self.trainee.policy
         if self._resampling:
-            self._resampled = flat_gradient(self.policy)
+            self._resampled = flat_gradient(policy)
             return gradients_dict
         if self._resampled is not None:
-            self._parts["train/grad_variance"] = gradient_variance(flat_gradient(self.policy), self._resampled)
+            self._parts["train/grad_variance"] = gradient_variance(flat_gradient(policy), self._resampled)
             self._resampled = None
-        limit = self.section.optimizer.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), math.inf if limit is None else limit)
-        self._parts["train/grad_norm"] = norm
+        self._parts["train/grad_norm"] = self.trainee.clip_gradients()
         return gradients_dict
 
     def apply_gradients(self, gradients_dict: dict[Any, Any]) -> None:
         """Take the step, if all that led to it is finite; with the last of an update, move the average."""
         assert self._request is not None
         if self._resampling:
-            self.get_optimizer().zero_grad(set_to_none=True)
+            self.trainee.forget_gradients()
             return
         stats = {name: float(value) for name, value in self._parts.items()}
-        optimizer = self.get_optimizer()
-        bad = {name: value for name, value in stats.items() if not math.isfinite(value)}
-        if bad:
-            optimizer.zero_grad(set_to_none=True)
-            raise TrainingError(not_finite(self._request.update, bad, len(self._steps)))
-        self._set_optimizer_lr(optimizer, self._request.learning_rate)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        self.trainee.check(stats, self._request.update, len(self._steps))
+        self.trainee.step(self._request.learning_rate)
         self._steps.append(stats)
         if len(self._steps) == self._last:
-            self._move_average(self._request.phase_update)
+            self.trainee.move_average(self._request.phase_update)
             self._statistics.append(mean_statistics(self._steps) | self._counts(self._request))
 
     def _counts(self, request: UpdateRequest) -> Statistics:
@@ -192,12 +168,6 @@ class SequenceLearner(TorchLearner):
             "worker_seconds": time.process_time() - self._started[1] if self.config.num_learners else 0.0,
         }
 
-    def _move_average(self, phase_update: int) -> None:
-        if self.average is not None:
-            with torch.no_grad():
-                ours, theirs = list(self.average.parameters()), list(self.policy.parameters())
-                update_average(ours, theirs, self.section.average, phase_update)  # type: ignore[arg-type]
-
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """No schedule to advance: the learning rate comes with the request."""
 
@@ -207,7 +177,11 @@ class SequenceLearner(TorchLearner):
     # ------------------------------------------------------------------------------------------------ state
     def start_phase(self, phase: Phase) -> None:
         """See ``Engine.start_phase``."""
-        self.phase = phase
+        self.trainee.start_phase(phase)
+        self._use_trainee()
+
+    def _use_trainee(self) -> None:
+        """Have RLlib step with the trainee's optimiser, and the module compute its phase's loss."""
         for registry in (
             self._optimizer_parameters,
             self._named_optimizers,
@@ -217,39 +191,24 @@ class SequenceLearner(TorchLearner):
         ):
             registry.clear()
         self.configure_optimizers_for_module(DEFAULT_MODULE_ID)
-        self.average = copy.deepcopy(self.policy).eval() if self.section.average else None
-        keeps_near = phase == "rl" and self.context.config.rl.kl
-        reference = copy.deepcopy(self.policy).eval() if keeps_near else None
-        self._sequence_module.objective = Objective(self.section, reference)
+        self._sequence_module.objective = Objective(self.trainee.section, self.trainee.anchor)
 
     def weights(self, averaged: bool) -> Tensors:
-        """Copies of the policy's weights, or of their moving average where there is one."""
-        policy = self.average if averaged and self.average is not None else self.policy
-        return {name: np.array(value.detach().cpu().numpy()) for name, value in policy.state_dict().items()}
+        """Copies of the weights to decode with: the policy's, or their moving average if there is one."""
+        return self.trainee.weights(averaged)
 
     def set_weights(self, weights: Tensors) -> None:
         """See ``Engine.set_weights``."""
-        self.policy.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        self.trainee.set_weights(weights)
 
     def pack(self) -> Tensors:
         """See ``Engine.get_state``."""
-        state = to_numpy(self.policy.state_dict(), "policy")
-        for name, policy in self._companions():
-            state |= to_numpy(policy.state_dict(), name)
-        return state | optimizer_state(self.get_optimizer(), self.policy)
+        return self.trainee.pack()
 
     def unpack(self, state: Tensors, phase: Phase) -> None:
-        """See ``Engine.set_state``. All values are copied: learners of one node may be handed the same memory."""
-        self.start_phase(phase)
-        self.policy.load_state_dict(with_prefix(state, "policy"))
-        for name, policy in self._companions():
-            policy.load_state_dict(with_prefix(state, name))
-        load_optimizer_state(self.get_optimizer(), self.policy, state)
-
-    def _companions(self) -> list[tuple[str, SequencePolicy]]:
-        reference = self._sequence_module.objective.reference
-        pairs = (("average", self.average), ("reference", reference))
-        return [(name, policy) for name, policy in pairs if policy is not None]
+        """See ``Engine.set_state``."""
+        self.trainee.unpack(state, phase)
+        self._use_trainee()
 
     # ----------------------------------------------------------------------------------------------- remote
     @guarded

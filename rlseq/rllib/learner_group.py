@@ -11,8 +11,7 @@ from rlseq.models.policy import Memory
 from rlseq.rllib.context import Failure, Share
 from rlseq.rllib.learner import SequenceLearner, Statistics
 from rlseq.training.batch import Batch, split_batch, step_batches
-from rlseq.training.engine import UpdateRequest
-from rlseq.training.plain import update_seed
+from rlseq.training.engine import UpdateRequest, update_seed
 
 
 class LearnersLost(RuntimeError):

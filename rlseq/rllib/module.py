@@ -17,17 +17,17 @@ from rlseq.training.update import batch_loss
 
 @dataclass
 class Objective:
-    """What the train forward minimises. No ``nn.Module``, so the reference is no part of the module's parameters.
+    """What the train forward minimises. No ``nn.Module``, so the anchor is no part of the module's parameters.
 
     Attributes:
         phase: The phase's section.
-        reference: The mle policy, where the phase keeps near it.
+        anchor: The policy that the phase keeps near, if it does.
         memory: The batch's sources, where a rollout in this process has encoded them with a graph: the next forward
             takes them, and later ones encode anew.
     """
 
     phase: PhaseConfig
-    reference: SequencePolicy | None = None
+    anchor: SequencePolicy | None = None
     memory: Memory | None = None
 
 
@@ -55,7 +55,7 @@ class SequenceModule(TorchRLModule):
         phase = self.objective.phase
         self.policy.train(phase.uses_dropout)
         memory, self.objective.memory = self.objective.memory, None
-        loss, parts = batch_loss(self.policy, self.objective.reference, batch, phase, memory, self.shard_size)
+        loss, parts = batch_loss(self.policy, self.objective.anchor, batch, phase, memory, self.shard_size)
         return {"loss": loss, "parts": parts}
 
     def get_initial_state(self) -> dict[str, Any]:

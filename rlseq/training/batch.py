@@ -5,10 +5,13 @@ Cross-entropy has the weight 1 / normaliser on the references, REINFORCE advanta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from rlseq.config.mle import MLEConfig
 from rlseq.config.phases import PhaseConfig
@@ -237,6 +240,17 @@ def step_batches(batch: Batch, config: PhaseConfig, seed: int) -> list[Batch]:
         return [batch] * config.epochs
     orders = (np.random.default_rng((seed, epoch)).permutation(len(batch["source"])) for epoch in range(config.epochs))
     return [part for order in orders for part in _divide(batch, order, config.minibatches)]
+
+
+def to_tensors(batches: Sequence[Batch], device: torch.device | str) -> list[dict[str, Tensor]]:
+    """Batches on a device; one that comes again, as in the epochs of PPO, is copied once."""
+    made: dict[int, dict[str, Tensor]] = {}
+    for batch in batches:
+        if id(batch) not in made:
+            # What Ray delivers is read-only shared memory, which torch must not alias.
+            columns = {name: col if col.flags.writeable else col.copy() for name, col in batch.items()}
+            made[id(batch)] = {name: torch.from_numpy(column).to(device) for name, column in columns.items()}
+    return [made[id(batch)] for batch in batches]
 
 
 def _divide(batch: Batch, order: Ints, parts: int) -> list[Batch]:

@@ -24,6 +24,11 @@ def not_finite(update: int, bad: dict[str, float], step: int = 0) -> str:
     return f"update {update}: {bad} is not finite; no {'further ' if step else ''}step was taken"
 
 
+def update_seed(seed: int, rank: int, update: int) -> int:
+    """The seed of what an update draws beside samples: no state to save, and no two learners share dropout masks."""
+    return int(np.random.SeedSequence((seed, rank, update)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 @dataclass(frozen=True)
 class UpdateRequest:
     """One update: an optimiser step, or the steps on one batch of rollouts.

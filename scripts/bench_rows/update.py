@@ -38,7 +38,7 @@ class Ours:
         self.ids = self.task.instances("train").ids(0, batch)
         config = id_config(vocabulary_size, size, batch, shard_size=batch)
         self.engine = PlainEngine(config, self.task, SequenceVectorEnv(self.task).rollout)
-        policy = self.engine.policy
+        policy = self.engine.trainee.policy
         assert isinstance(policy, AttentionPolicy)
         self.policy = policy
         weights = {name: value.detach().clone().numpy() for name, value in policy.state_dict().items()}

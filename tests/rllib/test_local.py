@@ -306,15 +306,17 @@ def test_settings_hold_no_data_and_survive_copies_and_pickling() -> None:
     assert len(pickle.dumps(ours.context)) < 20_000
 
 
-def test_the_module_is_stateless_and_no_column_is_named_like_rllibs_lengths() -> None:
+def test_the_module_is_stateless_and_no_column_is_named_like_rllibs_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Either would have RLlib slice batches by sequence."""
     ours = make_engine(config())
-    learner = ours.algorithm.learner_group.local
-    assert learner is not None
-    assert not learner.module["default_policy"].is_stateful()
+    local = ours.algorithm.learner_group.local
+    assert local is not None
+    assert not local.module["default_policy"].is_stateful()
     names: set[str] = set()
-    real = learner._to_tensors
-    learner._to_tensors = lambda batch: (names.update(batch), real(batch))[1]  # type: ignore[method-assign]
+    real = learner.to_tensors
+    monkeypatch.setattr(
+        learner, "to_tensors", lambda batches, device: (names.update(*batches), real(batches, device))[1]
+    )
     both_phases(ours, 1, 1)
     assert names and "seq_lens" not in names
 

@@ -64,7 +64,7 @@ def weights(kind: str, updates: int) -> Tensors:
     task, policy = {"letters": (reverse(**LETTERS), ATTENTION), "points": (HULL, POINTER)}[kind]
     engine = engine_of(config(task, policy))
     engine.update([UpdateRequest("mle", n, n, np.arange(32 * n, 32 * n + 32), 1e-2) for n in range(updates)])
-    return {name: value.numpy().copy() for name, value in engine.policy.state_dict().items()}
+    return {name: value.numpy().copy() for name, value in engine.trainee.policy.state_dict().items()}
 
 
 def warnings_of_rl(settings: Config, start: Tensors, path: Path) -> tuple[list[str], RunDirectory]:
@@ -88,7 +88,7 @@ def statistics(spoil: Spoil | None, updates: int) -> list[dict[str, float]]:
     """What updates of rl report of a policy that does not change."""
     engine = engine_of(SAMPLING)
     engine.set_weights(weights("letters", 150))
-    policy = engine.policy
+    policy = engine.trainee.policy
     assert isinstance(policy, AttentionPolicy)
     with torch.no_grad():
         if spoil is not None:
@@ -99,7 +99,7 @@ def statistics(spoil: Spoil | None, updates: int) -> list[dict[str, float]]:
 def of_update(engine: PlainEngine, update: int) -> dict[str, float]:
     parts = [np.arange(32 * update, 32 * update + 32)]
     decoding = Decoding.for_update(SAMPLING.rl, update, update, False)
-    drawn = rollout(engine.policy, engine.task, engine.score, parts, decoding, seed=0)
+    drawn = rollout(engine.trainee.policy, engine.task, engine.score, parts, decoding, seed=0)
     return rl_batch(engine.task, Rollout.concatenate(drawn), SAMPLING.rl)[1]
 
 

@@ -13,7 +13,7 @@ from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
 from rlseq.objectives.law import SamplingLaw
-from rlseq.training import plain
+from rlseq.training import plain, trainee
 from rlseq.training.batch import rl_batch
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, policy_weights
 from rlseq.training.plain import PlainEngine
@@ -64,7 +64,7 @@ def test_samples_are_of_the_configured_law_and_train_under_it(keys: dict[str, An
     source, source_lengths = map(torch.from_numpy, trained.task.source(ids.repeat(4)))
     rows, lengths = torch.from_numpy(out.sequences).flatten(0, 1), torch.from_numpy(out.lengths).flatten()
     with torch.no_grad():
-        policy = trained.policy.eval()
+        policy = trained.trainee.policy.eval()
         logits = policy.token_logits(policy.encode(source, source_lengths), rows, lengths)
     law, real = SamplingLaw(keys.get("temperature", 1.0), keys.get("top_k"), keys.get("top_p", 1.0)), lengths.tolist()
     tokens = torch.cat([row[:length] for row, length in zip(rows, real, strict=True)])
@@ -211,13 +211,13 @@ def test_dropout_while_scoring_is_a_choice_and_never_while_decoding(dropout: boo
     ours.start_phase("rl")
     seen: dict[str, list[bool]] = {"step": [], "forced": []}
     for name, modes in seen.items():
-        kept = getattr(ours.policy, name)
+        kept = getattr(ours.trainee.policy, name)
 
         def spy(*args: Any, kept: Callable[..., Any] = kept, modes: list[bool] = modes) -> Any:
-            modes.append(ours.policy.training)
+            modes.append(ours.trainee.policy.training)
             return kept(*args)
 
-        setattr(ours.policy, name, spy)
+        setattr(ours.trainee.policy, name, spy)
     ours.update(requests("rl", range(2)))
     assert set(seen["step"]) == {False} and set(seen["forced"]) == {dropout}
 
@@ -228,7 +228,7 @@ def assert_refused(ours: PlainEngine, phase: Phase, named: str) -> None:
     with pytest.raises(TrainingError, match=f"update 7: .*{named}.* not finite; no step was taken"):
         ours.update(requests(phase, range(7, 9)))
     assert_same(ours.get_state(), before)
-    assert all(parameter.grad is None for parameter in ours.policy.parameters())
+    assert all(parameter.grad is None for parameter in ours.trainee.policy.parameters())
 
 
 @pytest.mark.parametrize("phase", ["mle", "rl"])
@@ -301,7 +301,7 @@ PPO = {"objective": "ppo", "ppo": {"epochs": 3}, "baseline": "running_mean", "av
 def test_an_update_has_as_many_steps_as_epochs_and_moves_the_average_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, moved = engine(config("reverse", rl=PPO)), []
     ours.start_phase("rl")
-    monkeypatch.setattr(plain, "update_average", lambda *args: moved.append(args[-1]))
+    monkeypatch.setattr(trainee, "update_average", lambda *args: moved.append(args[-1]))
     stats = ours.update(requests("rl", range(2)))
     assert {int(value) for name, value in ours.get_state().items() if name.endswith("/step")} == {6}
     assert moved == [0, 1]
@@ -311,7 +311,7 @@ def test_an_update_has_as_many_steps_as_epochs_and_moves_the_average_once(monkey
 def test_mini_batches_are_steps_of_their_own_and_the_average_moves_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, moved = engine(config("reverse", rl=PPO | {"ppo": {"epochs": 2, "minibatches": 3}})), []
     ours.start_phase("rl")
-    monkeypatch.setattr(plain, "update_average", lambda *args: moved.append(args[-1]))
+    monkeypatch.setattr(trainee, "update_average", lambda *args: moved.append(args[-1]))
     ours.update(requests("rl", range(2)))
     assert {int(value) for name, value in ours.get_state().items() if name.endswith("/step")} == {12}
     assert moved == [0, 1]
@@ -344,12 +344,12 @@ def test_the_gradients_variance_is_half_the_squared_distance_of_two_batches() ->
     ours.update(requests("mle", range(3)))
     ours.start_phase("rl")
     (request,), gradients = requests("rl", range(1)), []
-    ours.policy.eval()
+    ours.trainee.policy.eval()
     for update in (request.update, request.update + RESAMPLED):
         drawn = ours.rollout(request.ids, num_samples=2, greedy=True, update=update, averaged=False)
         batch = {n: torch.from_numpy(column) for n, column in rl_batch(ours.task, drawn, settings.rl)[0].items()}
-        loss = plain.batch_loss(ours.policy, None, batch, settings.rl)[0]
-        gradients.append(torch.autograd.grad(loss, list(ours.policy.parameters()), allow_unused=True))
+        loss = plain.batch_loss(ours.trainee.policy, None, batch, settings.rl)[0]
+        gradients.append(torch.autograd.grad(loss, list(ours.trainee.policy.parameters()), allow_unused=True))
     squares = [(a - b).square().sum() for a, b in zip(*gradients, strict=True) if a is not None and b is not None]
     found = ours.update([request])[0]["train/grad_variance"]
     assert found > 0 and found == pytest.approx(0.5 * float(torch.stack(squares).sum()), rel=1e-3)

@@ -23,7 +23,7 @@ SETTINGS = [tiny_config(HULL, SMALL_POINTER), tiny_config(REVERSE, SMALL_ATTENTI
 def engine(settings: Config) -> PlainEngine:
     env = make_vector_env(settings.task)
     made = PlainEngine(settings, env.task, env.rollout)
-    shaken(made.policy)
+    shaken(made.trainee.policy)
     return made
 
 
@@ -58,7 +58,7 @@ def test_histograms_are_of_the_greedy_outputs_under_the_policy(settings: Config)
     made = engine(settings)
     rolled = validated(made)
     found = histograms(rolled)
-    policy = made.average or made.policy
+    policy = made.trainee.chosen(averaged=True)
     memory = encode_sources(policy, *made.task.source(rolled.ids), "cpu")
     sequences = torch.from_numpy(rolled.sequences[:, 0])
     with torch.no_grad():

@@ -18,7 +18,7 @@ from rlseq.config.mle import MLEConfig
 from rlseq.config.rl import CriticConfig, RLConfig
 from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy, length_mask
-from rlseq.training.batch import Batch, mle_batch, normalizer, rl_batch, split_batch
+from rlseq.training.batch import Batch, mle_batch, normalizer, rl_batch, split_batch, to_tensors
 from rlseq.training.rollout import Rollout
 from rlseq.training.update import batch_loss
 from tests.support import attention_policy, padded, sources
@@ -192,6 +192,15 @@ def test_the_policy_loss_is_advantage_times_log_likelihood(temperature: float) -
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(stats["train/policy_loss"], expected.detach())
     torch.testing.assert_close(gradient(model, loss), gradient(model, expected), atol=1e-6, rtol=1e-5)
+
+
+def test_a_batch_of_several_epochs_is_copied_once_and_never_shares_read_only_memory() -> None:
+    batch = mle_batch(task(), np.arange(3), MLEConfig(updates=1), 0)
+    batch["weights"].flags.writeable = False
+    first, second, other = to_tensors([batch, batch, dict(batch)], "cpu")
+    assert first is second and first is not other and first.keys() == batch.keys()
+    first["weights"] += 1.0
+    assert (first["weights"].numpy() == batch["weights"] + 1.0).all()
 
 
 def test_rows_of_zero_advantage_are_skipped_unless_another_term_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
