@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,17 +14,21 @@ import rlseq_envs
 from rlseq.config.load import parse_config
 from rlseq.config.schema import AttentionPolicyConfig, Config, PointerPolicyConfig
 from rlseq.models.build import build_policy
-from rlseq.models.policy import Memory, SequencePolicy
+from rlseq.models.embedding import TokenEmbedding
+from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.memory import Memory
+from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
 
+Policy = TypeVar("Policy", bound=SequencePolicy)
 MATCHES = ("additive", "bilinear", "dot", "scaled_dot", "cosine")
 POINTS = TaskShape(None, None, 2)
 
 
 # -------------------------------------------------------------------------------------------------------- policies
-def shaken(policy: SequencePolicy, seed: int = 1, scale: float = 0.3) -> SequencePolicy:
+def shaken(policy: Policy, seed: int = 1, scale: float = 0.3) -> Policy:
     """The policy with noise on every weight, so that none stands at a value that hides mistakes; in eval mode."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -33,23 +37,23 @@ def shaken(policy: SequencePolicy, seed: int = 1, scale: float = 0.3) -> Sequenc
     return policy.eval()
 
 
-def attention_policy(vocabulary: int = 7, seed: int = 0, shared: bool = False, **keys: Any) -> SequencePolicy:
+def attention_policy(vocabulary: int = 7, seed: int = 0, shared: bool = False, **keys: Any) -> EncoderDecoder:
     sizes = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.0, "share_embeddings": shared}
     config = AttentionPolicyConfig.model_validate({"type": "attention"} | sizes | keys)
     return shaken(build_policy(config, TaskShape(vocabulary, vocabulary if shared else 9, None, shared), seed), seed)
 
 
-def pointer_policy(seed: int = 0, **keys: Any) -> SequencePolicy:
+def pointer_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
     config = PointerPolicyConfig.model_validate({"type": "pointer", "hidden_size": 8} | keys)
     return shaken(build_policy(config, POINTS, seed), seed)
 
 
-def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
+def sources(policy: EncoderDecoder, lengths: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
     """Random sources for either kind of policy, garbage in their padding."""
     generator = torch.Generator().manual_seed(seed)
     rows, longest = len(lengths), max(lengths)
-    if hasattr(policy, "source_embedding"):
-        count = policy.source_embedding.num_embeddings
+    if isinstance(policy.embedding, TokenEmbedding):
+        count = len(policy.embedding.table.weight)
         return torch.randint(count, (rows, longest), generator=generator), torch.tensor(lengths)
     return torch.rand(rows, longest, 2, generator=generator), torch.tensor(lengths)
 
@@ -59,8 +63,8 @@ def targets(policy: SequencePolicy, source_lengths: Tensor, lengths: Sequence[in
     generator = torch.Generator().manual_seed(seed)
     rows = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
     for row, length in enumerate(lengths):
-        if hasattr(policy, "source_embedding"):
-            choices = policy.target_embedding.num_embeddings
+        if policy.head is not None:
+            choices = len(policy.head[0])
             rows[row] = torch.randint(1, choices, (rows.shape[1],), generator=generator)
         else:
             order = torch.randperm(int(source_lengths[row]), generator=generator) + 1

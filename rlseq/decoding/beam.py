@@ -10,9 +10,10 @@ from torch import Tensor
 from rlseq.decoding.ending import without_end
 from rlseq.decoding.ranking import LengthNorm, Ranking
 from rlseq.decoding.sampling import Decoded
-from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
-from rlseq.models.policy import Memory, SequencePolicy, State, select_rows
+from rlseq.models.memory import Memory, Sharing
+from rlseq.models.policy import SequencePolicy
+from rlseq.models.state import State, select_rows
 from rlseq.objectives.logits import is_possible
 
 NEVER = -1e30  # the score of a hypothesis that does not exist
@@ -63,7 +64,7 @@ def beam_search(
     """
     if not len(limits):
         empty = limits.new_zeros(0, n_best, 0)
-        return Decoded(empty, limits.new_zeros(0, n_best), memory.states.new_zeros(empty.shape))
+        return Decoded(empty, limits.new_zeros(0, n_best), memory.summary.new_zeros(empty.shape))
     linear = linear or PackedLinear(len(limits) * size)
     ranking = Ranking(length_penalty, length_norm, coverage_penalty)
     beam = _Beam(policy, memory, limits, _Settings(ranking, groups, size // groups, diversity, min_length, n_best))
@@ -100,11 +101,11 @@ class _Beam:
     """Hypotheses alive, (sources, groups, width) of sources that are not done, and the finished ones of all sources."""
 
     def __init__(self, policy: SequencePolicy, memory: Memory, limits: Tensor, settings: _Settings) -> None:
-        longest, floats = int(limits.max()), memory.states
+        longest, floats = int(limits.max()), memory.summary
         shape = (len(limits), settings.groups, settings.width)
         self.policy, self.settings = policy, settings
         self.sources = torch.arange(len(limits), device=limits.device)  # the sources still searched
-        self.limits, self.real = limits, memory.mask
+        self.limits, self.real = limits, policy.attention_mask(memory)
         rows = self.sources.repeat_interleave(settings.groups * settings.width)
         self.memory = memory.shared_by(Sharing.of(rows))
         self.state: State = select_rows(policy.initial_state(memory), rows)
@@ -115,7 +116,7 @@ class _Beam:
         self.sequences = limits.new_zeros(*shape, longest)
         self.log_probs = floats.new_zeros(*shape, longest)
         covers = settings.ranking.coverage_penalty > 0
-        self.attended = floats.new_zeros(*shape, memory.mask.shape[1]) if covers else None
+        self.attended = floats.new_zeros(*shape, self.real.shape[1]) if covers else None
         self.finished = torch.zeros_like(self.sequences)
         self.finished_log_probs = torch.zeros_like(self.log_probs)
         self.finished_scores = torch.full_like(self.totals, NEVER)

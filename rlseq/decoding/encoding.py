@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 
 from rlseq.models.linear import fast_matmul
-from rlseq.models.policy import Memory, SequencePolicy
+from rlseq.models.memory import Memory
+from rlseq.models.policy import SequencePolicy
 from rlseq_envs.task import Ints
 
 

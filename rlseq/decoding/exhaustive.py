@@ -12,9 +12,10 @@ from rlseq.decoding.beam import mark_missing
 from rlseq.decoding.ending import without_end
 from rlseq.decoding.ranking import LengthNorm, Ranking
 from rlseq.decoding.sampling import Decoded
-from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
-from rlseq.models.policy import Memory, SequencePolicy, State, select_rows
+from rlseq.models.memory import Memory, Sharing
+from rlseq.models.policy import SequencePolicy
+from rlseq.models.state import State, join_rows, select_rows
 from rlseq.objectives.logits import is_possible
 
 MOST = 100_000  # sequences of a source
@@ -57,11 +58,11 @@ def exhaustive_search(
     ranking, linear = Ranking(length_penalty, length_norm, coverage_penalty), linear or PackedLinear(ROWS)
     longest = int(limits.max()) if len(limits) else 0
     sequences = limits.new_zeros(len(limits), n_best, longest)
-    lengths, log_probs = limits.new_zeros(len(limits), n_best), memory.states.new_zeros(sequences.shape)
+    lengths, log_probs = limits.new_zeros(len(limits), n_best), memory.summary.new_zeros(sequences.shape)
     for place, limit in enumerate(limits.tolist()):
         alone = memory.select(limits.new_tensor([place]))
         found = _every_sequence(policy, alone, limit, min_length, linear)
-        scores = ranking.score(found.log_probs.sum(1), found.lengths, found.attended, alone.mask)
+        scores = ranking.score(found.log_probs.sum(1), found.lengths, found.attended, policy.attention_mask(alone))
         best = scores.argsort(descending=True, stable=True)[:n_best]
         sequences[place, : len(best), :limit] = found.tokens[best]
         log_probs[place, : len(best), :limit] = found.log_probs[best]
@@ -93,8 +94,9 @@ class _Prefixes:
 
 def _every_sequence(policy: SequencePolicy, alone: Memory, limit: int, min_length: int, linear: Linear) -> _Prefixes:
     """All sequences of the one source in ``alone``, level by level of a tree."""
-    state, empty = policy.initial_state(alone), alone.states.new_zeros(1, 0)
-    going = _Prefixes(empty.long(), empty, empty.new_zeros(1).long(), torch.zeros_like(alone.mask, dtype=empty.dtype))
+    state, empty = policy.initial_state(alone), alone.summary.new_zeros(1, 0)
+    attended = torch.zeros_like(policy.attention_mask(alone), dtype=empty.dtype)
+    going = _Prefixes(empty.long(), empty, empty.new_zeros(1).long(), attended)
     finished: list[_Prefixes] = []
     for time in range(limit):
         if not len(going.lengths):
@@ -117,7 +119,7 @@ def _every_sequence(policy: SequencePolicy, alone: Memory, limit: int, min_lengt
         ends = (reached.tokens[:, -1] == 0) | (reached.lengths == limit)
         finished.append(reached.select(ends))
         going = reached.select(~ends)
-        state = tuple(torch.cat(columns)[~ends] for columns in zip(*states, strict=True))
+        state = select_rows(join_rows(states), (~ends).nonzero()[:, 0])
     return _Prefixes.join(finished, limit)
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rlseq.decoding.ending import without_end
-from rlseq.models.attention import Sharing
 from rlseq.models.linear import Linear, PackedLinear
-from rlseq.models.policy import Memory, SequencePolicy, select_rows
+from rlseq.models.memory import Memory, Sharing
+from rlseq.models.policy import SequencePolicy
+from rlseq.models.state import select_rows
 from rlseq.objectives.law import POLICY, SamplingLaw
 
 COMPACT_BELOW = 0.95  # finished rows are dropped when fewer than this share of the rows is still in use
@@ -119,7 +120,7 @@ class _Loop:
         self.sequences = torch.zeros(count, longest, dtype=torch.int64, device=device)
         self.log_probs = torch.zeros(count, longest, device=device)
         self.lengths = self.limits.clone()
-        shape = (count, longest, memory.mask.shape[1])
+        shape = (count, longest, policy.attention_mask(memory).shape[1])
         self.attention = torch.zeros(shape, device=device) if attention else None
 
     def run(self, draws: Tensor | None, linear: Linear, prefixes: Tensor | None = None) -> None:

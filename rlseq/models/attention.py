@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,47 +17,10 @@ from torch.nn import functional as F
 
 from rlseq.config.schema import MatchFunction
 from rlseq.models.linear import Linear
+from rlseq.models.memory import Memory
 from rlseq.objectives.logits import IMPOSSIBLE
 
 CACHE_FLOATS = 1 << 17  # floats of a part of all pairs: 512 KiB
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """Which of a few sources each of many rows reads, so that no source is there twice.
-
-    Attributes:
-        source: (rows,) the source of each row.
-        place: (rows,) its place among the rows of that source.
-        most: More than any place.
-    """
-
-    source: Tensor
-    place: Tensor
-    most: int
-
-    @staticmethod
-    def of(source: Tensor) -> Sharing:
-        """For rows that read these sources, (rows,)."""
-        counts, order = source.bincount(), source.argsort()
-        first = (counts.cumsum(0) - counts)[source[order]]
-        place = torch.empty_like(source)
-        place[order] = torch.arange(len(source), device=source.device) - first
-        return Sharing(source, place, int(counts.max()))
-
-    def select(self, rows: Tensor) -> Sharing:
-        """Of some of the rows."""
-        return Sharing(self.source[rows], self.place[rows], self.most)
-
-
-def products(rows: Tensor, sources: Tensor, sharing: Sharing | None) -> Tensor:
-    """Each row's matrix (rows, time, n) times its source's (sources, n, m): (rows, time, m); time is 1 if shared."""
-    if sharing is None:
-        return torch.bmm(rows, sources)
-    index = sharing.source * sharing.most + sharing.place
-    grid = rows.new_zeros(len(sources) * sharing.most, rows.shape[2]).index_copy_(0, index, rows[:, 0])
-    grid = torch.bmm(grid.unflatten(0, (-1, sharing.most)), sources).flatten(0, 1)
-    return grid.index_select(0, index)[:, None]
 
 
 def fast_tanh(x: Tensor) -> Tensor:
@@ -146,27 +108,33 @@ class Attention(nn.Module):
         return states
 
     def forward(
-        self, queries: Tensor, keys: Tensor, mask: Tensor, linear: Linear = F.linear, sharing: Sharing | None = None
+        self, queries: Tensor, keys: Tensor, mask: Tensor, linear: Linear = F.linear, memory: Memory | None = None
     ) -> Tensor:
-        """Scores (batch_size, time, source_length); ``IMPOSSIBLE`` where ``mask`` (batch_size, source_length) is False.
+        """Scores (rows, time, positions); ``IMPOSSIBLE`` where ``mask`` (sources, positions) is False.
 
-        ``queries``: (batch_size, time, query_size); ``keys``: (batch_size, source_length, key_size). With ``sharing``,
-        keys and mask are those of the sources, time is 1, and no gradient passes through the additive match.
+        Args:
+            queries: (rows, time, query_size).
+            keys: (sources, positions, key_size).
+            mask: (sources, positions).
+            linear: Does the linear maps.
+            memory: Says which source a row reads; None: row i reads source i. If rows share sources, time is 1, and no
+                gradient passes through the additive match.
         """
         if self.match == "additive":
             mapped, dtype = linear(queries, self.query.weight, None), self.energy.dtype
-            scores = self._additive(mapped.to(dtype), keys.to(dtype), sharing)
+            scores = self._additive(mapped.to(dtype), keys.to(dtype), memory)
         else:
-            scores = products(self._scaled(queries), keys.transpose(1, 2), sharing)
-        mask = mask if sharing is None else mask.index_select(0, sharing.source)
+            scaled, by_feature = self._scaled(queries), keys.transpose(1, 2)
+            scores = torch.bmm(scaled, by_feature) if memory is None else memory.products(scaled, by_feature)
+        mask = mask if memory is None else memory.rows(mask)
         return scores.masked_fill(~mask[:, None], IMPOSSIBLE)
 
-    def _additive(self, queries: Tensor, keys: Tensor, sharing: Sharing | None) -> Tensor:
-        if sharing is None:
+    def _additive(self, queries: Tensor, keys: Tensor, memory: Memory | None) -> Tensor:
+        if memory is None or memory.sharing is None:
             scores: Tensor = AdditiveScores.apply(queries, keys, self.energy)
             return scores
         rows = _rows(queries, keys)
-        parts = zip(queries.split(rows), sharing.source.split(rows), strict=True)
+        parts = zip(queries.split(rows), memory.sharing.source.split(rows), strict=True)
         return torch.cat([_pairs(part, keys[source]) @ self.energy for part, source in parts])
 
     def _scaled(self, queries: Tensor) -> Tensor:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import torch
 
-from rlseq.config.schema import AttentionPolicyConfig, Config, PolicyConfig
-from rlseq.models.attention_policy import AttentionPolicy
+from rlseq.config.schema import AttentionPolicyConfig, Config, PointerPolicyConfig, PolicyConfig
 from rlseq.models.critic import Critic
-from rlseq.models.pointer_policy import PointerPolicy
+from rlseq.models.decoders.attention_lstm import AttentionLSTM
+from rlseq.models.embedding import TokenEmbedding, VectorEmbedding
+from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.encoders.recurrent import RecurrentEncoder
+from rlseq.models.outputs.pointer import PointerOutput
+from rlseq.models.outputs.vocabulary import VocabularyOutput
 from rlseq.models.policy import SequencePolicy
+from rlseq.models.readouts import AttentionalVector, Scores
+from rlseq.models.recurrent import BidirectionalLSTM
 from rlseq.models.shape import TaskShape
 
 
-def build_policy(config: PolicyConfig, shape: TaskShape, seed: int = 0) -> SequencePolicy:
+def build_policy(config: PolicyConfig, shape: TaskShape, seed: int = 0) -> EncoderDecoder:
     """A freshly initialised policy; the same seed gives the same weights, whatever ran before.
 
     Raises:
@@ -21,8 +27,8 @@ def build_policy(config: PolicyConfig, shape: TaskShape, seed: int = 0) -> Seque
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(config, AttentionPolicyConfig):
-            return AttentionPolicy(config, shape)
-        return PointerPolicy(config, shape)
+            return _attention(config, shape)
+        return _pointer(config, shape)
 
 
 def build_for_training(config: Config, shape: TaskShape) -> SequencePolicy:
@@ -35,3 +41,41 @@ def build_for_training(config: Config, shape: TaskShape) -> SequencePolicy:
             torch.manual_seed(config.seed)
             policy.critic = Critic(config.policy.hidden_size, config.rl.critic)
     return policy
+
+
+# Weights are drawn as the parts are made, so the order of these lines is part of what a seed means.
+
+
+def _attention(config: AttentionPolicyConfig, shape: TaskShape) -> EncoderDecoder:
+    """Tokens in, tokens out, attention in between (Bahdanau et al. 2015; Luong et al. 2015)."""
+    if shape.vocabulary_size is None or shape.source_vocabulary_size is None:
+        raise ValueError("policy.type 'attention' needs a task of tokens on both sides; for points use 'pointer'")
+    if config.share_embeddings and not shape.shared_vocabulary:
+        raise ValueError("policy.share_embeddings is true, but the task's source has a vocabulary of its own")
+    size, dropouts = config.embedding_size, (config.dropout, config.word_dropout)
+    encoder = _encoder(config, size, keeps_inputs=False)
+    decoder = AttentionLSTM(config, size, feed_size=size if config.feed_context else 0, reads=True)
+    target = TokenEmbedding(shape.vocabulary_size, size, *dropouts)
+    source = target if config.share_embeddings else TokenEmbedding(shape.source_vocabulary_size, size, *dropouts)
+    readout = AttentionalVector(2 * config.hidden_size, size, config.dropout, config.feed_context)
+    return EncoderDecoder(encoder, decoder, source, VocabularyOutput(target, config.tie_embeddings), readout)
+
+
+def _pointer(config: PointerPolicyConfig, shape: TaskShape) -> EncoderDecoder:
+    """Vectors in, positions out (Vinyals et al. 2015)."""
+    if shape.source_features is None or shape.vocabulary_size is not None:
+        raise ValueError("policy.type 'pointer' needs a task that points into a source of vectors; use 'attention'")
+    size = config.hidden_size
+    encoder = _encoder(config, size, keeps_inputs=True)
+    feed_size = size if config.feed_context else 0
+    decoder = AttentionLSTM(config, size, feed_size, reads=config.feed_context)
+    source = VectorEmbedding(shape.source_features, size, config.dropout)
+    output = PointerOutput(size, config.dropout, config.mask_revisits)
+    return EncoderDecoder(encoder, decoder, source, output, Scores(feed_size))
+
+
+def _encoder(
+    config: AttentionPolicyConfig | PointerPolicyConfig, input_size: int, keeps_inputs: bool
+) -> RecurrentEncoder:
+    lstm = BidirectionalLSTM(input_size, config.hidden_size, config.encoder_layers, config.forget_bias, config.dropout)
+    return RecurrentEncoder(lstm, keeps_inputs)

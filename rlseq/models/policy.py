@@ -1,31 +1,20 @@
-"""The interface of a policy, and the recurrent decoder that every attention policy shares."""
+"""The interface of a policy: all that decoding, objectives and training know of a network."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
-from rlseq.models.attention import Attention, Sharing
-from rlseq.models.feeding import Feeding, OwnTokens
-from rlseq.models.linear import Linear, UnrolledLinear
-from rlseq.models.recurrent import BidirectionalEncoder, LSTMLayer, lstm_step
-from rlseq.objectives.logits import IMPOSSIBLE
-
-State = tuple[Tensor, ...]  # every tensor has the batch first
-
-KEPT_ABOVE = 0.8  # sources that no row reads any more are let go when fewer than this share is still read
-
-
-def select_rows(state: State, rows: Tensor) -> State:
-    """The state of some rows, (rows,), in the order given; rows may repeat."""
-    return tuple(part.index_select(0, rows) for part in state)
+from rlseq.models.feeding import Feeding
+from rlseq.models.linear import Linear
+from rlseq.models.memory import Memory
+from rlseq.models.state import State
 
 
 @dataclass(frozen=True)
@@ -35,86 +24,24 @@ class Forced:
     Attributes:
         features: (N, D) what ``head`` reads, row by row; N is the number of tokens that count.
         counted: (batch_size, time) True at these tokens.
-        hidden_steps: The decoder's states (batch_size, time, hidden_size), or (batch_size, hidden_size) of each step.
-        attention_steps: Likewise the attention over (…, source_length).
+        hidden_steps: The decoder's states, parts of (batch_size, time, hidden_size) along time.
+        attention_steps: Likewise the attention, (batch_size, time, positions).
     """
 
     features: Tensor
     counted: Tensor
-    hidden_steps: Tensor | Sequence[Tensor]
-    attention_steps: Tensor | Sequence[Tensor]
+    hidden_steps: list[Tensor]
+    attention_steps: list[Tensor]
 
     @property
     def hidden(self) -> Tensor:
         """The states (N, hidden_size) that the tokens are chosen from: they have read the source and all before."""
-        return _joined(self.hidden_steps)[self.counted]
+        return torch.cat(self.hidden_steps, 1)[self.counted]
 
     @property
     def attention(self) -> Tensor:
-        """(batch_size, time, source_length), of no meaning beyond a length."""
-        return _joined(self.attention_steps)
-
-
-def _joined(steps: Tensor | Sequence[Tensor]) -> Tensor:
-    return steps if isinstance(steps, Tensor) else torch.stack(list(steps), 1)
-
-
-@dataclass(frozen=True)
-class Memory:
-    """An encoded batch of sources.
-
-    Attributes:
-        states: (batch_size, source_length, hidden_size) encoder outputs.
-        keys: (batch_size, source_length, key_size) what the match function needs of them.
-        mask: (batch_size, source_length) True at real positions.
-        summary: (batch_size, hidden_size) the encoder's last states.
-        inputs: (batch_size, source_length, embedding_size) the embedded source, for pointers; None otherwise.
-        sharing: The source of each row of a decoding step; None: row i reads source i.
-    """
-
-    states: Tensor
-    keys: Tensor
-    mask: Tensor
-    summary: Tensor
-    inputs: Tensor | None = None
-    sharing: Sharing | None = None
-
-    def select(self, rows: Tensor) -> Memory:
-        """The memory of some rows, in the order given; rows may repeat."""
-        return self._with(lambda _, column: column.index_select(0, rows))
-
-    def shared_by(self, sharing: Sharing) -> Memory:
-        """The memory for rows that share its sources; sources that few still read are let go."""
-        read = torch.zeros(len(self.mask), dtype=torch.bool, device=self.mask.device)
-        read[sharing.source] = True
-        kept = read.nonzero()[:, 0]
-        if len(kept) >= KEPT_ABOVE * len(read):
-            return replace(self, sharing=sharing)
-        source = (read.cumsum(0) - 1)[sharing.source]
-        return replace(self.select(kept), sharing=replace(sharing, source=source))
-
-    def detach(self) -> Memory:
-        """The same values, cut from the graph."""
-        return self._with(lambda _, column: column.detach())
-
-    @staticmethod
-    def concatenate(parts: Sequence[Memory]) -> Memory:
-        """Join along the batch; positions that a part does not have are masked."""
-        if len(parts) == 1:
-            return parts[0]
-        longest = max(part.mask.shape[1] for part in parts)
-        columns = [vars(part._padded(longest)) for part in parts]
-        return parts[0]._with(lambda name, _: torch.cat([column[name] for column in columns]))
-
-    def _padded(self, longest: int) -> Memory:
-        missing = longest - self.mask.shape[1]
-        pads = {2: (0, missing), 3: (0, 0, 0, missing)}
-        return self._with(lambda name, column: column if name == "summary" else F.pad(column, pads[column.dim()]))
-
-    def _with(self, change: Callable[[str, Tensor], Tensor]) -> Memory:
-        columns = ((name, column) for name, column in vars(self).items() if isinstance(column, Tensor))
-        changed: dict[str, Any] = {name: change(name, column) for name, column in columns}
-        return replace(self, **changed)
+        """(batch_size, time, positions), of no meaning beyond a length."""
+        return torch.cat(self.attention_steps, 1)
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
@@ -132,10 +59,10 @@ def shift_right(targets: Tensor) -> Tensor:
 
 
 class SequencePolicy(nn.Module, ABC):
-    """Gives the law of the next token; knows no reward and no optimiser.
+    """Gives the distribution of the next token; knows no reward and no optimiser.
 
     Attributes:
-        attention_target: The share of attention that each source position is to get, where cross-entropy learns it.
+        attention_target: The attention that each source position is to get in all, if cross-entropy learns it.
         critic: Reads ``Forced.hidden``, if one is trained beside the policy.
     """
 
@@ -179,8 +106,13 @@ class SequencePolicy(nn.Module, ABC):
             linear: Does the linear maps; a ``PackedLinear`` makes many steps under the same weights faster.
 
         Returns:
-            Logits (batch_size, choices), the caller's to change; the new state; attention (batch_size, source_length).
+            Logits (batch_size, choices), the caller's to change; the new state; attention (batch_size, positions), of
+            0 positions if the policy attends to nothing.
         """
+
+    @abstractmethod
+    def attention_mask(self, memory: Memory) -> Tensor:
+        """(sources, positions) True at the positions that each source has for attention."""
 
     @abstractmethod
     def forced(self, memory: Memory, targets: Tensor, lengths: Tensor, feeding: Feeding | None = None) -> Forced:
@@ -212,166 +144,3 @@ class SequencePolicy(nn.Module, ABC):
         out = packed.new_zeros(*targets.shape, packed.shape[-1])
         out[length_mask(lengths, targets.shape[1])] = packed
         return out
-
-
-class RecurrentPolicy(SequencePolicy):
-    """What attention and pointer policies share: encoder, first state, LSTM decoder, attention, optional feeding.
-
-    Args:
-        config: The policy's section.
-        embedding_size: Width of the encoder's and the decoder's embedded tokens.
-        feed_size: Width of what is fed into the next step, when feeding is on.
-    """
-
-    def __init__(
-        self, config: AttentionPolicyConfig | PointerPolicyConfig, embedding_size: int, feed_size: int
-    ) -> None:
-        super().__init__()
-        size = config.hidden_size
-        self.embedding_size = embedding_size
-        self.feed_size = feed_size if config.feed_context else 0
-        self.encoder = BidirectionalEncoder(
-            embedding_size, size, config.encoder_layers, config.forget_bias, config.dropout
-        )
-        self.decoder = LSTMLayer(embedding_size + self.feed_size, size, config.forget_bias)
-        self.attention = Attention(config.match, size, size)
-        self.dropout = nn.Dropout(config.dropout)
-        if config.first_state == "encoder":
-            self.bridge = nn.Linear(size, 2 * size)
-        else:
-            self.first_state = nn.Parameter(torch.zeros(2 * size))
-        self.first_state_given = config.first_state == "encoder"
-
-    @abstractmethod
-    def _embed(self, tokens: Tensor, memory: Memory) -> Tensor:
-        """Decoder inputs (batch_size, time, embedding_size) for ``tokens`` (batch_size, time)."""
-
-    @abstractmethod
-    def _embed_law(self, law: Tensor, memory: Memory, linear: Linear) -> Tensor:
-        """The expected decoder input (batch_size, embedding_size) under a law of tokens (batch_size, choices).
-
-        END's share of it has the embedding of "begin".
-        """
-
-    @abstractmethod
-    def _attend(
-        self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear = F.linear
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """From decoder states (batch_size, time, hidden_size): features, attention, and what feeding passes on."""
-
-    def _first_visited(self, memory: Memory) -> Tensor | None:
-        """What is forbidden before the first token: (batch_size, choices), or None where nothing ever is."""
-        return None
-
-    def _visit(self, visited: Tensor, tokens: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def initial_state(self, memory: Memory) -> State:
-        """(hidden, cell), then what was fed and what was visited, where the policy has them."""
-        joined = (
-            torch.tanh(self.bridge(memory.summary))
-            if self.first_state_given
-            else self.first_state.expand(len(memory.summary), -1)
-        )
-        hidden, cell = joined.chunk(2, 1)
-        state: State = (hidden.contiguous(), cell.contiguous())
-        if self.feed_size:
-            state += (hidden.new_zeros(len(hidden), self.feed_size),)
-        visited = self._first_visited(memory)
-        return state if visited is None else (*state, visited)
-
-    def step(
-        self, tokens: Tensor, time: int, state: State, memory: Memory, linear: Linear = F.linear
-    ) -> tuple[Tensor, State, Tensor]:
-        """See ``SequencePolicy.step``."""
-        gates = self._token_gates(tokens, memory, linear)
-        features, state, attention = self._advance(gates, tokens, state, memory, linear)
-        return self.project(features, linear), state, attention
-
-    def _token_gates(self, tokens: Tensor, memory: Memory, linear: Linear) -> Tensor:
-        """The gates' share of the tokens (batch_size,) that are read: (batch_size, 4 * hidden_size)."""
-        embedded = self._embed(tokens[:, None], memory)[:, 0]
-        return self.decoder.input_gates(embedded, self.embedding_size, linear)
-
-    def _advance(
-        self, gates: Tensor, tokens: Tensor, state: State, memory: Memory, linear: Linear
-    ) -> tuple[Tensor, State, Tensor]:
-        """One step from the gates' share of the embedded tokens; features (batch_size, feature_size)."""
-        hidden, cell, *rest = state
-        gates = gates + linear(hidden, self.decoder.weight_hh_l0, None)
-        if self.feed_size:
-            gates = gates + linear(rest.pop(0), self.decoder.weight_ih_l0[:, self.embedding_size :], None)
-        visited = self._visit(rest[0], tokens) if rest else None
-        hidden, cell = lstm_step(gates, cell)
-        forbidden = None if visited is None else visited[:, None]
-        features, attention, feed = self._attend(hidden[:, None], memory, forbidden, linear)
-        state = (hidden, cell, *((feed[:, 0],) if self.feed_size else ()), *(() if visited is None else (visited,)))
-        return features[:, 0], state, attention[:, 0]
-
-    def forced(self, memory: Memory, targets: Tensor, lengths: Tensor, feeding: Feeding | None = None) -> Forced:
-        """All steps at once if nothing is fed back, step by step otherwise.
-
-        Revisits are those of the targets' tokens, whatever is read in their place: no target is ever forbidden.
-        """
-        inputs, counted = shift_right(targets), length_mask(lengths, targets.shape[1])
-        if self.feed_size or feeding is not None:
-            steps, states, attentions = zip(*self._steps(inputs, memory, feeding), strict=True)
-            return Forced(torch.stack(steps, 1)[counted], counted, [state[0] for state in states], attentions)
-        hidden = self._hidden(inputs, memory)
-        features, attention, _ = self._attend(hidden, memory, self._visited_before(inputs, memory))
-        return Forced(features[counted], counted, hidden, attention)
-
-    def _hidden(self, inputs: Tensor, memory: Memory) -> Tensor:
-        hidden, cell = self.initial_state(memory)[:2]
-        outputs: Tensor = self.decoder(self._embed(inputs, memory), (hidden[None], cell[None]))[0]
-        return outputs
-
-    def _visited_before(self, inputs: Tensor, memory: Memory) -> Tensor | None:
-        visited = self._first_visited(memory)
-        if visited is None:
-            return None
-        steps = []
-        for tokens in inputs.unbind(1):
-            visited = self._visit(visited, tokens)
-            steps.append(visited)
-        return torch.stack(steps, 1)
-
-    def _steps(
-        self, inputs: Tensor, memory: Memory, feeding: Feeding | None = None
-    ) -> Iterator[tuple[Tensor, State, Tensor]]:
-        """Features, state and attention of each step under teacher forcing."""
-        known: Sequence[Tensor] = ()
-        if feeding is None:
-            known = self.decoder.input_gates(self._embed(inputs, memory), self.embedding_size).unbind(1)
-        state, linear = self.initial_state(memory), UnrolledLinear(len(inputs))
-        steps: list[Tensor] = []
-        for time, tokens in enumerate(inputs.unbind(1)):
-            gates = known[time] if feeding is None else self._fed_gates(tokens, steps, memory, feeding, linear)
-            features, state, attention = self._advance(gates, tokens, state, memory, linear)
-            steps.append(features)
-            yield features, state, attention
-
-    def _fed_gates(
-        self, tokens: Tensor, steps: list[Tensor], memory: Memory, feeding: Feeding, linear: Linear
-    ) -> Tensor:
-        """The gates' share of the next input, given the targets' tokens (batch_size,) and the features so far."""
-        if steps and feeding == "distribution":
-            embedded = self._embed_law(self.project(steps[-1], linear).softmax(-1), memory, linear)
-        else:
-            if steps and isinstance(feeding, OwnTokens):
-                tokens = self._replace(tokens, steps, feeding, linear)
-            embedded = self._embed(tokens[:, None], memory)[:, 0]
-        return self.decoder.input_gates(embedded, self.embedding_size, linear)
-
-    @torch.no_grad()
-    def _replace(self, tokens: Tensor, steps: list[Tensor], feeding: OwnTokens, linear: Linear) -> Tensor:
-        rows = feeding.rows[len(steps)]
-        if not len(rows):
-            return tokens
-        logits = self.project(steps[-1].index_select(0, rows), linear)
-        return tokens.index_copy(0, rows, feeding.choose(logits, rows, len(steps)))
-
-
-def forbid(logits: Tensor, forbidden: Tensor | None) -> Tensor:
-    """Logits with ``IMPOSSIBLE`` where ``forbidden``."""
-    return logits if forbidden is None else logits.masked_fill(forbidden, IMPOSSIBLE)

@@ -46,7 +46,7 @@ def lstm_step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     return torch.sigmoid(o) * fast_tanh(cell), cell
 
 
-class BidirectionalEncoder(nn.Module):
+class BidirectionalLSTM(nn.Module):
     """Stacked bidirectional LSTM over padded sources (Schuster & Paliwal 1997).
 
     The backward direction reads each source from its own last position, so padding never reaches a state: a source

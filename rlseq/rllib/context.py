@@ -15,7 +15,7 @@ import torch
 
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
-from rlseq.models.policy import Memory
+from rlseq.models.memory import Memory
 from rlseq.models.shape import TaskShape
 from rlseq.rllib import cluster
 from rlseq.training.batch import Batch

@@ -7,7 +7,7 @@ from typing import Any
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from rlseq.config.schema import Config
-from rlseq.models.policy import Memory
+from rlseq.models.memory import Memory
 from rlseq.rllib.context import Failure, Share
 from rlseq.rllib.learner import SequenceLearner, Statistics
 from rlseq.training.batch import Batch, split_batch, step_batches

@@ -9,7 +9,8 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 
 from rlseq.config.phases import PhaseConfig
 from rlseq.models.build import build_for_training
-from rlseq.models.policy import Memory, SequencePolicy
+from rlseq.models.memory import Memory
+from rlseq.models.policy import SequencePolicy
 from rlseq.rllib.context import WorkerContext
 from rlseq.training.allocator import keep_freed_memory
 from rlseq.training.update import batch_loss

@@ -25,9 +25,11 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from rlseq.config.errors import UserError
+from rlseq.training import format_1
 from rlseq.training.files import TEMPORARY, publish, unique
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
 MANIFEST, META, POLICY, STATE, ARTIFACTS = (
     "manifest.json",
     "meta.json",
@@ -122,13 +124,15 @@ def load_checkpoint(directory: Path, *, resume: bool = False) -> Checkpoint:
     Raises:
         CheckpointError: A file is missing, too many, damaged, or of another format; nothing was used.
     """
-    verify(directory)
+    written_in = verify(directory)
     meta = json.loads((directory / META).read_text(encoding="utf-8"))
     prefix = meta.pop("weights")
     weights = load_file(directory / POLICY)
     state = None
     if resume:
         state = load_file(directory / STATE) | {prefix + name: array for name, array in weights.items()}
+    if written_in == 1:
+        weights, state = format_1.renamed(weights), state and format_1.renamed(state)
     return Checkpoint(directory, weights, state, meta, directory / ARTIFACTS)
 
 
@@ -145,13 +149,13 @@ def load_meta(directory: Path) -> dict[str, Any]:
     return meta
 
 
-def verify(directory: Path) -> None:
-    """Compare every file with the manifest.
+def verify(directory: Path) -> int:
+    """Compare every file with the manifest; the number of the format.
 
     Raises:
         CheckpointError: One line for each file that is not as it was written.
     """
-    expected = _manifest(directory)
+    number, expected = _manifest(directory)
     present = set(_files(directory)) - {MANIFEST}
     wrong = [f"{name}: missing" for name in sorted(expected.keys() - present)]
     wrong += [f"{name}: not part of the checkpoint" for name in sorted(present - expected.keys())]
@@ -159,9 +163,10 @@ def verify(directory: Path) -> None:
         wrong += _compare(name, _entry(directory / name), expected[name])
     if wrong:
         raise _damaged(directory, wrong)
+    return number
 
 
-def _manifest(directory: Path) -> dict[str, dict[str, Any]]:
+def _manifest(directory: Path) -> tuple[int, dict[str, dict[str, Any]]]:
     path = directory / MANIFEST
     if not path.is_file():
         raise CheckpointError(f"{directory} is no checkpoint: it has no {MANIFEST}")
@@ -170,11 +175,12 @@ def _manifest(directory: Path) -> dict[str, dict[str, Any]]:
         number, files = int(manifest["format"]), dict(manifest["files"])
     except (ValueError, TypeError, KeyError) as error:
         raise _damaged(directory, [f"{MANIFEST}: cannot be read"]) from error
-    if number != FORMAT:
+    if number not in READABLE:
         raise CheckpointError(
-            f"{directory} has format {number}, this version of rlseq reads {FORMAT}: use the one that wrote it"
+            f"{directory} has format {number}, this version of rlseq reads {' and '.join(map(str, READABLE))}: "
+            "use the one that wrote it"
         )
-    return files
+    return number, files
 
 
 def _compare(name: str, found: dict[str, Any], expected: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlseq.config.rl import RLConfig
-from rlseq.models.policy import Memory
+from rlseq.models.memory import Memory
 from rlseq.objectives.baselines import alike, training_rewards
 from rlseq.training.batch import Batch, rl_batch, rollout_statistics
 from rlseq.training.engine import UpdateRequest

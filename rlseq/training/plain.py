@@ -16,7 +16,8 @@ from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 from rlseq.models.build import build_for_training
 from rlseq.models.linear import fast_matmul
-from rlseq.models.policy import Memory, SequencePolicy
+from rlseq.models.memory import Memory
+from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq.objectives.law import SamplingLaw
 from rlseq.training.allocator import keep_freed_memory

@@ -19,7 +19,8 @@ from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.models.linear import PackedLinear
-from rlseq.models.policy import Memory, SequencePolicy
+from rlseq.models.memory import Memory
+from rlseq.models.policy import SequencePolicy
 from rlseq.objectives.law import POLICY, SamplingLaw
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.scoring import RolloutResult

@@ -13,7 +13,8 @@ from torch import Tensor
 from rlseq.config.mle import MLEConfig
 from rlseq.config.phases import PhaseConfig
 from rlseq.config.rl import CriticConfig, RLConfig
-from rlseq.models.policy import Memory, SequencePolicy, length_mask
+from rlseq.models.memory import Memory
+from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.objectives import losses, surrogates
 from rlseq.objectives.attention import attention_spread
 from rlseq.objectives.credit import generalised_advantages
@@ -75,7 +76,7 @@ def _mle_loss(
         target = policy.attention_target
         assert target is not None
         term = (
-            attention_spread(forced.attention, real, memory.mask, target) * weights[:, 0]
+            attention_spread(forced.attention, real, policy.attention_mask(memory), target) * weights[:, 0]
         ).sum()  # one weight a reference
         loss = loss + spread * term
         stats |= {"train/attention_regularization": term.detach(), "train/attention_target": target.detach().clone()}

@@ -12,7 +12,7 @@ from bench_rows import machine, peers
 from bench_rows.measure import Figures, SkipRow, at_least, interleaved, speedup
 from bench_rows.policies import attention_policy, decode_batch
 from bench_rows.task import id_config
-from rlseq.models.attention_policy import SHARED_BELOW
+from rlseq.models.encoder_decoder import READ_ONCE_BELOW
 from rlseq.models.linear import PackedLinear
 
 VOCABULARY, SIZE, BATCH, TOKENS, SOURCE = 8000, 512, 64, 20, 20
@@ -100,7 +100,7 @@ def decode_flops(size: int, vocabulary_size: int, source: int, tokens: int, inpu
 def different_inputs(sequences: Tensor) -> int:
     """How many tokens' products the steps need that emit ``sequences`` (batch_size, time), END read first."""
     counts = [len(tokens.unique()) for tokens in sequences[:, :-1].unbind(1)]
-    return 1 + sum(count if count <= SHARED_BELOW * len(sequences) else len(sequences) for count in counts)
+    return 1 + sum(count if count <= READ_ONCE_BELOW * len(sequences) else len(sequences) for count in counts)
 
 
 @at_least(0.70)

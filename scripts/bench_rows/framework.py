@@ -73,7 +73,7 @@ def _sampling_rates(engines: Sequence[Engine], task: IdTask, turns: int) -> list
     def sampling(engine: Engine) -> Callable[[int], object]:
         policy = {name: value for name, value in engine.get_state().items() if name.startswith("policy/")}
         weights = {name.removeprefix("policy/"): value for name, value in policy.items()}
-        engine.set_weights(weights | {"output_bias": biases})
+        engine.set_weights(weights | {"output.bias": biases})
 
         def sample(turn: int) -> object:
             return engine.rollout(ids, num_samples=SAMPLES, greedy=False, update=turn, averaged=False)

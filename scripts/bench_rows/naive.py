@@ -5,6 +5,7 @@ They share our policies' weights, so that both sides can be held to the same tok
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rlseq.models.attention_policy import AttentionPolicy
-from rlseq.models.pointer_policy import PointerPolicy
+from rlseq.models.decoders.attention_lstm import AttentionLSTM
+from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.encoders.recurrent import RecurrentEncoder
+from rlseq.models.outputs.pointer import PointerOutput
 
 IGNORED = -100  # the target of padding
 Choose = Callable[[Tensor], Tensor]  # logits (batch_size, choices) → tokens (batch_size,)
@@ -38,15 +41,20 @@ def multinomial(logits: Tensor) -> Tensor:
 class _Recurrent(nn.Module):
     """Bidirectional LSTM encoder, bridge, LSTM decoder."""
 
-    def __init__(self, policy: AttentionPolicy | PointerPolicy) -> None:
+    def __init__(self, policy: EncoderDecoder, match: str) -> None:
+        """Raises ValueError if the policy is none that tutorials write: see the subclasses."""
         super().__init__()
-        size, width = policy.bridge.in_features, policy.embedding_size
+        encoder, decoder = policy.encoder, policy.decoder
+        assert isinstance(encoder, RecurrentEncoder) and isinstance(decoder, AttentionLSTM)
+        if policy.readout.feed_size or decoder.attention.match != match or len(encoder.lstm.forwards) > 1:
+            raise ValueError(f"only one layer, {match} match and no feeding can be converted")
+        size, width = decoder.bridge.in_features, decoder.input_size
         self.encoder = nn.LSTM(width, size // 2, bidirectional=True, batch_first=True)
         self.bridge = nn.Linear(size, 2 * size)
         self.decoder = nn.LSTM(width, size, batch_first=True)
-        self.bridge.load_state_dict(policy.bridge.state_dict())
-        self.decoder.load_state_dict(policy.decoder.state_dict())
-        there, back = policy.encoder.forwards[0].state_dict(), policy.encoder.backwards[0].state_dict()
+        self.bridge.load_state_dict(decoder.bridge.state_dict())
+        self.decoder.load_state_dict(decoder.lstm.state_dict())
+        there, back = encoder.lstm.forwards[0].state_dict(), encoder.lstm.backwards[0].state_dict()
         self.encoder.load_state_dict(there | {f"{name}_reverse": value for name, value in back.items()})
 
     def encode_inputs(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
@@ -66,17 +74,16 @@ class NaiveTranslator(_Recurrent):
         ValueError: The policy is none that tutorials write: several layers, another match, or something fed back.
     """
 
-    def __init__(self, policy: AttentionPolicy) -> None:
-        if policy.feed_size or policy.attention.match != "bilinear" or len(policy.encoder.forwards) > 1:
-            raise ValueError("only one layer, bilinear match and no feeding can be converted")
-        super().__init__(policy)
+    def __init__(self, policy: EncoderDecoder) -> None:
+        super().__init__(policy, "bilinear")
         weights = {name: value.clone() for name, value in policy.state_dict().items()}
-        source, target = (weights[f"{side}_embedding.weight"] * policy.scale for side in ("source", "target"))
+        tables = [weights[f"{side}embedding.table.weight"] for side in ("", "output.")]
+        source, target = (table * math.sqrt(table.shape[1]) for table in tables)
         self.source_embedding = nn.Embedding.from_pretrained(source, freeze=False)
         self.target_embedding = nn.Embedding.from_pretrained(target, freeze=False)
-        self.key = self._linear(weights["attention.key.weight"])
-        self.combine = self._linear(weights["combine.weight"])
-        self.output = self._linear(weights["output_weight"], weights["output_bias"])
+        self.key = self._linear(weights["decoder.attention.key.weight"])
+        self.combine = self._linear(weights["readout.combine.weight"])
+        self.output = self._linear(weights["output.weight"], weights["output.bias"])
 
     @staticmethod
     def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
@@ -121,13 +128,14 @@ class NaivePointer(_Recurrent):
         ValueError: The policy is none that tutorials write: several layers, another match, feeding, or masked revisits.
     """
 
-    def __init__(self, policy: PointerPolicy) -> None:
-        plain = policy.attention.match == "additive" and len(policy.encoder.forwards) == 1
-        if policy.feed_size or policy.mask_revisits or not plain:
-            raise ValueError("only one layer, additive match, no feeding and no masked revisits can be converted")
-        super().__init__(policy)
-        self.embed, self.begin, self.end = policy.embed, policy.begin, policy.end
-        self.query, self.key, self.energy = policy.attention.query, policy.attention.key, policy.attention.energy
+    def __init__(self, policy: EncoderDecoder) -> None:
+        super().__init__(policy, "additive")
+        output, decoder = policy.output, policy.decoder
+        assert isinstance(output, PointerOutput) and isinstance(decoder, AttentionLSTM)
+        if output.mask_revisits:
+            raise ValueError("no masked revisits can be converted")
+        self.embed, self.begin, self.end = policy.embedding, output.begin, output.end
+        self.query, self.key, self.energy = (getattr(decoder.attention, name) for name in ("query", "key", "energy"))
 
     @torch.no_grad()
     def decode(self, source: Tensor, lengths: Tensor, limits: Tensor, choose: Choose) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,6 @@ from rlseq.config.load import load_config
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
 from rlseq.models.build import build_policy
-from rlseq.models.pointer_policy import PointerPolicy
 from rlseq.models.shape import TaskShape
 
 POINTS, SIZE, BATCH = 50, 256, 64
@@ -32,7 +31,6 @@ def pointer_decode_vs_plain(quick: bool) -> Figures:
     config = _config()
     task = make_task(config.task)
     policy = build_policy(config.policy, TaskShape.of(task), config.seed)
-    assert isinstance(policy, PointerPolicy)
     policy.eval()
     ids = task.instances("train").ids(0, BATCH)
     source, lengths, limits = (torch.from_numpy(np.asarray(x)) for x in (*task.source(ids), task.references(ids)[1]))

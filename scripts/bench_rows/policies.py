@@ -9,9 +9,10 @@ from torch import Tensor
 
 from rlseq.config.schema import Config
 from rlseq.decoding.sampling import Decoded, decode
-from rlseq.models.attention_policy import AttentionPolicy
 from rlseq.models.build import build_policy
+from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.linear import Linear, fast_matmul
+from rlseq.models.outputs.vocabulary import VocabularyOutput
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
 from rlseq_envs.counters import counter_uniforms
@@ -26,12 +27,12 @@ def zipf_biases(law: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     return biases
 
 
-def attention_policy(config: Config, vocabulary_size: int) -> AttentionPolicy:
+def attention_policy(config: Config, vocabulary_size: int) -> EncoderDecoder:
     """An untrained policy in evaluation mode that never emits END."""
     policy = build_policy(config.policy, TaskShape(vocabulary_size, vocabulary_size, None), config.seed)
-    assert isinstance(policy, AttentionPolicy)
+    assert isinstance(policy.output, VocabularyOutput)
     with torch.no_grad():
-        policy.output_bias[0] = NO_END
+        policy.output.bias[0] = NO_END
     return policy.eval()
 
 

@@ -15,7 +15,7 @@ from bench_rows.naive import NaiveTranslator, categorical, cross_entropy, greedy
 from bench_rows.policies import zipf_biases
 from bench_rows.task import IdTask, id_config
 from rlseq.config.phases import Phase
-from rlseq.models.attention_policy import AttentionPolicy
+from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.training.batch import Batch, mle_batch, rl_batch
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
@@ -39,10 +39,10 @@ class Ours:
         config = id_config(vocabulary_size, size, batch, shard_size=batch)
         self.engine = PlainEngine(config, self.task, SequenceVectorEnv(self.task).rollout)
         policy = self.engine.trainee.policy
-        assert isinstance(policy, AttentionPolicy)
+        assert isinstance(policy, EncoderDecoder)
         self.policy = policy
         weights = {name: value.detach().clone().numpy() for name, value in policy.state_dict().items()}
-        self.engine.set_weights(weights | {"output_bias": zipf_biases(self.task.token_law())})
+        self.engine.set_weights(weights | {"output.bias": zipf_biases(self.task.token_law())})
         self.engine.start_phase(phase)
 
     def update(self, turn: int) -> dict[str, float]:

@@ -125,7 +125,7 @@ def test_stopping_early_loses_nothing(penalty: float, monkeypatch: pytest.Monkey
         for seed in range(6):
             policy: Any = attention_policy(5, seed)
             with torch.no_grad():
-                policy.output_bias[0] += 1.5
+                policy.output.bias[0] += 1.5
             memory = policy.encode(*sources(policy, [3, 5, 2, 4]))
             out.append(
                 beam_search(policy, memory, torch.tensor([8, 5, 9, 7]), size=3, n_best=2, length_penalty=penalty)
@@ -139,7 +139,7 @@ def test_stopping_early_loses_nothing(penalty: float, monkeypatch: pytest.Monkey
 def test_finished_sources_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     policy: Any = attention_policy(5)
     with torch.no_grad():
-        policy.output_bias[0] += 20.0
+        policy.output.bias[0] += 20.0
     sizes = []
     step = policy.step
     monkeypatch.setattr(policy, "step", lambda tokens, *rest: sizes.append(len(tokens)) or step(tokens, *rest))

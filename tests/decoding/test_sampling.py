@@ -245,7 +245,7 @@ def test_samples_of_a_minimum_length_are_of_the_law_without_end_and_greedy_ones_
 def test_a_policy_that_would_end_at_once_is_made_to_go_on() -> None:
     policy: Any = attention_policy(4)
     with torch.no_grad():
-        policy.output_bias[0] = 1e4
+        policy.output.bias[0] = 1e4
     out = decoded(policy, [6] * len(LENGTHS), min_length=5)
     assert (out.lengths == 5).all() and (out.sequences[:, :, :4] > 0).all() and not out.sequences[:, :, 4].any()
     assert torch.isfinite(out.log_probs).all()
@@ -321,7 +321,7 @@ def test_attention_is_that_of_each_token_and_zero_beyond() -> None:
 def test_a_policy_that_never_ends_is_cut_at_each_limit() -> None:
     policy: Any = attention_policy(4)
     with torch.no_grad():
-        policy.output_bias[0] = -1e9
+        policy.output.bias[0] = -1e9
     limits = [4, 6, 2, 5, 1, 3]
     out = decoded(policy, limits)
     assert out.lengths.tolist() == [[limit] * 4 for limit in limits]
@@ -332,7 +332,7 @@ def test_a_policy_that_never_ends_is_cut_at_each_limit() -> None:
 def test_a_policy_that_ends_at_once_gives_the_empty_sequence() -> None:
     policy: Any = attention_policy(4)
     with torch.no_grad():
-        policy.output_bias[0] = 1e4
+        policy.output.bias[0] = 1e4
     out = decoded(policy)
     assert out.sequences.shape == (len(LENGTHS), 4, 1) and not out.sequences.any() and (out.lengths == 1).all()
 

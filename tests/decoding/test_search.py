@@ -19,7 +19,9 @@ from rlseq.decoding.beam import beam_search
 from rlseq.decoding.exhaustive import SearchTooLarge, exhaustive_search
 from rlseq.decoding.ranking import Ranking
 from rlseq.decoding.sampling import Decoded, decode
-from rlseq.models.policy import Memory, SequencePolicy, State
+from rlseq.models.memory import Memory
+from rlseq.models.policy import SequencePolicy
+from rlseq.models.state import State
 from tests.support import attention_policy, pointer_policy, sources
 
 Hypothesis = tuple[list[int], float]  # tokens and log-probability
@@ -62,7 +64,8 @@ class Walk:
 
     def __init__(self, policy: SequencePolicy, memory: Memory) -> None:
         self.policy, self.memory = policy, memory
-        nothing = torch.zeros_like(memory.mask, dtype=torch.float64)
+        self.mask = policy.attention_mask(memory)
+        nothing = torch.zeros_like(self.mask, dtype=torch.float64)
         self.known = {(): self.step(0, 0, policy.initial_state(memory), nothing)}
 
     def step(self, token: int, time: int, state: State, attended: Tensor) -> tuple[Tensor, State, Tensor]:
@@ -74,7 +77,7 @@ class Walk:
             if (prefix := tuple(tokens[:length])) not in self.known:
                 self.known[prefix] = self.step(prefix[-1], length, *self.known[prefix[:-1]][1:])
         law, _, attended = self.known[tuple(tokens)]
-        return law.tolist(), attended[self.memory.mask].tolist()
+        return law.tolist(), attended[self.mask].tolist()
 
 
 def extensions(law: list[float], time: int, min_length: int) -> list[int]:
@@ -244,7 +247,7 @@ def test_stopping_early_changes_nothing(kind: str, seed: int, keys: dict[str, An
 def test_early_stopping_stops_early_with_a_coverage_penalty_too(monkeypatch: pytest.MonkeyPatch) -> None:
     policy: Any = attention_policy(5)
     with torch.no_grad():
-        policy.output_bias[0] += 20.0
+        policy.output.bias[0] += 20.0
     steps, step = [], policy.step
     monkeypatch.setattr(policy, "step", lambda tokens, *rest: steps.append(len(tokens)) or step(tokens, *rest))
     memory = policy.encode(*sources(policy, [3, 5]))

@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rlseq.decoding.sampling import decode
+from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.feeding import Feeding, OwnTokens
-from rlseq.models.policy import Memory, RecurrentPolicy, SequencePolicy
+from rlseq.models.memory import Memory
+from rlseq.models.policy import SequencePolicy
 from tests.support import attention_policy, pointer_policy, sources, targets
 
 SOURCE_LENGTHS, LENGTHS = [5, 3, 1, 4], [4, 3, 1, 5]
@@ -116,24 +118,24 @@ def test_no_target_is_forbidden_by_what_is_read_in_its_place(policy: SequencePol
 
 
 # ------------------------------------------------------------------------------------------------------ distributions
-def law_after(policy: RecurrentPolicy, features: Tensor) -> Tensor:
+def law_after(policy: EncoderDecoder, features: Tensor) -> Tensor:
     logits = features if policy.head is None else F.linear(features, *policy.head)
     return logits.softmax(-1)
 
 
 @POLICIES
-def test_the_distribution_is_the_mean_embedding_under_the_law(policy: RecurrentPolicy) -> None:
+def test_the_distribution_is_the_mean_embedding_under_the_law(policy: EncoderDecoder) -> None:
     """Step by step, the embedding of every choice weighted by its probability."""
     memory, rows, lengths = batch(policy)
     state, tokens, expected = policy.initial_state(memory), torch.zeros_like(rows[:, 0]), []
-    embedded = policy._embed(tokens[:, None], memory)[:, 0]
-    for _ in range(rows.shape[1]):
-        gates = policy.decoder.input_gates(embedded, policy.embedding_size)
-        features, state, _ = policy._advance(gates, tokens, state, memory, F.linear)
-        expected.append(features)
-        law = law_after(policy, features)
+    embedded = policy.output.embed(tokens[:, None], memory)[:, 0]
+    for time in range(rows.shape[1]):
+        read = policy.decoder.read(embedded)
+        features, _, state = policy._advance(read, tokens, time, state, memory, F.linear)
+        expected.append(features[:, 0])
+        law = law_after(policy, features[:, 0])
         every = torch.arange(law.shape[1]).expand(len(law), -1)
-        embedded = (law[:, :, None] * policy._embed(every, memory)).sum(1)
+        embedded = (law[:, :, None] * policy.output.embed(every, memory)).sum(1)
     real = torch.arange(rows.shape[1]) < lengths[:, None]
     theirs = torch.stack(expected, 1)[real]
     ours = policy.forced(memory, rows, lengths, "distribution").features
@@ -143,22 +145,22 @@ def test_the_distribution_is_the_mean_embedding_under_the_law(policy: RecurrentP
 
 
 @POLICIES
-def test_what_is_fed_has_a_gradient(policy: RecurrentPolicy) -> None:
+def test_what_is_fed_has_a_gradient(policy: EncoderDecoder) -> None:
     """The first step's law counts in the second step's features."""
     memory, rows, lengths = batch(policy)
     captured: list[Tensor] = []
-    embed = policy._embed_law
+    embed = policy.output.embed_expected
 
     def capture(law: Tensor, *rest: Any) -> Tensor:
         law.retain_grad()
         captured.append(law)
         return embed(law, *rest)
 
-    policy._embed_law = capture  # type: ignore[method-assign]
+    policy.output.embed_expected = capture  # type: ignore[method-assign]
     try:
         features = policy.forced(memory, rows, lengths, "distribution").features
     finally:
-        del policy._embed_law
+        del policy.output.embed_expected
     torch.where(features > -1e8, features, 0.0).square().sum().backward()
     policy.zero_grad()
     assert len(captured) == rows.shape[1] - 1

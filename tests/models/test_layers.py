@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rlseq.models.attention import Attention, fast_tanh
-from rlseq.models.recurrent import BidirectionalEncoder, LSTMLayer, lstm_step
+from rlseq.models.recurrent import BidirectionalLSTM, LSTMLayer, lstm_step
 from rlseq.objectives.logits import IMPOSSIBLE
 from tests.support import MATCHES
 
@@ -40,7 +40,7 @@ def test_recurrence_starts_orthogonal() -> None:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_encoder_equals_torchs_packed_bidirectional_lstm(layers: int) -> None:
     torch.manual_seed(0)
-    encoder = BidirectionalEncoder(3, 8, layers, 1.0, 0.0)
+    encoder = BidirectionalLSTM(3, 8, layers, 1.0, 0.0)
     oracle = nn.LSTM(3, 4, layers, batch_first=True, bidirectional=True)
     with torch.no_grad():
         for index in range(layers):

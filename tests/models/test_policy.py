@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
-from rlseq.models.attention import Sharing
 from rlseq.models.build import build_policy
-from rlseq.models.policy import Memory, SequencePolicy, length_mask, shift_right
+from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.memory import SOURCE, Memory, Sharing
+from rlseq.models.policy import SequencePolicy, length_mask, shift_right
 from rlseq.models.recurrent import LSTMLayer
 from rlseq.models.shape import TaskShape
+from rlseq.models.state import State, select_rows
 from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.translation import TranslationTask
 from tests.support import (
@@ -30,7 +32,7 @@ from tests.support import (
     targets,
 )
 
-Build = Callable[[], SequencePolicy]
+Build = Callable[[], EncoderDecoder]
 SOURCE_LENGTHS, LENGTHS = [5, 3, 1, 4], [4, 3, 1, 5]
 
 
@@ -59,9 +61,19 @@ every_policy = pytest.mark.parametrize("build", EVERY)
 few_policies = pytest.mark.parametrize("build", FEW)
 
 
-def batch(policy: SequencePolicy) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def batch(policy: EncoderDecoder) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     source, lengths = sources(policy, SOURCE_LENGTHS)
     return source, lengths, targets(policy, lengths, LENGTHS), torch.tensor(LENGTHS)
+
+
+def tensors(memory: Memory) -> list[Tensor]:
+    """All there are, in a fixed order."""
+    banks = [(bank.values, bank.mask, *bank.keys, bank.inputs) for bank in memory.banks.values()]
+    return [part for bank in banks for part in bank if part is not None] + [memory.summary]
+
+
+def leaves(state: State) -> list[Tensor]:
+    return [state] if isinstance(state, Tensor) else [leaf for part in state for leaf in leaves(part)]
 
 
 def assert_same_law(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
@@ -129,7 +141,8 @@ def test_an_encoding_does_not_see_its_padding(build: Build) -> None:
         length_mask(lengths, source.shape[1]).view(*source.shape[:2], *[1] * (source.dim() - 2)), source, 0
     )
     first, second = policy.encode(source, lengths), policy.encode(other, lengths)
-    assert torch.equal(first.states[first.mask], second.states[second.mask])
+    for name, bank in first.banks.items():
+        assert torch.equal(bank.values[bank.mask], second.banks[name].values[bank.mask])
     assert torch.equal(first.summary, second.summary)
 
 
@@ -137,7 +150,7 @@ def test_attention_of_padding_is_zero_and_of_the_rest_sums_to_one() -> None:
     for policy in (attention_policy(), pointer_policy()):
         memory = policy.encode(*sources(policy, SOURCE_LENGTHS))
         attention = policy.step(torch.zeros(4, dtype=torch.int64), 0, policy.initial_state(memory), memory)[2]
-        assert not attention[~memory.mask].any()
+        assert not attention[~policy.attention_mask(memory)].any()
         torch.testing.assert_close(attention.sum(1), torch.ones(4))
 
 
@@ -146,11 +159,9 @@ def test_memory_is_selected_row_by_row_and_detached() -> None:
     memory = policy.encode(*sources(policy, SOURCE_LENGTHS))
     rows = torch.tensor([3, 0, 0])
     picked = memory.select(rows)
-    for name in ("states", "keys", "mask", "summary", "inputs"):
-        assert torch.equal(getattr(picked, name), getattr(memory, name)[rows])
-        assert torch.equal(getattr(memory.detach(), name), getattr(memory, name))
-        assert not getattr(memory.detach(), name).requires_grad
-    assert memory.states.requires_grad and attention_policy().encode(*sources(attention_policy(), [2])).inputs is None
+    for one, every, cut in zip(*map(tensors, (picked, memory, memory.detach())), strict=True):
+        assert torch.equal(one, every[rows]) and torch.equal(cut, every) and not cut.requires_grad
+    assert len(picked) == 3 and len(tensors(memory)) == 5 and memory.banks[SOURCE].values.requires_grad
 
 
 @few_policies
@@ -163,9 +174,12 @@ def test_sources_encoded_in_parts_are_one_memory(build: Build) -> None:
         for rows in (slice(0, 2), slice(2, 3), slice(3, 4))
     ]
     joined = Memory.concatenate(parts)
-    assert torch.equal(joined.mask, whole.mask)
-    for name in ("states", "keys"):
-        torch.testing.assert_close(getattr(joined, name)[whole.mask], getattr(whole, name)[whole.mask])
+    mask = whole.banks[SOURCE].mask
+    assert torch.equal(joined.banks[SOURCE].mask, mask)
+    torch.testing.assert_close(joined.summary, whole.summary)
+    for one, other in zip(tensors(joined), tensors(whole), strict=True):
+        if one.shape[:2] == mask.shape:
+            torch.testing.assert_close(one[mask], other[mask])
     ours, theirs = (policy.token_logits(memory, sequences, lengths) for memory in (joined, whole))
     assert_same_law(ours, theirs, 1e-5)
 
@@ -178,13 +192,13 @@ def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> N
     with torch.no_grad():
         memory = policy.encode(source, lengths)
         own, shared = memory.select(read), memory.shared_by(Sharing.of(read))
-        assert len(shared.mask) == 3
-        state = tuple(part[read] for part in policy.initial_state(memory))
+        assert len(shared) == 3
+        state = select_rows(policy.initial_state(memory), read)
         tokens = torch.tensor([0, 2, 1, 3, 1])
         for time in range(2):
             ours, theirs = (policy.step(tokens, time, state, each) for each in (shared, own))
             assert_same_law(ours[0].log_softmax(-1), theirs[0].log_softmax(-1), 1e-6)
-            for one, other in zip((*ours[1], ours[2]), (*theirs[1], theirs[2]), strict=True):
+            for one, other in zip(leaves(ours[1:]), leaves(theirs[1:]), strict=True):
                 torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
             state = theirs[1]
 
@@ -194,8 +208,9 @@ def test_a_source_that_few_rows_leave_unread_stays() -> None:
     memory = policy.encode(*sources(policy, [3] * 10))
     for read, kept in ((torch.arange(9), 10), (torch.arange(7) + 3, 7)):
         shared = memory.shared_by(Sharing.of(read))
-        assert len(shared.mask) == kept and shared.sharing is not None
-        assert torch.equal(shared.states[shared.sharing.source], memory.states[read])
+        assert len(shared) == kept
+        for one, other in zip(tensors(shared), tensors(memory), strict=True):
+            assert torch.equal(shared.rows(one), other[read])
 
 
 def test_a_vocabulary_that_both_sides_share_may_have_one_table() -> None:
@@ -220,9 +235,9 @@ def test_dropout_is_off_in_evaluation_and_on_in_training(make: Callable[..., Seq
 # ----------------------------------------------------------------------------------------------------------- pointer
 def test_word_dropout_leaves_out_whole_tokens_in_training_alone() -> None:
     policy, tokens = attention_policy(word_dropout=0.25), torch.randint(7, (50, 20))
-    whole = policy._embed(tokens, None)
-    assert torch.equal(whole, attention_policy()._embed(tokens, None))
-    dropped = policy.train()._embed(tokens, None)
+    whole = policy.embedding(tokens)
+    assert torch.equal(whole, attention_policy().embedding(tokens))
+    dropped = policy.train().embedding(tokens)
     left = dropped.ne(0).any(-1)
     assert 0.2 < float((~left).float().mean()) < 0.3
     torch.testing.assert_close(dropped[left], whole[left] / 0.75)
@@ -282,7 +297,7 @@ def test_forget_gates_start_at_the_bias_given(make: Callable[..., SequencePolicy
 def test_embeddings_are_tied_and_shared_as_asked() -> None:
     def modules(**keys: Any) -> tuple[Any, Any, Any]:
         policy: Any = attention_policy(**keys)
-        return policy.output_weight, policy.target_embedding.weight, policy.source_embedding.weight
+        return policy.output.weight, policy.output.embedding.table.weight, policy.embedding.table.weight
 
     output, target, source = modules(tie_embeddings=True, shared=True)
     assert output is target is source
@@ -296,7 +311,7 @@ def test_embeddings_are_tied_and_shared_as_asked() -> None:
 
 def test_a_copy_keeps_its_embeddings_tied() -> None:
     policy: Any = copy.deepcopy(attention_policy(tie_embeddings=True, shared=True))
-    assert policy.output_weight is policy.target_embedding.weight is policy.source_embedding.weight
+    assert policy.output.weight is policy.output.embedding.table.weight is policy.embedding.table.weight
 
 
 @pytest.mark.parametrize(

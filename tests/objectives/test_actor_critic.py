@@ -81,7 +81,7 @@ def states(enumeration: Enumeration) -> dict[Prefix, Tensor]:
         state, last = policy.initial_state(memory), torch.zeros(1, dtype=torch.int64)
         for time, token in enumerate(sequence):
             _, state, _ = policy.step(last, time, state, memory)
-            found[sequence[:time]] = state[0][0].detach()
+            found[sequence[:time]] = state.decoder.hidden[0].detach()
             last = torch.tensor([token])
     return found
 

@@ -61,7 +61,7 @@ def expected_error(enumeration: Enumeration, first: int = 0) -> Tensor:
         state, last, errors = policy.initial_state(memory), torch.zeros(1, dtype=torch.int64), []
         for time, token in enumerate(sequence):
             _, state, _ = policy.step(last, time, state, memory)
-            errors.append((policy.critic(state[0].detach())[0] - rewards[index]).square())
+            errors.append((policy.critic(state.decoder.hidden.detach())[0] - rewards[index]).square())
             last = torch.tensor([token])
         if law[index]:
             total = total + law[index] * torch.stack(errors[first:]).mean()
@@ -122,7 +122,7 @@ def test_states_are_those_of_stepping(feed: bool) -> None:
     state, last, steps = policy.initial_state(memory), torch.zeros(2, dtype=torch.int64), []
     for time, tokens in enumerate(rows.unbind(1)):
         _, state, _ = policy.step(last, time, state, memory)
-        steps.append(state[0])
+        steps.append(state.decoder.hidden)
         last = tokens
     stepped = torch.stack(steps, 1)
     torch.testing.assert_close(

@@ -178,20 +178,21 @@ def test_the_regulariser_is_added_as_the_loss_is_normalised(feed_context: bool, 
     loss, stats = batch_loss(model, None, batch, settings)
     plain = batch_loss(model, None, batch, MLEConfig(updates=1, normalization=normalization))[0]
     memory = model.encode(batch["source"], batch["source_lengths"])
+    mask = model.attention_mask(memory)
     total = torch.zeros(())
     for row, length in enumerate(batch["target_lengths"][:, 0].tolist()):
         state, tokens = model.initial_state(memory), torch.zeros(7, dtype=torch.int64)
-        given = torch.zeros(memory.mask.shape[1])
+        given = torch.zeros(mask.shape[1])
         for step in range(length):
             _, state, attention = model.step(tokens, step, state, memory)
             given, tokens = given + attention[row], batch["targets"][:, 0, step]
-        total = total + (1.0 - given)[memory.mask[row]].square().sum()
+        total = total + (1.0 - given)[mask[row]].square().sum()
     expected = total / (float(batch["target_lengths"].sum()) if normalization == "token" else 7)
     torch.testing.assert_close(stats["train/attention_regularization"], expected.detach())
     torch.testing.assert_close(loss, plain + 0.3 * expected)
     assert float(stats["train/attention_target"]) == 1.0
     ours, theirs = (
-        torch.autograd.grad(value, [*model.attention.parameters(), *model.encoder.parameters()])
+        torch.autograd.grad(value, [*model.decoder.attention.parameters(), *model.encoder.parameters()])
         for value in (loss, plain + 0.3 * expected)
     )
     for mine, other in zip(ours, theirs, strict=True):

@@ -14,7 +14,7 @@ import torch
 import rlseq_envs
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
-from rlseq.models.attention_policy import AttentionPolicy
+from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.report.files import MetricsFile
 from rlseq.report.reporter import Reporter
 from rlseq.training.batch import rl_batch
@@ -80,7 +80,7 @@ def warnings_of_rl(settings: Config, start: Tensors, path: Path) -> tuple[list[s
 
 # -------------------------------------------------------------------------------------------------- spoilt policies
 SAMPLING = config(reverse(**LETTERS), **SAMPLES)
-Spoil = Callable[[AttentionPolicy], None]
+Spoil = Callable[[EncoderDecoder], None]
 
 
 @cache
@@ -89,7 +89,7 @@ def statistics(spoil: Spoil | None, updates: int) -> list[dict[str, float]]:
     engine = engine_of(SAMPLING)
     engine.set_weights(weights("letters", 150))
     policy = engine.trainee.policy
-    assert isinstance(policy, AttentionPolicy)
+    assert isinstance(policy, EncoderDecoder)
     with torch.no_grad():
         if spoil is not None:
             spoil(policy)
@@ -103,32 +103,32 @@ def of_update(engine: PlainEngine, update: int) -> dict[str, float]:
     return rl_batch(engine.task, Rollout.concatenate(drawn), SAMPLING.rl)[1]
 
 
-def ends_at_once(policy: AttentionPolicy) -> None:
-    policy.output_bias[0] += 50.0
+def ends_at_once(policy: EncoderDecoder) -> None:
+    policy.output.bias[0] += 50.0
 
 
-def never_ends(policy: AttentionPolicy) -> None:
-    policy.output_bias[0] -= 50.0
+def never_ends(policy: EncoderDecoder) -> None:
+    policy.output.bias[0] -= 50.0
 
 
-def one_token_for_ever(policy: AttentionPolicy) -> None:
-    policy.output_bias[2] += 50.0
+def one_token_for_ever(policy: EncoderDecoder) -> None:
+    policy.output.bias[2] += 50.0
 
 
-def ignores_its_source(policy: AttentionPolicy) -> None:
-    policy.source_embedding.weight.zero_()
-    policy.output_weight *= 20.0
-    policy.output_bias *= 20.0
+def ignores_its_source(policy: EncoderDecoder) -> None:
+    policy.embedding.table.weight.zero_()
+    policy.output.weight *= 20.0
+    policy.output.bias *= 20.0
 
 
-def draws_at_random(policy: AttentionPolicy) -> None:
-    policy.output_weight.zero_()
-    policy.output_bias.zero_()
+def draws_at_random(policy: EncoderDecoder) -> None:
+    policy.output.weight.zero_()
+    policy.output.bias.zero_()
 
 
-def is_peaked(policy: AttentionPolicy) -> None:
-    policy.output_weight *= 100.0
-    policy.output_bias *= 100.0
+def is_peaked(policy: EncoderDecoder) -> None:
+    policy.output.weight *= 100.0
+    policy.output.bias *= 100.0
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_rows_of_zero_advantage_are_skipped_unless_another_term_reads_them(monke
 
 def test_a_critic_reads_the_states_of_the_pass_that_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     model, config, counted = policy(), rl(baseline="critic"), []
-    model.critic = Critic(model.decoder.hidden_size, config.critic)
+    model.critic = Critic(model.decoder.lstm.hidden_size, config.critic)
     forced = model.forced
     monkeypatch.setattr(
         model, "forced", lambda memory, rows, lengths: counted.append(len(rows)) or forced(memory, rows, lengths)

@@ -1,0 +1,1 @@
+"""What a source is to the network, one network a file."""

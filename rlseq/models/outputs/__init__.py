@@ -1,0 +1,1 @@
+"""What a token is, in both directions, one kind a file."""

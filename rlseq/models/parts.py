@@ -1,0 +1,149 @@
+"""The four parts of an encoder–decoder, as interfaces; every network is one of them.
+
+```
+source ─ embedding ─▶ Encoder ─▶ Memory ◀──────────────┐
+token ─ Output.embed ─▶ Decoder.read ─▶ Decoder.step ─┴▶ Readout ─▶ features ─ Output.head ─▶ logits
+```
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rlseq.models.linear import Linear
+from rlseq.models.memory import Memory
+from rlseq.models.state import State
+
+
+class DecoderOutput(NamedTuple):
+    """What a decoder made of each step, all (rows, time, …).
+
+    Attributes:
+        hidden: (rows, time, hidden_size) its states.
+        scores: (rows, time, positions) how well each position matches, before the softmax.
+        attention: (rows, time, positions) the softmax of the scores; of 0 positions if it attends to nothing.
+        context: (rows, time, width) what attention read; None if no other part needs it.
+    """
+
+    hidden: Tensor
+    scores: Tensor
+    attention: Tensor
+    context: Tensor | None
+
+
+class Encoder(nn.Module, ABC):
+    """What a source is to the network."""
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Memory:
+        """The memory of embedded sources (sources, positions, width), (sources,) positions each."""
+
+
+class Decoder(nn.Module, ABC):
+    """How a sequence is remembered, and what it attends to.
+
+    Attributes:
+        bank: The name of the bank that it attends to.
+    """
+
+    bank: str
+
+    @abstractmethod
+    def prepare(self, memory: Memory) -> Memory:
+        """The memory with all that the decoder makes of a source once, such as keys."""
+
+    @abstractmethod
+    def initial_state(self, memory: Memory) -> State:
+        """The state before the first token, a row a source."""
+
+    @abstractmethod
+    def read(self, inputs: Tensor, linear: Linear = F.linear) -> Tensor:
+        """The part of a step that depends on its embedded input (…, width) alone."""
+
+    @abstractmethod
+    def step(
+        self,
+        read: Tensor,
+        fed: Tensor | None,
+        time: int,
+        state: State,
+        memory: Memory,
+        forbidden: Tensor | None,
+        linear: Linear = F.linear,
+    ) -> tuple[DecoderOutput, State]:
+        """One step.
+
+        Args:
+            read: (rows, …) as of ``read``.
+            fed: (rows, feed_size) what the readout feeds on from the last step; None: nothing.
+            time: How many steps came before.
+            state: As ``initial_state`` or the last step gave it.
+            memory: As ``prepare`` made it.
+            forbidden: (rows, 1, positions) True at positions that must not be attended to; None: nowhere.
+            linear: Does the linear maps.
+        """
+
+    def forced(self, inputs: Tensor, memory: Memory, forbidden: Tensor | None) -> DecoderOutput | None:
+        """All steps at once, given embedded inputs (rows, time, width), if the decoder can and nothing is fed on."""
+        return None
+
+
+class Readout(nn.Module, ABC):
+    """What logits are made from.
+
+    Attributes:
+        feed_size: Width of what the next step reads of this one; 0: nothing is fed on.
+    """
+
+    feed_size: int
+
+    @abstractmethod
+    def features(self, out: DecoderOutput, linear: Linear = F.linear) -> Tensor:
+        """(rows, time, D) what the output's ``head`` reads."""
+
+    @abstractmethod
+    def feed(self, out: DecoderOutput, features: Tensor) -> Tensor:
+        """(rows, time, feed_size)."""
+
+
+class Output(nn.Module, ABC):
+    """What a token is, in both directions.
+
+    Attributes:
+        is_vocabulary: A token is the same vector whatever the source.
+    """
+
+    is_vocabulary: ClassVar[bool]
+
+    @property
+    def head(self) -> tuple[Tensor, Tensor] | None:
+        """Weight (choices, D) and bias (choices,) that turn features into logits; None: features are logits."""
+        return None
+
+    def prepare(self, memory: Memory) -> Memory:
+        """The memory with what can be chosen from it, before the decoder prepares it."""
+        return memory
+
+    @abstractmethod
+    def embed(self, tokens: Tensor, memory: Memory) -> Tensor:
+        """Decoder inputs (rows, time, width) for tokens (rows, time); END has the embedding of "begin"."""
+
+    @abstractmethod
+    def embed_expected(self, probabilities: Tensor, memory: Memory, linear: Linear) -> Tensor:
+        """The expected decoder input (rows, width) under probabilities (rows, choices) of the next token."""
+
+    def initial_state(self, memory: Memory) -> State:
+        """What is remembered of emitted tokens, a row a source; by default nothing."""
+        return ()
+
+    def follow(self, tokens: Tensor, state: State) -> State:
+        """The state after tokens (rows,)."""
+        return state
+
+    def forbidden(self, state: State) -> Tensor | None:
+        """(rows, choices) True where a choice is forbidden; None: nothing ever is."""
+        return None
