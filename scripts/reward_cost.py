@@ -17,7 +17,8 @@ import numpy as np
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from bench_rows.rewards import _draft, _punctuated, _token, _words
-from rlseq_envs.rewards.text import TEXT_REWARDS, TextOptions, TextRewards
+from rlseq_envs.rewards.text import TextRewards
+from rlseq_envs.settings.text import TEXT_REWARDS, TextOptions
 
 INSTANCES, SAMPLES, LENGTH = 64, 5, 13
 Rows = tuple[list[str], list[str]]
@@ -75,7 +76,8 @@ def measure(name: str, library: Callable[[str, str], float] | None, turns: int) 
     Raises:
         RuntimeError: The values differ by more than 1e-9.
     """
-    rewards, batches = TextRewards(TextOptions(tokenizer="none")), [make_batch(seed) for seed in range(turns + 1)]
+    rewards = TextRewards(TextOptions(reward_tokenizer="none"))
+    batches = [make_batch(seed) for seed in range(turns + 1)]
 
     def ours(batch: Rows) -> Any:
         return rewards([name], batch[0], [batch[1]])[name]

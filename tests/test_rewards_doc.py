@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from rlseq.cli import app
 from rlseq.config.load import load_config
-from rlseq.config.schema import HULL_REWARDS, TEXT_OPTIONS, TEXT_REWARDS
 from rlseq.training.run_directory import read_metrics
 from rlseq_envs.env import score_sequences
+from rlseq_envs.settings.convex_hull import HULL_REWARDS
+from rlseq_envs.settings.text import REWARD_OPTIONS, TEXT_REWARDS
 
 DOC = (Path(__file__).parents[1] / "docs" / "rewards.md").read_text(encoding="utf-8")
 FEW = [
@@ -65,7 +66,7 @@ def test_every_other_command_is_a_configuration(command: str) -> None:
 def test_the_tables_name_every_reward_and_every_option() -> None:
     named = re.findall(r"^\| `(\w+)` \|", DOC, flags=re.MULTILINE)
     assert named == [*TEXT_REWARDS, *HULL_REWARDS]
-    assert all(f"`{key}" in DOC for key in TEXT_OPTIONS)
+    assert all(f"`{key}" in DOC for key in REWARD_OPTIONS)
 
 
 def test_the_example_of_potentials_hands_its_reward_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ from rlseq_envs.point_files import parse_point_sets, parse_polygons, read_point_
 from rlseq_envs.point_sets import Points, PointSets, PointSource, UniformPoints
 from rlseq_envs.rewards import hull
 from rlseq_envs.rewards.mixture import Mixture
+from rlseq_envs.settings.convex_hull import HULL_REWARDS, ConvexHullSettings
 from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
 
-COMPONENTS = ("valid", "edge_f1", "coverage")
 _FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41, "rl": 1 << 42}
 _NOT_SIMPLE_ALLOWED = 0.01
 
@@ -43,86 +43,44 @@ class ConvexHullTask(SequenceTask):
     source_features = 2
     selection_metric = "accuracy"
 
-    def __init__(
-        self,
-        min_points: int = 5,
-        max_points: int = 10,
-        reward: Mapping[str, float] | None = None,
-        reward_timeout: float = 60.0,
-        train_file: str | None = None,
-        validation_file: str | None = None,
-        test_file: str | None = None,
-        rl_file: str | None = None,
-        train_size: int | None = None,
-        rl_generated: bool = False,
-        validation_size: int = 1000,
-        test_size: int = 10000,
-        test_points: tuple[int, int] | None = None,
-        seed: int = 0,
-        artifacts: str | Path | None = None,
-    ) -> None:
-        """Splits come from files where these are given, and are generated otherwise.
+    def __init__(self, artifacts: str | Path | None = None, **settings: Any) -> None:
+        """Splits come from files if these are given, and are generated otherwise.
 
         Args:
-            min_points: Fewest points of a generated set.
-            max_points: Most points of a generated set.
-            reward: Weight of each component in the reward, and of functions of the user's own by import path (see
-                ``docs/rewards.md``); default ``{"valid": 1.0}``.
-            reward_timeout: Seconds that one call of such a function may take.
-            train_file: Point sets to train on, text or .npy (see ``rlseq_envs.point_files``); default endless.
-            validation_file: Likewise.
-            test_file: Likewise.
-            rl_file: Point sets that rl is trained on, without labels; default as in training.
-            train_size: Most sets to train on, the first ones of a file; default all of a file, endless otherwise.
-            rl_generated: Without ``rl_file``, train rl on endless generated sets, which are in no other split.
-            validation_size: Number of generated validation sets.
-            test_size: Number of generated test sets.
-            test_points: Fewest and most points of a generated test set; default as in training.
-            seed: Chooses all generated sets.
-            artifacts: Unused: nothing but these arguments is needed to decode.
+            artifacts: Unused: the settings are all that is needed to decode.
+            **settings: The keys of ``ConvexHullSettings``.
 
         Raises:
-            ValueError: Arguments or files are wrong; the message lists every problem.
+            ValueError: Settings or files are wrong; the message lists every problem.
         """
         del artifacts
-        in_test = (min_points, max_points) if test_points is None else test_points
-        problems = [
-            *_range_problems("min_points … max_points", (min_points, max_points)),
-            *_range_problems("test_points", in_test),
-            *_size_problems(validation_size=validation_size, test_size=test_size),
-            *([] if train_size is None else _size_problems(train_size=train_size)),
-            *([] if _is_int(seed) and 0 <= seed < 1 << 64 else [f"seed is {seed!r}; give 0 … 2^64 - 1"]),
-        ]
-        try:
-            self._mixture = Mixture({"valid": 1.0} if reward is None else reward, COMPONENTS, reward_timeout)
-        except ValueError as problem:
-            problems.insert(0, str(problem))
-        if problems:
-            raise ValueError("\n".join(problems))
+        self.settings = given = ConvexHullSettings(**settings)
+        self._mixture = Mixture(given.reward, HULL_REWARDS, given.reward_timeout)
+        points = given.min_points, given.max_points
         generated: dict[SplitName, UniformPoints] = {
-            "train": UniformPoints(seed, _FIRST["train"], train_size, min_points, max_points),
-            "validation": UniformPoints(seed, _FIRST["validation"], validation_size, min_points, max_points),
-            "test": UniformPoints(seed, _FIRST["test"], test_size, *in_test),
+            "train": UniformPoints(given.seed, _FIRST["train"], given.train_size, *points),
+            "validation": UniformPoints(given.seed, _FIRST["validation"], given.validation_size, *points),
+            "test": UniformPoints(given.seed, _FIRST["test"], given.test_size, *(given.test_points or points)),
         }
-        if rl_generated:
-            generated["rl"] = UniformPoints(seed, _FIRST["rl"], None, min_points, max_points)
+        if given.rl_generated:
+            generated["rl"] = UniformPoints(given.seed, _FIRST["rl"], None, *points)
         files: dict[SplitName, str | None] = {
-            "train": train_file,
-            "validation": validation_file,
-            "test": test_file,
-            "rl": rl_file,
+            "train": given.train_file,
+            "validation": given.validation_file,
+            "test": given.test_file,
+            "rl": given.rl_file,
         }
         self._sources = _with_files(generated, files)
         train = self._sources["train"]
-        if isinstance(train, PointSets) and train_size:
-            self._sources["train"] = train.first(train_size)
+        if isinstance(train, PointSets) and given.train_size:
+            self._sources["train"] = train.first(given.train_size)
         self.max_source_length = max(source.longest for source in self._sources.values())
         self.max_length = self.max_source_length + 1
 
     @property
     def signature(self) -> str:
         """See the base class. Names the reward alone, so that a policy can be judged on sets of any size."""
-        weights = self._mixture.signature({name: name for name in COMPONENTS})
+        weights = self._mixture.signature({name: name for name in HULL_REWARDS})
         rules = "orientation:ccw|start:any|vertices:by position|end:optional|grid:2^-24"
         return f"convex_hull|reward:{weights}|{rules}|version:1"
 
@@ -244,7 +202,7 @@ class ConvexHullTask(SequenceTask):
             valid, edge_f1, coverage: Means of the reward components, in [0, 1].
             truncated: Share of sequences without END.
         """
-        values = self._components(COMPONENTS, sequences, lengths, ids)
+        values = self._components(HULL_REWARDS, sequences, lengths, ids)
         simple = values["simple"]
         fails = np.mean(~simple) > _NOT_SIMPLE_ALLOWED
         ends = (sequences == END) & (np.arange(sequences.shape[1]) < lengths[:, None])
@@ -252,13 +210,13 @@ class ConvexHullTask(SequenceTask):
             "accuracy": 100 * float(values["valid"].mean()),
             "area": math.nan if fails else 100 * float(values["coverage"][simple].mean()),
             "simple": 100 * float(simple.mean()),
-            **{name: float(values[name].mean()) for name in COMPONENTS},
+            **{name: float(values[name].mean()) for name in HULL_REWARDS},
             "truncated": float(np.mean(~ends.any(axis=1))),
         }
 
     def instance_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, Bools | Floats]:
         """Accuracy and simplicity as booleans; edge F1, coverage and area in [0, 1], the area NaN where not simple."""
-        values = self._components(COMPONENTS, sequences, lengths, ids)
+        values = self._components(HULL_REWARDS, sequences, lengths, ids)
         return {
             "accuracy": values["valid"] > 0,
             "area": np.where(values["simple"], values["coverage"], math.nan),
@@ -338,23 +296,3 @@ def _with_files(
     if problems:
         raise ValueError("\n".join(problems))
     return sources
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _range_problems(name: str, values: object) -> list[str]:
-    if isinstance(values, list | tuple) and len(values) == 2 and all(map(_is_int, values)):
-        fewest, most = values
-        if 1 <= fewest <= most:
-            return []
-    return [f"{name} is {values!r}; give two whole numbers, 1 or more, the smaller first"]
-
-
-def _size_problems(**sizes: int) -> list[str]:
-    return [
-        f"{name} is {size!r}; give a whole number, 1 or more"
-        for name, size in sizes.items()
-        if not (_is_int(size) and size >= 1)
-    ]

@@ -1,4 +1,7 @@
-"""Registration of tasks as Gymnasium environments, single and vector, and construction of tasks by name."""
+"""Registration of tasks as Gymnasium environments, single and vector, and construction of tasks by name.
+
+Importing this module registers the tasks of this package.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 import gymnasium
 
+from rlseq_envs.settings import ConvexHullSettings, TranslationSettings
 from rlseq_envs.task import SequenceTask
 
 TaskLike = SequenceTask | type[SequenceTask] | str
@@ -52,3 +56,7 @@ def _find_class(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ModuleNotFoundError, AttributeError) as problem:
         raise ValueError(f"task {name!r} cannot be found: {problem}") from problem
+
+
+register(ConvexHullSettings.env_id, "rlseq_envs.convex_hull:ConvexHullTask")
+register(TranslationSettings.env_id, "rlseq_envs.translation:TranslationTask")

@@ -13,7 +13,9 @@ import numpy as np
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from rlseq_envs.rewards.mixture import Mixture
-from rlseq_envs.rewards.text import TEXT_REWARDS, TextRewards
+from rlseq_envs.rewards.text import TextRewards
+from rlseq_envs.settings.text import SELECTION_METRIC, TEXT_REWARDS
+from rlseq_envs.settings.translation import TranslationSettings
 from rlseq_envs.task import END, Ints, Rendering, Reward, SequenceTask, Split, SplitName, TextPairs
 from rlseq_envs.text.cldr import make_corpus, parse_locales
 from rlseq_envs.text.corpus import (
@@ -28,7 +30,6 @@ from rlseq_envs.text.corpus import (
 )
 from rlseq_envs.text.storage import TextRows, TokenRows
 from rlseq_envs.text.vocabulary import Vocabulary, load_vocabulary, train_vocabulary
-from rlseq_envs.translation_settings import MADE_SPLITS, SELECTION_METRIC, SPLITS, TranslationSettings
 
 _FIRST_IDS: dict[SplitName, int] = {
     "train": 0,
@@ -36,6 +37,7 @@ _FIRST_IDS: dict[SplitName, int] = {
     "test": 2_000_000_000,
     "rl": 3_000_000_000,
 }
+_MADE: tuple[SplitName, ...] = ("train", "validation", "test")  # splits of the made corpus
 _TRAINED_ON = ("train", "rl")  # instances that cannot be used are left out; splits to evaluate on leave nothing out
 _PREFIX = "sentence_"  # of rewards as components: no corpus metric is called so
 _MANIFEST = "vocabulary.json"
@@ -66,14 +68,25 @@ class TranslationTask(SequenceTask):
     source_features = None
     selection_metric = SELECTION_METRIC
 
-    def __init__(self, **settings: Any) -> None:
-        """Takes the fields of ``TranslationSettings``; raises ValueError for settings or artifacts of no use."""
+    def __init__(self, artifacts: str | Path | None = None, **settings: Any) -> None:
+        """Nothing is read yet but the manifest of the artifacts.
+
+        Args:
+            artifacts: A directory that ``save_artifacts`` wrote the vocabulary to; no corpus is then needed to decode.
+            **settings: The keys of ``TranslationSettings``.
+
+        Raises:
+            ValueError: Settings or artifacts cannot be used.
+        """
         self.settings = TranslationSettings(**settings)
+        if self.settings.named_files and not self.settings.train_source and artifacts is None:
+            raise ValueError("train_source is needed to learn a vocabulary from, or artifacts with one")
         self.max_length = self.settings.max_length
         self.max_source_length = self.settings.max_source_length
         self.report = CorpusReport()
+        self._artifacts = None if artifacts is None else Path(artifacts)
         self._manifest = self._read_manifest()
-        self._rewards = TextRewards(self.settings.reward_options)
+        self._rewards = TextRewards(self.settings)
         self._mixture = Mixture(self.settings.reward, TEXT_REWARDS, self.settings.reward_timeout, _PREFIX)
         if self.corpus_kind == "cldr":
             parse_locales(self.settings.cldr_source_locale, self.settings.cldr_target_locale)
@@ -87,7 +100,7 @@ class TranslationTask(SequenceTask):
         """Where instances come from: "files" or "cldr"."""
         if self.settings.corpus is not None:
             return self.settings.corpus
-        if self.settings.names_files:
+        if self.settings.named_files:
             return "files"
         return "cldr" if self._manifest is None else str(self._manifest["corpus"])
 
@@ -95,8 +108,8 @@ class TranslationTask(SequenceTask):
     def available_splits(self) -> tuple[SplitName, ...]:
         """The splits there is data for."""
         if self.corpus_kind == "cldr":
-            return MADE_SPLITS
-        return tuple(split for split in SPLITS if self.settings.source_file(split) is not None)
+            return _MADE
+        return tuple(split for split in _FIRST_IDS if self.settings.source_file(split) is not None)
 
     def prepare(self) -> None:
         """Read and check every split now, and try the rewards of the user's own on two instances.
@@ -183,7 +196,7 @@ class TranslationTask(SequenceTask):
     def _locate(self, ids: Ints) -> tuple[_Encoded, Ints]:
         """The one split all ids belong to, and their rows in it."""
         first_id = int(ids.min()) if len(ids) else 0
-        split: SplitName = next((split for split in reversed(SPLITS) if _FIRST_IDS[split] <= first_id), "train")
+        split: SplitName = next((split for split in reversed(_FIRST_IDS) if _FIRST_IDS[split] <= first_id), "train")
         encoded, rows = self._encoded(split), ids - _FIRST_IDS[split]
         if first_id < 0 or rows.max(initial=-1) >= len(encoded.sources):
             raise ValueError(f"instance ids {first_id}…{ids.max()} are not all in split {split!r}")
@@ -211,7 +224,7 @@ class TranslationTask(SequenceTask):
             raise ValueError(f"there is no data for split {split!r}: set {split}_source and {split}_target")
         report = self.report.splits[split] = SplitReport()
         if self.corpus_kind == "cldr":
-            text = self._made_corpus[SPLITS.index(split)]
+            text = self._made_corpus[_MADE.index(split)]
             report.lines = len(text.sources)
         else:
             text = self._read_files(split, report, problems)
@@ -272,8 +285,8 @@ class TranslationTask(SequenceTask):
     @cached_property
     def _vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
         """Of sources and of targets; one object where it is shared."""
-        if self._manifest is not None:
-            directory, names = Path(str(self.settings.artifacts)), (self._manifest["source"], self._manifest["target"])
+        if self._artifacts is not None and self._manifest is not None:
+            directory, names = self._artifacts, (self._manifest["source"], self._manifest["target"])
             source = load_vocabulary(directory / names[0])
             return source, source if names[0] == names[1] else load_vocabulary(directory / names[1])
         self._read(["train"])
@@ -286,9 +299,9 @@ class TranslationTask(SequenceTask):
         return train_vocabulary(sides[:1], *arguments), train_vocabulary(sides[1:], *arguments)
 
     def _read_manifest(self) -> dict[str, Any] | None:
-        if self.settings.artifacts is None:
+        if self._artifacts is None:
             return None
-        path = Path(self.settings.artifacts) / _MANIFEST
+        path = self._artifacts / _MANIFEST
         try:
             manifest: dict[str, Any] = json.loads(path.read_text())
             made_with = {key: manifest[key] for key in _MANIFEST_KEYS}

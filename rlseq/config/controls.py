@@ -63,6 +63,4 @@ CONTROLS = {  # each beside the explanation of a gain that it rules out
 
 def sees_others(config: Config) -> bool:
     """Whether rl may be trained on other instances than cross-entropy; of a user's task it is not known before."""
-    task = config.task.model_dump()
-    named = any(task.get(key) for key in ("rl_file", "rl_generated", "rl_source"))
-    return config.rl.instances == "task" and (named or config.task.type == "custom")
+    return config.rl.instances == "task" and config.task.trains_rl_on_others

@@ -142,12 +142,12 @@ class Place:
 
 
 def explain(error: ValidationError, data: Any) -> list[str]:
-    """One line a problem, in the order of the schema; the branches of a union count as one."""
-    lines: dict[str, str] = {}
+    """A line for each problem, in the order of the schema; the branches of a union count as one."""
+    lines: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
         place = _locate(detail["loc"], data)
-        lines.setdefault(str(place), _line(detail, place))
-    return list(lines.values())
+        lines.setdefault(str(place), _lines(detail, place))
+    return [line for found in lines.values() for line in found]
 
 
 def _locate(loc: tuple[int | str, ...], data: Any) -> Place:
@@ -178,13 +178,18 @@ def _item(node: Node, index: int) -> Node:
     return items["prefixItems"][index] if index < len(items.get("prefixItems", [])) else items.get("items") or {}
 
 
+def _lines(detail: ErrorDetails, place: Place) -> list[str]:
+    """A rule of ours may tell of several problems, a line each."""
+    if detail["type"] == "value_error" and detail["loc"][-1:] != ("[key]",):
+        problems = detail["msg"].removeprefix("Value error, ").split("\n")
+        return [f"{place}: {problem}" if place.path else problem for problem in problems]
+    return [_line(detail, place)]
+
+
 def _line(detail: ErrorDetails, place: Place) -> str:
     kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden" or detail["loc"][-1:] == ("[key]",):
         return _unknown(place)
-    if kind == "value_error":
-        message = detail["msg"].removeprefix("Value error, ")
-        return f"{place}: {message}" if place.path else message
     if kind == "missing":
         return f"{place}: missing; give {describe(place.node)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):

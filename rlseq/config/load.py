@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,14 +18,11 @@ from yaml import YAMLError
 from rlseq.config.errors import ConfigError, did_you_mean
 from rlseq.config.explain import explain, root, with_section_defaults
 from rlseq.config.schema import Config
+from rlseq_envs.settings import TaskSettings
 
 SUFFIXES = (".yaml", ".yml")
 # Keys of the task section that name files to read; each may be one path or a list of them.
-DATA_KEYS = (
-    *("train_file", "validation_file", "test_file", "rl_file"),
-    *("train_source", "train_target", "validation_source", "validation_target", "test_source", "test_target"),
-    *("rl_source", "rl_target"),
-)
+DATA_KEYS = tuple(dict.fromkeys(key for settings in get_args(TaskSettings) for key in settings.file_keys()))
 
 
 @dataclass(frozen=True)

@@ -2,166 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from rlseq.config.mle import MLEConfig
 from rlseq.config.phases import Phase, PhaseConfig
 from rlseq.config.rl import RLConfig
 from rlseq.config.section import Fraction, Section
+from rlseq_envs.settings import TaskSettings, TranslationSettings
 
-Paths = str | list[str] | None
-HULL_REWARDS = ("valid", "edge_f1", "coverage")
-IMPORT_PATH = r"([A-Za-z_][A-Za-z0-9_]*\.)*[A-Za-z_][A-Za-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*"
-TEXT_REWARDS = (
-    *("bleu", "chrf", "gleu", "rouge_l", "exact_match", "length_ratio"),
-    *("neg_ter", "neg_wer", "neg_cer", "neg_repetition"),
-)
-
-
-# ---------------------------------------------------------------------------------------------------------- task
-# Keys that change one reward alone, and that reward.
-TEXT_OPTIONS = {
-    **{"smoothing": "bleu", "smoothing_value": "bleu", "repetition_order": "neg_repetition"},
-    **{"chrf_char_order": "chrf", "chrf_word_order": "chrf", "chrf_beta": "chrf"},
-}
-
-
-def _check_reward_name(known: tuple[str, ...], name: str) -> str:
-    """A reward is one of ``known``, or a function of the user's own by its import path."""
-    if name not in known and not re.fullmatch(IMPORT_PATH, name):
-        raise ValueError(f"no reward is called {name!r}")
-    return name
-
-
-def _describe_reward_name(known: tuple[str, ...]) -> dict[str, Any]:
-    return {"type": "string", "enum": [*known, "package.module:function"]}
-
-
-HullReward = Annotated[
-    str,
-    AfterValidator(partial(_check_reward_name, HULL_REWARDS)),
-    WithJsonSchema(_describe_reward_name(HULL_REWARDS)),
-]
-TextReward = Annotated[
-    str,
-    AfterValidator(partial(_check_reward_name, TEXT_REWARDS)),
-    WithJsonSchema(_describe_reward_name(TEXT_REWARDS)),
-]
-
-
-def _check_weights(reward: Mapping[str, float]) -> None:
-    if not any(reward.values()):
-        raise ValueError("reward: give at least one component a weight above 0")
-
-
-class ConvexHullConfig(Section):
-    """`rlseq/ConvexHull-v0`: points in, hull vertices out."""
-
-    type: Literal["convex_hull"]
-    min_points: PositiveInt = 5
-    max_points: PositiveInt = 10
-    test_points: tuple[PositiveInt, PositiveInt] | None = None  # range of n in the test set; default: as in training
-    reward: dict[HullReward, NonNegativeFloat] = Field({"valid": 1.0})  # weights of the mixture
-    reward_timeout: PositiveFloat = 60.0  # seconds that one call of a reward of one's own may take
-    train_file: str | None = None  # Pointer Networks text format or .npy; default: endless random points
-    validation_file: str | None = None
-    test_file: str | None = None
-    train_size: PositiveInt | None = None  # most sets to train on, the first of a file; default: all, or endless
-    rl_file: str | None = None  # sets that rl is trained on, without labels; default: those of cross-entropy
-    rl_generated: bool = False  # without rl_file, train rl on endless generated sets, which are in no other split
-    validation_size: PositiveInt = 4000
-    test_size: PositiveInt = 10000
-    seed: NonNegativeInt = 0
-
-    @model_validator(mode="after")
-    def _ranges(self) -> ConvexHullConfig:
-        if self.min_points > self.max_points:
-            raise ValueError(f"min_points {self.min_points} is larger than max_points {self.max_points}")
-        _check_weights(self.reward)
-        return self
-
-
-class TranslationConfig(Section):
-    """`rlseq/Translation-v0`: a sentence in, a sentence out."""
-
-    type: Literal["translation"]
-    corpus: Literal["files", "cldr"] = "cldr"  # cldr: made from Unicode's locale data, nothing to download
-    train_source: str | None = None  # plain text or .gz, one sentence a line
-    train_target: Paths = None  # several files are several references; the first is trained on
-    validation_source: str | None = None
-    validation_target: Paths = None
-    test_source: str | None = None
-    test_target: Paths = None
-    rl_source: str | None = None  # sources that rl is trained on; default: those of cross-entropy
-    rl_target: Paths = None  # their references; without any, only rewards that read none can be used
-    cldr_source_locale: str = "en"
-    cldr_target_locale: str = "de"
-    cldr_sizes: tuple[PositiveInt, PositiveInt, PositiveInt] = (20000, 1000, 1000)  # train, validation, test
-    units: Literal["subword", "word", "character"] = "subword"
-    subword_model: Literal["bpe", "unigram"] = "bpe"
-    subword_dropout: Fraction = 0.0  # of merges, anew each time a pair is trained on (BPE-dropout); for bpe, in mle
-    vocabulary_size: PositiveInt = 6000
-    shared_vocabulary: bool = True  # one vocabulary for both languages
-    max_length: PositiveInt = 80  # tokens of a target, END included
-    max_source_length: PositiveInt = 100
-    lowercase: bool = False
-    reward: dict[TextReward, NonNegativeFloat] = Field({"bleu": 1.0})  # weights of the mixture
-    reward_timeout: PositiveFloat = 60.0  # seconds that one call of a reward of one's own may take
-    reward_tokenizer: str = "13a"  # any of sacrebleu's; of bleu, gleu, rouge_l, length_ratio, neg_repetition and BLEU
-    smoothing: Literal["exp", "floor", "add-k", "none"] = "exp"  # of bleu
-    smoothing_value: float | None = None
-    chrf_char_order: PositiveInt = 6  # longest n-grams of characters
-    chrf_word_order: NonNegativeInt = 0  # longest n-grams of words; 2: chrF++
-    chrf_beta: PositiveInt = 2  # how much more recall weighs than precision
-    repetition_order: PositiveInt = 4  # length of the n-grams that neg_repetition counts
-    metrics: tuple[Literal["BLEU", "chrF", "TER", "BLEU-lc"], ...] = ("BLEU", "chrF", "TER")  # BLEU-lc: without case
-    seed: NonNegativeInt = 0
-
-    @model_validator(mode="after")
-    def _files(self) -> TranslationConfig:
-        names = [f"{split}_{side}" for split in ("train", "validation", "test", "rl") for side in ("source", "target")]
-        given = [name for name in names if getattr(self, name)]
-        if self.corpus == "files" and (missing := [n for n in names[:4] if n not in given]):
-            raise ValueError(f"corpus is 'files' and {', '.join(missing)} is not given")
-        if self.subword_dropout and (self.units, self.subword_model) != ("subword", "bpe"):
-            raise ValueError("subword_dropout leaves out merges: it needs units 'subword' and subword_model 'bpe'")
-        if self.corpus == "cldr" and given:
-            raise ValueError(f"{', '.join(given)} given, but corpus is 'cldr': set corpus to 'files'")
-        return self
-
-    @model_validator(mode="after")
-    def _reward_options(self) -> TranslationConfig:
-        _check_weights(self.reward)
-        for key, name in TEXT_OPTIONS.items():
-            value = getattr(self, key)
-            if value != type(self).model_fields[key].default and name not in self.reward:
-                raise ValueError(f"{key} is {value}, but reward has no {name}: add it, or leave {key} out")
-        return self
-
-
-class CustomTaskConfig(Section):
-    """A task registered by the user's own package."""
-
-    type: Literal["custom"]
-    id: str  # "package.module:namespace/Name-v0", as gymnasium.make takes it
-    arguments: dict[str, Any] = Field({})
-
-
-TaskConfig = Annotated[ConvexHullConfig | TranslationConfig | CustomTaskConfig, Field(discriminator="type")]
+TaskConfig = Annotated[TaskSettings, Field(discriminator="type")]  # their keys: rlseq_envs/settings
 
 
 # -------------------------------------------------------------------------------------------------------- policy
@@ -260,7 +111,7 @@ class Config(Section):
                 f"policy.type {self.policy.type!r} cannot do task.type {self.task.type!r}: use {expected!r}"
             )
         sharing = isinstance(self.policy, AttentionPolicyConfig) and self.policy.share_embeddings
-        if sharing and isinstance(self.task, TranslationConfig) and not self.task.shared_vocabulary:
+        if sharing and isinstance(self.task, TranslationSettings) and not self.task.shared_vocabulary:
             raise ValueError("policy.share_embeddings needs one vocabulary: set task.shared_vocabulary to true")
         return self
 

@@ -411,7 +411,7 @@ def test_missing_data_files_are_all_named_and_relative_ones_are_of_the_working_d
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("")
     names = {"train_source": "a.txt", "train_target": "[a.txt, b.txt]", "validation_source": "c.txt"}
-    names |= {"validation_target": "a.txt", "test_source": "~/no/such"}
+    names |= {"validation_target": "a.txt", "test_source": "~/no/such", "test_target": "a.txt"}
     overrides = ["task.corpus=files", *(f"task.{key}={name}" for key, name in names.items()), "rl.samples=0"]
     found = problems(write(tmp_path, TEXT), overrides)
     assert found == [

@@ -378,7 +378,7 @@ def test_wrong_actions_and_seeds_are_refused():
         ("rlseq_envs.task:Split", {}, "is no subclass"),
         (CopyTask(), {"digits": 3}, "made already; drop the arguments digits"),
         (ConvexHullTask, {"split": "dev"}, "no split 'dev'"),
-        (ConvexHullTask, {"max_points": 0}, "min_points … max_points"),
+        (ConvexHullTask, {"max_points": 0}, "max_points is 0; give a whole number above 0"),
     ],
 )
 def test_tasks_that_cannot_be_made_are_refused(task, arguments, problem):

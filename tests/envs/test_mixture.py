@@ -166,12 +166,12 @@ def test_every_option_of_translation_changes_its_signature():
     ("settings", "message"),
     [
         ({"reward": {"blue": 1.0}}, "no component 'blue'; did you mean 'bleu'"),
-        ({"reward": {}}, "no positive weight; give for example {bleu: 1.0}"),
+        ({"reward": {}}, "give at least one component a weight above 0"),
         ({"chrf_word_order": 2}, "chrf_word_order is 2, but reward has no chrf: add it"),
-        ({"reward": {"chrf": 1.0}, "smoothing": "floor"}, "smoothing is 'floor', but reward has no bleu"),
-        ({"reward": {"chrf": 1.0}, "chrf_char_order": 0}, "chrf_char_order must be at least 1"),
+        ({"reward": {"chrf": 1.0}, "smoothing": "floor"}, "smoothing is floor, but reward has no bleu"),
+        ({"reward": {"chrf": 1.0}, "chrf_char_order": 0}, "chrf_char_order is 0; give a whole number above 0"),
     ],
 )
 def test_rewards_of_translation_that_cannot_be_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message.replace("{", r"\{")):
+    with pytest.raises(ValueError, match=message):
         TranslationTask(**SMALL, **settings)

@@ -14,11 +14,10 @@ from nltk.translate.gleu_score import sentence_gleu
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import CHRF, TER
 
-from rlseq.config import schema
-from rlseq_envs.rewards import edits, ngrams, overlap, ter
+from rlseq_envs.rewards import edits, ngrams, overlap, ter, text
 from rlseq_envs.rewards.encoding import TextEncoder
-from rlseq_envs.rewards.text import TEXT_REWARDS, TextOptions, TextRewards
-from rlseq_envs.translation_settings import REWARD_OPTIONS
+from rlseq_envs.rewards.text import TextRewards
+from rlseq_envs.settings.text import REWARD_OPTIONS, TEXT_REWARDS, TextOptions
 
 WORDS = ["a", "b", "The", "the", "end.", "(x)", "..", "Éé", "ς", "Σ", "今日は", "x-y", "1,000", "𝒳", "'s"]
 words = st.lists(st.sampled_from(WORDS), max_size=25)
@@ -47,7 +46,7 @@ HARD = [
 
 def equals(name, expected, options=None, digits=1e-9):
     """A property: the reward equals ``expected(hypothesis, references)`` on every row."""
-    rewards = TextRewards(options or TextOptions(tokenizer="none"))
+    rewards = TextRewards(options or TextOptions(reward_tokenizer="none"))
 
     @settings(max_examples=60, deadline=None)
     @example(HARD[0])
@@ -101,7 +100,7 @@ def test_error_rates_are_jiwers_with_the_other_sign():
 
 
 def test_bleu_is_that_of_the_class_with_these_options():
-    options = TextOptions(tokenizer="intl", smoothing="floor", smoothing_value=0.2, lowercase=True)
+    options = TextOptions(reward_tokenizer="intl", smoothing="floor", smoothing_value=0.2, lowercase=True)
     rewards = TextRewards(options)
     batch = (["The a.", "b"], [["the a .", "b b"]])
     np.testing.assert_array_equal(rewards(["bleu"], *batch)["bleu"], rewards.bleu(*batch) / 100)
@@ -114,7 +113,7 @@ def test_repetition_is_the_share_of_ngrams_met_before(order):
         grams = [tuple(tokens[i : i + order]) for i in range(len(tokens) - order + 1)]
         return len(set(grams)) / len(grams) - 1 if grams else 0.0
 
-    equals("neg_repetition", expected, TextOptions(tokenizer="none", repetition_order=order))
+    equals("neg_repetition", expected, TextOptions(reward_tokenizer="none", repetition_order=order))
 
 
 def test_values_by_hand():
@@ -201,7 +200,7 @@ def test_every_option_changes_the_signature_of_its_rewards_and_of_no_others():
     assert len(set(usual.values())) == len(TEXT_REWARDS)
     tokens = {"bleu", "gleu", "rouge_l", "length_ratio", "neg_repetition"}
     changes = {
-        "tokenizer": ("none", tokens),
+        "reward_tokenizer": ("none", tokens),
         "lowercase": (True, set(TEXT_REWARDS) - {"neg_ter"}),
         "smoothing": ("floor", {"bleu"}),
         "smoothing_value": (0.3, set()),
@@ -225,6 +224,6 @@ def test_they_survive_pickling():
     assert copy(TEXT_REWARDS, *batch) == rewards(TEXT_REWARDS, *batch)
 
 
-def test_the_configuration_knows_the_same_rewards_and_options():
-    assert schema.TEXT_REWARDS == TEXT_REWARDS
-    assert schema.TEXT_OPTIONS == REWARD_OPTIONS
+def test_every_reward_that_can_be_set_is_computed_and_every_option_is_one_of_these():
+    assert tuple(text._REWARDS) == TEXT_REWARDS
+    assert REWARD_OPTIONS.keys() <= vars(TextOptions()).keys() and set(REWARD_OPTIONS.values()) <= set(TEXT_REWARDS)

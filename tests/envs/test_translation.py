@@ -398,17 +398,19 @@ def test_lower_casing_reads_and_compares_without_case(files):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"units": "syllable", "max_length": 1}, ["units 'syllable'", "max_length must be at least 2"]),
+        ({"units": "syllable", "max_length": 1}, ["units is 'syllable'", "max_length is 1; give a whole number at"]),
         ({"metrics": ("chrF", "METEOR")}, ["'METEOR'", "metrics must hold BLEU"]),
-        ({"train_source": "a"}, ["train_source and train_target must be given together"]),
-        ({"corpus": "files"}, ["none is named"]),
-        ({"corpus": "cldr", "train_source": "a", "train_target": "b"}, ["yet files are named"]),
+        ({"train_source": "a"}, ["train_target, validation_source, validation_target is not given"]),
+        ({"corpus": "files"}, ["corpus is 'files' and train_source, train_target, validation_source"]),
+        ({"test_source": "a"}, ["test_source and test_target must be given together"]),
+        ({"rl_target": "a"}, ["rl_source and rl_target must be given together"]),
+        ({"corpus": "cldr", "train_source": "a"}, ["train_source given, but corpus is 'cldr': set corpus to 'files'"]),
         ({"test_source": "a", "test_target": "b"}, ["train_source is needed"]),
-        ({"cldr_sizes": (5, 0, 5)}, ["cldr_sizes must be at least 1"]),
+        ({"cldr_sizes": (5, 0, 5)}, ["cldr_sizes is (5, 0, 5); give a list of 3, each a whole number above 0"]),
         ({"vocabulary_size": 2, "subword_model": "wordpiece"}, ["vocabulary_size", "subword_model"]),
-        ({"subword_dropout": 1.0, "subword_model": "unigram"}, ["in [0, 1), got 1.0", "needs units 'subword'"]),
+        ({"subword_dropout": 1.0, "subword_model": "unigram"}, ["at least 0 and below 1", "needs units 'subword'"]),
         ({"reward_tokenizer": "14a"}, ["tokenizer '14a'"]),
-        ({"smoothing": "jelinek"}, ["smoothing 'jelinek'"]),
+        ({"smoothing": "jelinek"}, ["smoothing is 'jelinek'; give 'none' or 'floor'"]),
     ],
 )
 def test_settings_that_cannot_be_used_are_named_at_once(settings, words):

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from rlseq.config.errors import UserError
-from rlseq.config.schema import Config, ConvexHullConfig, CustomTaskConfig
+from rlseq.config.schema import Config
 from rlseq.rllib.engine import RllibEngine
 from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.rewards.own import RewardError
+from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
 from tests.rllib.tools import config, ids, make_engine, requests
 
 
 def with_reward(experiment: Config, **weights: float) -> Config:
     named = {f"tests.rllib.own_rewards:{name}" if name != "valid" else name: w for name, w in weights.items()}
-    task = ConvexHullConfig(type="convex_hull", min_points=5, max_points=5, reward=named)
+    task = ConvexHullSettings(type="convex_hull", min_points=5, max_points=5, reward=named)
     return experiment.model_copy(update={"task": task})
 
 
@@ -59,10 +60,10 @@ def test_what_runners_cannot_import_is_told_at_once(
     monkeypatch.syspath_prepend(str(tmp_path))
     experiment = config(1)
     if kind == "reward":
-        hulls = ConvexHullConfig(type="convex_hull", reward={"driver_only:worth": 1.0})
+        hulls = ConvexHullSettings(type="convex_hull", reward={"driver_only:worth": 1.0})
         experiment = experiment.model_copy(update={"task": hulls})
     else:
-        custom = CustomTaskConfig(type="custom", id="driver_only:mine/Task-v0")
+        custom = CustomTaskSettings(type="custom", id="driver_only:mine/Task-v0")
         experiment = experiment.model_copy(update={"task": custom})
     with pytest.raises(UserError, match=r"an environment runner cannot start: .*[Nn]o module (named )?'driver_only'"):
         RllibEngine(experiment, ConvexHullTask(min_points=5, max_points=5))  # it is the runner that has to import

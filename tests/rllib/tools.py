@@ -13,13 +13,14 @@ import rlseq_envs
 from rlseq.config.mle import MLEConfig
 from rlseq.config.phases import Phase
 from rlseq.config.rl import RLConfig
-from rlseq.config.schema import ComputeConfig, Config, ConvexHullConfig, CustomTaskConfig, PointerPolicyConfig
+from rlseq.config.schema import ComputeConfig, Config, PointerPolicyConfig
 from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
 from rlseq.training.engine import Tensors, UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.env import SequenceVectorEnv
+from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
 from rlseq_envs.task import Ints, Reward
 
 BATCH = 12
@@ -39,7 +40,7 @@ def config(
     """Hulls of five points, a pointer network of 16 units, averaged weights in both phases."""
     return Config(
         name="tiny",
-        task=ConvexHullConfig(type="convex_hull", min_points=5, max_points=5, reward={"edge_f1": 1.0}),
+        task=ConvexHullSettings(type="convex_hull", min_points=5, max_points=5, reward={"edge_f1": 1.0}),
         policy=PointerPolicyConfig(type="pointer", hidden_size=16, dropout=policy_dropout),
         mle=MLEConfig(updates=9, batch_size=BATCH, average=0.9),
         rl=RLConfig(updates=9, batch_size=BATCH, average=0.9, **rl),
@@ -112,7 +113,7 @@ rlseq_envs.register("rlseq-tests/Broken-v0", BrokenTask)
 
 
 def broken(experiment: Config) -> Config:
-    task = CustomTaskConfig(type="custom", id="tests.rllib.tools:rlseq-tests/Broken-v0")
+    task = CustomTaskSettings(type="custom", id="tests.rllib.tools:rlseq-tests/Broken-v0")
     return experiment.model_copy(update={"task": task})
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import reward_cost
-from rlseq_envs.rewards.text import TEXT_REWARDS
+from rlseq_envs.settings.text import TEXT_REWARDS
 
 
 def test_a_line_for_each_reward(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

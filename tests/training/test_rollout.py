@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlseq.config.schema import AttentionPolicyConfig, ConvexHullConfig, CustomTaskConfig, PointerPolicyConfig
+from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.data.tasks import make_vector_env
 from rlseq.models.build import build_policy
 from rlseq.models.linear import fast_matmul
@@ -20,17 +20,18 @@ from rlseq.models.shape import TaskShape
 from rlseq.objectives.law import POLICY, SamplingLaw
 from rlseq.training.rollout import Decoding, Rollout, encode, rollout, shards
 from rlseq_envs.env import SequenceVectorEnv
+from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, shaken
 
 
 def hull() -> tuple[SequenceVectorEnv, SequencePolicy]:
-    env = make_vector_env(ConvexHullConfig.model_validate(HULL | {"max_points": 9}))
+    env = make_vector_env(ConvexHullSettings(**HULL | {"max_points": 9}))
     config = PointerPolicyConfig.model_validate(SMALL_POINTER | {"dropout": 0.5})
     return env, shaken(build_policy(config, TaskShape.of(env.task)))
 
 
 def reverse() -> tuple[SequenceVectorEnv, SequencePolicy]:
-    env = make_vector_env(CustomTaskConfig.model_validate(REVERSE))
+    env = make_vector_env(CustomTaskSettings(**REVERSE))
     config = AttentionPolicyConfig.model_validate(SMALL_ATTENTION | {"dropout": 0.5})
     return env, shaken(build_policy(config, TaskShape.of(env.task)))
 

@@ -10,7 +10,8 @@ from sacrebleu.metrics import BLEU
 from rlseq_envs.rewards import bleu_compiled, bleu_numpy
 from rlseq_envs.rewards.encoding import MAX_CACHED_UNITS, EncodedPairs, TextEncoder, check_references
 from rlseq_envs.rewards.jit import COMPILES
-from rlseq_envs.rewards.smoothing import Smoothing, resolve_smoothing
+from rlseq_envs.rewards.smoothing import resolve_smoothing
+from rlseq_envs.settings.text import Smoothing
 from rlseq_envs.task import Floats, Ints
 
 _score_batch = bleu_compiled.score_batch if COMPILES else bleu_numpy.score_batch

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from rlseq_envs.rewards.own import IMPORT_PATH, Column, OwnReward
+from rlseq_envs.rewards.own import Column, OwnReward
+from rlseq_envs.settings.rules import wrong_weights
 from rlseq_envs.task import Floats, Reward
 
 
@@ -31,7 +30,7 @@ class Mixture:
 
     def __init__(self, weights: Mapping[str, float], known: Sequence[str], timeout: float, prefix: str = "") -> None:
         self._labels = {name: prefix + name for name in known}
-        problems = [*_weight_problems(weights, known), *_timeout_problems(timeout)]
+        problems = [*wrong_weights(weights, known), *_timeout_problems(timeout)]
         self._own: list[OwnReward] = []
         for path in sorted(weights.keys() - set(known)) if not problems else []:
             try:
@@ -101,20 +100,6 @@ class Mixture:
                 problems.append(str(problem))
         if problems:
             raise ValueError("\n".join(problems))
-
-
-def _weight_problems(weights: Mapping[str, float], known: Sequence[str]) -> list[str]:
-    problems = []
-    for name, weight in weights.items():
-        if name not in known and not IMPORT_PATH.fullmatch(name):
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-            problems.append(f"reward has no component {name!r}; {hint}")
-        if not (isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0):
-            problems.append(f"reward weight of {name!r} is {weight!r}; give a finite number, 0 or more")
-    if not problems and not any(weight > 0 for weight in weights.values()):
-        problems.append(f"reward has no positive weight; give for example {{{known[0]}: 1.0}}")
-    return problems
 
 
 def _timeout_problems(timeout: float) -> list[str]:

@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -28,7 +27,6 @@ import numpy.typing as npt
 
 from rlseq_envs.rewards.own_process import Answer, Values
 
-IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 CALL_ROWS = 256  # of one call at most, so that the time limit of a call does not depend on what is scored
 _TOLERANCE = 1e-5
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[2])\n"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import get_args
 
 from sacrebleu.metrics import BLEU
 
-Smoothing = Literal["none", "floor", "add-k", "exp"]
+from rlseq_envs.settings.text import Smoothing
+
 SMOOTHINGS: tuple[Smoothing, ...] = get_args(Smoothing)
 FLOOR, ADD_K, EXP = SMOOTHINGS.index("floor"), SMOOTHINGS.index("add-k"), SMOOTHINGS.index("exp")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,40 +10,9 @@ import numpy as np
 from rlseq_envs.rewards import edits, overlap
 from rlseq_envs.rewards.bleu import SentenceBleu
 from rlseq_envs.rewards.encoding import EncodedPairs, TextEncoder, encode_characters, encode_pairs
-from rlseq_envs.rewards.smoothing import Smoothing
 from rlseq_envs.rewards.ter import ter
+from rlseq_envs.settings.text import TextOptions
 from rlseq_envs.task import Floats
-
-TEXT_REWARDS = (
-    *("bleu", "chrf", "gleu", "rouge_l", "exact_match", "length_ratio"),
-    *("neg_ter", "neg_wer", "neg_cer", "neg_repetition"),
-)
-NEED_REFERENCES = frozenset(TEXT_REWARDS) - {"neg_repetition"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextOptions:
-    """How the rewards on text are computed.
-
-    Attributes:
-        tokenizer: sacrebleu's name of the tokenizer behind bleu, gleu, rouge_l, length_ratio and neg_repetition.
-        lowercase: Compare without case; neg_ter, like sacrebleu's TER, always does.
-        smoothing: sacrebleu's name of bleu's smoothing.
-        smoothing_value: For floor and add-k; None is sacrebleu's default.
-        chrf_char_order: Longest n-grams of characters.
-        chrf_word_order: Longest n-grams of words; 2 is chrF++.
-        chrf_beta: How much more recall weighs than precision.
-        repetition_order: Length of the n-grams whose repetition counts.
-    """
-
-    tokenizer: str = "13a"
-    lowercase: bool = False
-    smoothing: Smoothing = "exp"
-    smoothing_value: float | None = None
-    chrf_char_order: int = 6
-    chrf_word_order: int = 0
-    chrf_beta: int = 2
-    repetition_order: int = 4
 
 
 class TextRewards:
@@ -54,7 +22,7 @@ class TextRewards:
         """Raises ValueError where sacrebleu does not know the tokenizer or the smoothing, or lacks what they need."""
         self.options = options
         self.bleu = SentenceBleu(
-            options.tokenizer, options.smoothing, options.smoothing_value, lowercase=options.lowercase
+            options.reward_tokenizer, options.smoothing, options.smoothing_value, lowercase=options.lowercase
         )
         lowercase = options.lowercase
         self.words = TextEncoder(_unchanged, wordwise=True, lowercase=lowercase)
@@ -83,7 +51,7 @@ class TextRewards:
         if name == "bleu":
             return self.bleu.signature
         orders = f"nc:{options.chrf_char_order},nw:{options.chrf_word_order},beta:{options.chrf_beta}"
-        tokens = f"tok:{options.tokenizer},case:{case}"
+        tokens = f"tok:{options.reward_tokenizer},case:{case}"
         parts = {
             "chrf": f"{orders},case:{case}",
             "neg_repetition": f"order:{options.repetition_order},{tokens}",

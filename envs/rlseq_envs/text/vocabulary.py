@@ -14,17 +14,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import sentencepiece
 
+from rlseq_envs.settings.text import SubwordModel, Units
 from rlseq_envs.task import END, Ints
 from rlseq_envs.text.storage import TextRows, TokenRows
 
-Units = Literal["subword", "word", "character"]
 UNITS: tuple[Units, ...] = get_args(Units)
-SubwordModel = Literal["bpe", "unigram"]
-SUBWORD_MODELS: tuple[SubwordModel, ...] = get_args(SubwordModel)
 
 UNKNOWN = 1
 END_LABEL = "END"

@@ -1,0 +1,15 @@
+"""What can be set about each task: every key, default, meaning and rule, written once.
+
+A task is constructed with its settings, and the configuration has them as its section ``task``. Nothing here imports
+more than the standard library.
+"""
+
+from __future__ import annotations
+
+from rlseq_envs.settings.convex_hull import ConvexHullSettings
+from rlseq_envs.settings.custom import CustomTaskSettings
+from rlseq_envs.settings.translation import TranslationSettings
+
+TaskSettings = ConvexHullSettings | TranslationSettings | CustomTaskSettings
+
+__all__ = ["ConvexHullSettings", "CustomTaskSettings", "TaskSettings", "TranslationSettings"]

@@ -1,0 +1,55 @@
+"""What the settings of every task have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rlseq_envs.settings.rules import FILE, field_hints, wrong_values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ABC):
+    """The settings of a task; each field is a key of the configuration's section ``task``.
+
+    A subclass gives every field its annotation, its default and a comment with its meaning. Rules of single values are
+    in the annotations, rules of several values in ``conflicts``.
+
+    Attributes:
+        type: The task's name in the configuration.
+        env_id: Gymnasium's id of the task's environment.
+    """
+
+    type: str
+    env_id: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError with a line for everything that is wrong."""
+        problems = list(wrong_values(self))
+        try:
+            problems += self.conflicts()
+        except (AttributeError, LookupError, TypeError):  # values of a wrong type cannot be compared
+            if not problems:
+                raise
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def conflicts(self) -> Iterator[str]:
+        """A line for each rule about several values that is broken; it names the keys and what would be right."""
+        yield from ()
+
+    @property
+    @abstractmethod
+    def trains_rl_on_others(self) -> bool:
+        """Whether rl may be trained on other instances than cross-entropy."""
+
+    def environment(self) -> tuple[str, dict[str, Any]]:
+        """The id and the arguments that ``gymnasium.make`` makes the task's environment from."""
+        return self.env_id, {key: value for key, value in vars(self).items() if key != "type"}
+
+    @classmethod
+    def file_keys(cls) -> list[str]:
+        """The keys that name files to read, each one file or several."""
+        return [key for key, hint in field_hints(cls).items() if FILE in getattr(hint, "__metadata__", ())]

@@ -1,0 +1,59 @@
+"""The settings of the convex hull task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from rlseq_envs.settings.base import Settings
+from rlseq_envs.settings.rules import (
+    File,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    RewardName,
+    wrong_weights,
+)
+
+HULL_REWARDS = ("valid", "edge_f1", "coverage")
+HullReward = Annotated[str, RewardName(HULL_REWARDS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvexHullSettings(Settings):
+    """Points in, hull vertices out."""
+
+    env_id: ClassVar[str] = "rlseq/ConvexHull-v0"
+
+    type: Literal["convex_hull"] = "convex_hull"
+    min_points: PositiveInt = 5
+    max_points: PositiveInt = 10
+    test_points: tuple[PositiveInt, PositiveInt] | None = None  # range of n in the test set; default: as in training
+    reward: dict[HullReward, NonNegativeFloat] = field(default_factory=lambda: {"valid": 1.0})  # weights of the mixture
+    reward_timeout: PositiveFloat = 60.0  # seconds that one call of a user's reward may take
+    train_file: File = None  # Pointer Networks text format or .npy; default: endless random points
+    validation_file: File = None
+    test_file: File = None
+    train_size: PositiveInt | None = None  # most sets to train on, the first of a file; default: all, or endless
+    rl_file: File = None  # sets that rl is trained on, without labels; default: those of cross-entropy
+    rl_generated: bool = False  # without rl_file, train rl on endless generated sets, which are in no other split
+    validation_size: PositiveInt = 4000
+    test_size: PositiveInt = 10000
+    seed: NonNegativeInt = 0  # chooses all generated sets
+
+    def conflicts(self) -> Iterator[str]:
+        """See the base class."""
+        yield from wrong_weights(self.reward, HULL_REWARDS)
+        if self.min_points > self.max_points:
+            yield f"min_points {self.min_points} is larger than max_points {self.max_points}"
+        if self.test_points is not None and self.test_points[0] > self.test_points[1]:
+            yield f"test_points is {self.test_points}: give the smaller number first"
+        if self.seed >= 1 << 64:
+            yield f"seed is {self.seed}: give less than 2^64"
+
+    @property
+    def trains_rl_on_others(self) -> bool:
+        """If sets for rl are named or generated."""
+        return self.rl_generated or bool(self.rl_file)

@@ -1,0 +1,166 @@
+"""Rules of single values, written into the annotations of settings.
+
+``wrong_values`` checks them in plain Python. Pydantic, which the configuration is checked with, finds the same rules by
+the hooks ``__get_pydantic_…__``; nothing here imports it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "None"}
+Schema = dict[str, Any]
+
+
+# --------------------------------------------------------------------------------------------------------- the rules
+@dataclass(frozen=True)
+class Range:
+    """Limits of a number; None is no limit.
+
+    Attributes:
+        ge: The least number allowed.
+        gt: A number that is too small, as are all below.
+        lt: A number that is too large, as are all above.
+    """
+
+    ge: float | None = None
+    gt: float | None = None
+    lt: float | None = None
+
+    def allows(self, value: Any) -> bool:
+        """Whether a number is within the limits."""
+        return (
+            (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.lt is None or value < self.lt)
+        )
+
+    def __str__(self) -> str:
+        named = (("at least", self.ge), ("above", self.gt), ("below", self.lt))
+        return " and ".join(f"{words} {limit:g}" for words, limit in named if limit is not None)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Schema]) -> Schema:
+        """The number's schema with these limits, which pydantic calls by the same names."""
+        return {**handler(source), **{name: limit for name, limit in vars(self).items() if limit is not None}}
+
+
+@dataclass(frozen=True)
+class RewardName:
+    """A reward is one that the task knows, or a function of the user's by its import path.
+
+    Attributes:
+        known: Names of the task's rewards.
+    """
+
+    known: Sequence[str]
+
+    def allows(self, name: str) -> bool:
+        """Whether a name is of either kind."""
+        return name in self.known or IMPORT_PATH.fullmatch(name) is not None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Schema]) -> Schema:
+        """A text that is checked after it was read."""
+
+        def check(name: str) -> str:
+            if not self.allows(name):
+                raise ValueError(f"no reward is called {name!r}")
+            return name
+
+        function = {"type": "no-info", "function": check}
+        return {"type": "function-after", "schema": handler(source), "function": function}
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Schema]) -> Schema:
+        """The names, with which wrong ones are explained."""
+        return {"type": "string", "enum": [*self.known, "package.module:function"]}
+
+
+PositiveInt = Annotated[int, Range(gt=0)]
+NonNegativeInt = Annotated[int, Range(ge=0)]
+PositiveFloat = Annotated[float, Range(gt=0.0)]
+NonNegativeFloat = Annotated[float, Range(ge=0.0)]
+Fraction = Annotated[float, Range(ge=0.0, lt=1.0)]
+
+FILE = "file"  # marks keys that name files to read
+File = Annotated[str | None, FILE]
+Files = Annotated[str | Sequence[str] | None, FILE]
+
+
+# ------------------------------------------------------------------------------------------------------ checking them
+def field_hints(settings: type[Any]) -> Mapping[str, Any]:
+    """The annotation of each field of a dataclass, rules included."""
+    hints = get_type_hints(settings, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(settings)}
+
+
+def wrong_values(settings: Any) -> Iterator[str]:
+    """A line for each value of a dataclass that its annotation does not allow: the key, and what would be right.
+
+    What is in a dictionary is not looked at; see ``wrong_weights``.
+    """
+    for key, hint in field_hints(type(settings)).items():
+        value = getattr(settings, key)
+        if not _fits(value, hint):
+            yield f"{key} is {value!r}; give {_describe(hint)}"
+
+
+def wrong_weights(weights: Mapping[str, float], known: Sequence[str]) -> Iterator[str]:
+    """A line for each wrong entry of a mixture of rewards, and one if nothing in it counts.
+
+    Args:
+        weights: Weight of each reward by its name or import path.
+        known: Names of the task's rewards.
+    """
+    rule = RewardName(known)
+    for name, weight in weights.items():
+        if not rule.allows(name):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+            yield f"reward has no component {name!r}; {hint}"
+        if not _fits(weight, NonNegativeFloat):
+            yield f"reward weight of {name!r} is {weight!r}; give a finite number, 0 or more"
+    if not any(weights.values()):
+        yield "reward: give at least one component a weight above 0"
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        rules = (rule for rule in arguments[1:] if rule is not FILE)
+        return _fits(value, arguments[0]) and all(rule.allows(value) for rule in rules)
+    if origin is Literal:
+        return value in arguments
+    if origin in (Union, UnionType):
+        return any(_fits(value, member) for member in arguments)
+    if origin in (tuple, Sequence):
+        return isinstance(value, tuple | list) and _fit_items(value, arguments)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, origin or hint)
+
+
+def _fit_items(values: Sequence[Any], hints: Sequence[Any]) -> bool:
+    if len(hints) == 1 or hints[1] is Ellipsis:
+        return all(_fits(value, hints[0]) for value in values)
+    return len(values) == len(hints) and all(map(_fits, values, hints))
+
+
+def _describe(hint: Any) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return " ".join([_describe(arguments[0]), *(str(rule) for rule in arguments[1:] if rule is not FILE)])
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (Union, UnionType):
+        return " or ".join(map(_describe, arguments))
+    if origin in (tuple, Sequence):
+        size = "" if len(arguments) == 1 or arguments[1] is Ellipsis else f" of {len(arguments)}"
+        return f"a list{size}, each {_describe(arguments[0])}"
+    return _WORDS.get(hint, "a dictionary")
