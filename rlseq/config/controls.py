@@ -6,12 +6,11 @@ gain over these (Choshen et al. 2020; Kiegeland & Kreutzer 2021).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rlseq.config.objectives import MRTConfig
 from rlseq.config.phases import Phase
-from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 
 
@@ -30,30 +29,26 @@ class Control:
     applies: Callable[[Config], bool] = lambda config: True
 
 
-def _reset(*sections: str) -> list[str]:
-    """Give sections of rl their defaults: keys that mean nothing beside others are refused there."""
-    defaults = RLConfig(updates=0).model_dump(mode="json")
-    return [f"rl.{name}={json.dumps(defaults[name])}" for name in sections]
-
-
 def _constant_reward(config: Config) -> list[str]:
     # Over any baseline, equal rewards leave nothing; and minimum risk, which compares candidates, would not move.
-    objective = ["rl.objective=reinforce", *_reset("mrt")] if config.rl.objective == "mrt" else []
-    alone = ["rl.reward_source=constant", "rl.baseline=none", "rl.normalize_advantage=none"]
-    return [*alone, *_reset("critic", "dynamic_sampling"), *objective]
+    objective = ["rl.objective=reinforce"] if isinstance(config.rl.objective, MRTConfig) else []
+    alone = ["rl.reward_source=constant", "rl.baseline=none", "rl.normalize_advantage=none", "rl.dynamic_sampling=0"]
+    return alone + objective
+
+
+def _shuffled_reward(config: Config) -> list[str]:
+    shaped = config.rl.critic is not None and config.rl.critic.shaped
+    return ["rl.reward_source=shuffled", *(["rl.baseline.shaped=false"] if shaped else [])]
 
 
 def _self_training(config: Config) -> list[str]:
-    unused = _reset("mixer", "mrt", "ppo", "starts")
-    return [*_constant_reward(config), *unused, "rl.objective=self_training", "rl.samples=1"]
+    return [*_constant_reward(config), "rl.starts=policy", "rl.objective=self_training", "rl.samples=1"]
 
 
 CONTROLS = {  # each beside the explanation of a gain that it rules out
     "equal_time": Control("mle", lambda config: ["rl.updates=0"]),  # it only trained longer
     "constant_reward": Control("rl", _constant_reward),  # sharpening the distribution was all it took
-    "shuffled_reward": Control(  # any noise of this size does it
-        "rl", lambda config: ["rl.reward_source=shuffled", "rl.critic.shaped=false"]
-    ),
+    "shuffled_reward": Control("rl", _shuffled_reward),  # any noise of this size does it
     "same_instances": Control(  # more of the same did it
         "rl", lambda config: ["rl.instances=train"], applies=lambda config: sees_others(config)
     ),

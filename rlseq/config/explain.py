@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from rlseq.config.errors import closest, did_you_mean
 from rlseq.config.schema import Config
+from rlseq.config.upgrade import MOVED
 
 Node = dict[str, Any]  # a node of the JSON schema
 TYPES = {
@@ -200,7 +201,11 @@ def _line(detail: ErrorDetails, place: Place) -> str:
 
 def _unknown(place: Place) -> str:
     name = str(place.path[-1])
+    if str(place) in MOVED:
+        return f"{place}: moved; write {MOVED[str(place)]}"
     meant = closest(name, place.siblings) or _elsewhere(str(place), name)
+    if meant == str(place):
+        return f"{place}: a key of another type; the keys here are {', '.join(place.siblings)}"
     if meant:
         return f"{place}: unknown key; did you mean {meant!r}?"
     return f"{place}: unknown key; the keys here are {', '.join(place.siblings)}"

@@ -18,6 +18,7 @@ from yaml import YAMLError
 from rlseq.config.errors import ConfigError, did_you_mean
 from rlseq.config.explain import explain, root, with_section_defaults
 from rlseq.config.schema import Config
+from rlseq.config.upgrade import upgrade
 from rlseq_envs.settings import TaskSettings
 
 SUFFIXES = (".yaml", ".yml")
@@ -90,7 +91,7 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         name_or_path: A shipped name (``hull``) or the path of a YAML file.
-        overrides: Dotted keys and YAML values; a list replaces a list, a section is merged.
+        overrides: Dotted keys and YAML values; a list replaces a list, a section is merged with one of its type.
 
     Raises:
         ConfigError: All that is wrong, at once.
@@ -108,7 +109,7 @@ def parse_config(data: dict[str, Any], origin: str = "config", overrides: Sequen
     Raises:
         ConfigError: All that is wrong, at once.
     """
-    tree = OmegaConf.create(data)
+    tree = OmegaConf.create(upgrade(data))
     wrong = _override(tree, overrides)
     return _validate(_to_plain(tree, origin), origin, wrong)
 
@@ -144,7 +145,7 @@ def _read(path: Path, origin: str) -> DictConfig:
         raise ConfigError(origin, [f"is not YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(tree, DictConfig):
         raise ConfigError(origin, ["must be a mapping of keys to values at the top"])
-    return tree
+    return OmegaConf.create(upgrade(OmegaConf.to_container(tree)))  # type: ignore[arg-type]
 
 
 def _override(tree: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -156,10 +157,22 @@ def _override(tree: DictConfig, overrides: Sequence[str]) -> list[str]:
             wrong.append(f"{override!r} is not an override: write a.b=c, such as mle.updates=100")
             continue
         try:
-            tree.merge_with(OmegaConf.from_dotlist([override]))
+            _merge(tree, key, OmegaConf.from_dotlist([override]))
         except (YAMLError, OmegaConfBaseException) as error:
             wrong.append(f"{key}: {value!r} cannot be read as YAML: {str(error).strip().splitlines()[0]}")
     return wrong
+
+
+def _merge(tree: DictConfig, key: str, given: DictConfig) -> None:
+    """Merge an override in place: a bare word becomes a section for its keys, another type replaces a section."""
+    parts = key.split(".")
+    for place in (".".join(parts[:depth]) for depth in range(1, len(parts) + 1)):
+        old, new = OmegaConf.select(tree, place), OmegaConf.select(given, place)
+        if isinstance(old, str) and isinstance(new, DictConfig):
+            OmegaConf.update(tree, place, {"type": old})
+    if isinstance(new, DictConfig) and "type" in new and isinstance(old, DictConfig) and new.type != old.get("type"):
+        OmegaConf.update(tree, key, {}, merge=False)
+    tree.merge_with(given)
 
 
 def _to_plain(tree: DictConfig, origin: str) -> dict[str, Any]:

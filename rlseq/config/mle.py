@@ -11,7 +11,7 @@ from pydantic import (
 )
 
 from rlseq.config.phases import PhaseConfig
-from rlseq.config.section import Fraction, Section, Share
+from rlseq.config.section import Fraction, Section, UnitInterval
 
 
 class ScheduledSamplingConfig(Section):
@@ -24,7 +24,7 @@ class ScheduledSamplingConfig(Section):
     schedule: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"  # none: p is 1, teacher forcing
     constant: PositiveFloat = 1.0  # k; of exponential below 1, of inverse_sigmoid 1 or more
     slope: NonNegativeFloat = 0.0  # c, of linear: what p falls by in an update
-    epsilon: Share = 0.0  # ε, of linear: the least p
+    epsilon: UnitInterval = 0.0  # ε, of linear: the least p
     per: Literal["token", "sequence"] = "token"  # what one toss decides on: a single input, or all of a sequence
     own: Literal["sample", "greedy"] = "sample"  # the policy's own token: drawn from its law, or the likeliest
 

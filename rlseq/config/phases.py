@@ -12,7 +12,7 @@ from pydantic import (
     PositiveInt,
 )
 
-from rlseq.config.section import Fraction, Precision, Section, Share
+from rlseq.config.section import Fraction, Precision, Section, UnitInterval
 
 
 class ScheduleConfig(Section):
@@ -21,7 +21,7 @@ class ScheduleConfig(Section):
     warmup: NonNegativeInt = 0  # updates
     decay: Literal["constant", "linear", "cosine", "inverse_sqrt", "exponential"] = "constant"
     start: NonNegativeInt = 0  # update of the phase at which the decay starts (after the warm-up)
-    final: Share = 0.0
+    final: UnitInterval = 0.0
 
 
 class OptimizerConfig(Section):
@@ -81,3 +81,9 @@ class PhaseConfig(Section, ABC):
     def minibatches(self) -> int:
         """How many parts an epoch divides the batch into; each part is an optimiser step."""
         return 1
+
+    def loss_divisor(self, rows: int, tokens: int) -> float:
+        """What the loss's sum over tokens is divided by, for so many sequences and tokens."""
+        if self.normalization == "token":
+            return float(tokens)
+        return rows * self.normalizer if self.normalization == "constant" else float(rows)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveShare = Annotated[float, Field(gt=0.0, le=1.0)]
+UnitInterval = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveFraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -16,3 +17,22 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values are not coerced, nothing changes afterwards."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _section_of(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
+
+
+# Beside a union of sections told apart by their `type`: a bare word `ppo` means `{type: ppo}`.
+BARE_WORD = BeforeValidator(_section_of)
+
+
+def unmet(what: str, demands: Mapping[str, bool]) -> list[str]:
+    """One line that names the remedies of the demands that are not met; no line if all are met.
+
+    Args:
+        what: Subject and verb: what is asked for, and why it asks for more.
+        demands: Whether it is met, by remedy, such as "samples to 2 or more".
+    """
+    remedies = [remedy for remedy, met in demands.items() if not met]
+    return [f"{what}: set {', '.join(remedies)}"] if remedies else []

@@ -36,7 +36,7 @@ def build_for_training(config: Config, shape: TaskShape) -> SequencePolicy:
     policy = build_policy(config.policy, shape, config.seed)
     if config.mle.attention_regularization:
         policy.learn_attention_target()
-    if config.rl.baseline == "critic":
+    if config.rl.critic:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             policy.critic = Critic(config.policy.hidden_size, config.rl.critic)

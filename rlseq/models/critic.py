@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rlseq.config.rl import CriticConfig
+from rlseq.config.baselines import CriticConfig
 
 
 class Critic(nn.Sequential):

@@ -1,17 +1,19 @@
 """Baselines: what is subtracted from the reward, and the advantages that are left.
 
 All leave the gradient's expectation unchanged (Williams 1992, sec. 4), but ``mean``, which is scaled by (K − 1)/K since
-it holds the sample's own reward. All are functions of one batch of rollouts, but ``running_mean``, whose state the
-trainer keeps.
+it holds the sample's reward. Those with a state are kept by the trainer.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
+from rlseq.config.baselines import BaselineConfig, RunningMeanConfig
 from rlseq.config.rl import RLConfig
 
 Floats = npt.NDArray[np.float64]
@@ -20,8 +22,73 @@ Bools = npt.NDArray[np.bool_]
 ROUNDING = 1e-9  # rewards that differ by less, in units of the largest, count as equal
 
 
-@dataclass
-class RunningMean:
+class Baseline(ABC):
+    """What is subtracted from the rewards of samples; a new one for each phase, and for each run that goes on.
+
+    Args:
+        section: Its section of the configuration.
+        state: What ``state`` gave; empty for a new one.
+    """
+
+    def __init__(self, section: BaselineConfig, state: Mapping[str, float] = MappingProxyType({})) -> None:
+        self.section = section
+
+    @abstractmethod
+    def values(self, rewards: Floats, greedy: Floats | None) -> Floats:
+        """The baseline of each sample, (batch_size, K).
+
+        Args:
+            rewards: (batch_size, K) of the samples.
+            greedy: (batch_size,) of the greedy sequences; None if they were not decoded.
+        """
+
+    def add(self, reward: float) -> None:  # noqa: B027 - most baselines know of no other batch
+        """Take in a batch's mean reward, after its update: a baseline that has seen the batch would bias it."""
+
+    @property
+    def state(self) -> dict[str, float]:
+        """What is saved with a checkpoint, and sent with an update."""
+        return {}
+
+
+class NoBaseline(Baseline):
+    """0."""
+
+    def values(self, rewards: Floats, greedy: Floats | None) -> Floats:
+        """See the base class."""
+        return np.zeros_like(rewards)
+
+
+class Critic(NoBaseline):
+    """0: the critic's values are subtracted at each token, when the update reads the samples again."""
+
+
+class Greedy(Baseline):
+    """The greedy sequence's reward (Rennie et al. 2017, self-critical)."""
+
+    def values(self, rewards: Floats, greedy: Floats | None) -> Floats:
+        """See the base class."""
+        assert greedy is not None
+        return np.broadcast_to(greedy[:, None], rewards.shape)
+
+
+class Mean(Baseline):
+    """The instance's mean over its K samples."""
+
+    def values(self, rewards: Floats, greedy: Floats | None) -> Floats:
+        """See the base class."""
+        return np.broadcast_to(rewards.mean(1, keepdims=True), rewards.shape)
+
+
+class LeaveOneOut(Baseline):
+    """The mean over the instance's other K − 1 samples (Kool et al. 2019)."""
+
+    def values(self, rewards: Floats, greedy: Floats | None) -> Floats:
+        """See the base class."""
+        return (rewards.sum(1, keepdims=True) - rewards) / (rewards.shape[1] - 1)
+
+
+class RunningMean(Baseline):
     """Exponential moving average of past batches' mean rewards: Sutton's reinforcement comparison (1984).
 
     It is divided by the weight of what it has seen, as Adam's moments are (Kingma & Ba 2015), so that it does not begin
@@ -32,18 +99,46 @@ class RunningMean:
         weight: Sum of their weights.
     """
 
-    total: float = 0.0
-    weight: float = 0.0
+    section: RunningMeanConfig
+
+    def __init__(self, section: BaselineConfig, state: Mapping[str, float] = MappingProxyType({})) -> None:
+        super().__init__(section)
+        self.total, self.weight = state.get("total", 0.0), state.get("weight", 0.0)
 
     @property
     def value(self) -> float:
         """The average; 0 before the first batch."""
         return self.total / self.weight if self.weight else 0.0
 
-    def add(self, reward: float, decay: float) -> None:
-        """Take in a batch's mean reward, after its update: a baseline that has seen the batch would bias it."""
+    def values(self, rewards: Floats, greedy: Floats | None) -> Floats:
+        """See the base class."""
+        return np.full_like(rewards, self.value)
+
+    def add(self, reward: float) -> None:
+        """See the base class."""
+        decay = self.section.decay
         self.total = decay * self.total + (1.0 - decay) * reward
         self.weight = decay * self.weight + (1.0 - decay)
+
+    @property
+    def state(self) -> dict[str, float]:
+        """See the base class."""
+        return {"total": self.total, "weight": self.weight}
+
+
+BASELINES: dict[str, type[Baseline]] = {
+    "greedy": Greedy,
+    "none": NoBaseline,
+    "mean": Mean,
+    "leave_one_out": LeaveOneOut,
+    "running_mean": RunningMean,
+    "critic": Critic,
+}
+
+
+def build_baseline(section: BaselineConfig, state: Mapping[str, float] = MappingProxyType({})) -> Baseline:
+    """The baseline of a section, with the state that it had; a state of another baseline is ignored."""
+    return BASELINES[section.type](section, state)
 
 
 def rewards_seen(config: RLConfig, rewards: Floats, seed: int) -> Floats:
@@ -73,33 +168,6 @@ def training_rewards(config: RLConfig, rewards: Floats) -> Floats:
     return rewards * config.reward_scale
 
 
-def baseline_values(kind: str, rewards: Floats, greedy: Floats | None, running_mean: float = 0.0) -> Floats:
-    """The baseline of each sample.
-
-    Args:
-        kind: ``none``: 0; ``greedy``: the greedy sequence's reward (Rennie et al. 2017, self-critical);
-            ``mean``: the instance's mean over its K samples; ``leave_one_out``: the mean over its other K − 1 samples
-            (Kool et al. 2019); ``running_mean``: ``RunningMean.value`` of earlier batches; ``critic``: 0 here, its
-            values are subtracted where the update is done.
-        rewards: (batch_size, K) of the samples.
-        greedy: (batch_size,) of the greedy sequences; needed by ``greedy`` alone.
-        running_mean: Needed by ``running_mean`` alone.
-
-    Returns:
-        (batch_size, K).
-    """
-    if kind in ("none", "critic"):
-        return np.zeros_like(rewards)
-    if kind == "greedy":
-        assert greedy is not None
-        return np.broadcast_to(greedy[:, None], rewards.shape)
-    if kind == "mean":
-        return np.broadcast_to(rewards.mean(1, keepdims=True), rewards.shape)
-    if kind == "running_mean":
-        return np.full_like(rewards, running_mean)
-    return (rewards.sum(1, keepdims=True) - rewards) / (rewards.shape[1] - 1)
-
-
 def alike(rewards: Floats) -> Bools:
     """Whether all samples of an instance have the same reward, (batch_size,), from (batch_size, K)."""
     return np.ptp(rewards, axis=1) <= ROUNDING * np.abs(rewards).max(axis=1)
@@ -112,24 +180,24 @@ def inverse_deviation(rewards: Floats) -> Floats:
 
 
 def advantages(
-    config: RLConfig, live: Bools, rewards: Floats, greedy: Floats | None, running_mean: float = 0.0
+    config: RLConfig, baseline: Baseline, sampled: Bools, rewards: Floats, greedy: Floats | None
 ) -> tuple[Floats, Floats]:
     """Advantages and baselines of each token, as the configuration asks.
 
     Args:
         config: The phase's section.
-        live: (batch_size, K, time) True at the tokens that were sampled.
+        baseline: What is subtracted.
+        sampled: (batch_size, K, time) True at the tokens that were sampled.
         rewards: (batch_size, K).
-        greedy: (batch_size,) of the greedy sequences; needed by the greedy baseline alone.
-        running_mean: Of earlier batches; needed by that baseline alone.
+        greedy: (batch_size,) of the greedy sequences; None if they were not decoded.
 
     Returns:
         Twice (batch_size, K, time), 0 where nothing was sampled.
     """
-    baseline = baseline_values(config.baseline, rewards, greedy, running_mean)[:, :, None] * live
-    advantage = rewards[:, :, None] * live - baseline
+    subtracted = baseline.values(rewards, greedy)[:, :, None] * sampled
+    advantage = rewards[:, :, None] * sampled - subtracted
     if config.normalize_advantage == "batch":
-        advantage /= max(float(advantage[live].std()), 1e-6)
+        advantage /= max(float(advantage[sampled].std()), 1e-6)
     if config.normalize_advantage == "instance":
         advantage *= inverse_deviation(rewards)[:, None, None]
-    return advantage, baseline
+    return advantage, subtracted

@@ -1,11 +1,36 @@
 """From instances or rollouts to a batch: targets, their lengths, and the weight of each token.
 
-Cross-entropy has the weight 1 / normaliser on the references, REINFORCE advantage / normaliser on the samples.
+Cross-entropy has the weight 1 / divisor on the references, REINFORCE advantage / divisor on the samples; the divisor is
+``PhaseConfig.loss_divisor``. A batch is a flat dict of columns. K is 1 for cross-entropy; for rl it is the number of
+samples of an instance, for minimum risk that of its candidates.
+
+| column | shape | present | meaning |
+|---|---|---|---|
+| ``source`` | (batch_size, source_length, …) | always | what is read, as ``SequenceTask.source`` gives it |
+| ``source_lengths`` | (batch_size,) | always | its lengths |
+| ``targets`` | (batch_size, K, time) | always | tokens whose log-probabilities the loss is made of |
+| ``target_lengths`` | (batch_size, K) | always | END counted |
+| ``weights`` | (batch_size, K, time) | always | of each token's −log p; minimum risk: 1 / divisor at each candidate |
+| ``teacher_forcing``, … | see ``forcing`` | mle, with scheduled sampling | which inputs are not the reference's |
+| ``state_weights`` | (batch_size, K) | rl | how often a sequence was drawn / divisor, for terms of the states visited |
+| ``log_probs`` | (batch_size, K) | rl that is reweighted | of a sequence, from the sampler |
+| ``token_log_probs`` | (batch_size, K, time) | ppo | of each token, from the sampler |
+| ``sampled`` | (batch_size, K, time) | ppo, if first tokens are given | True at tokens that were sampled |
+| ``rewards`` | (batch_size, K) | mrt | of each candidate, as training sees them |
+| ``returns`` | (batch_size, K, time) | a critic | reward still to come at each token |
+| ``value_weights`` | (batch_size, K, time) | a critic | of each token's squared error, 1 in all |
+| ``references`` | (batch_size, 1, time) | rl with cross-entropy | tokens |
+| ``reference_lengths`` | (batch_size, 1) | rl with cross-entropy | END counted |
+| ``reference_weights`` | (batch_size, 1, time) | rl with cross-entropy | of each token's −log p |
+
+Columns whose names end in ``weights`` are scaled when a batch is divided. Of samples that an instance has more than
+once, the first stands for all, with the sum of their weights; the others have 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,31 +41,22 @@ from torch import Tensor
 from rlseq.config.mle import MLEConfig
 from rlseq.config.phases import PhaseConfig
 from rlseq.config.rl import RLConfig
-from rlseq.objectives.baselines import advantages, rewards_seen, training_rewards
+from rlseq.objectives.base import Objective, Samples, first_of_equals
+from rlseq.objectives.baselines import advantages, build_baseline, rewards_seen, training_rewards
 from rlseq.objectives.credit import rewards_before
+from rlseq.objectives.registry import build_objective
 from rlseq.training.forcing import sampling_columns
 from rlseq.training.rollout import Rollout
-from rlseq_envs.task import Ints, SequenceTask
+from rlseq_envs.task import Floats, Ints, SequenceTask
 
 Batch = dict[str, npt.NDArray[Any]]  # every array has the instances first
 
 
-def normalizer(config: PhaseConfig, rows: int, tokens: int) -> float:
-    """What the loss's sum over tokens is divided by."""
-    if config.normalization == "token":
-        return float(tokens)
-    if config.normalization == "sequence":
-        return float(rows)
-    return rows * config.normalizer
-
-
+# ------------------------------------------------------------------------------------------------- making a batch
 def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig, seed: int, phase_update: int = 0) -> Batch:
-    """References as targets: ``targets`` and ``weights`` (batch_size, 1, time), ``target_lengths`` (batch_size, 1).
-
-    With the columns of scheduled sampling, where it is asked for; ``phase_update`` is the place in its schedule.
-    """
+    """References as targets; ``phase_update`` is the place in the schedule of scheduled sampling."""
     source, source_lengths, targets, lengths = task.training_pairs(ids, seed)
-    weight = 1.0 / normalizer(config, len(ids), int(lengths.sum()))
+    weight = 1.0 / config.loss_divisor(len(ids), int(lengths.sum()))
     sampling = sampling_columns(config.scheduled_sampling, ids, lengths, targets.shape[1], seed, phase_update)
     return sampling | {
         "source": source,
@@ -52,129 +68,113 @@ def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig, seed: int, phase
 
 
 def rl_batch(
-    task: SequenceTask, rollout: Rollout, config: RLConfig, running_mean: float = 0.0, seed: int = 0
+    task: SequenceTask,
+    rollout: Rollout,
+    config: RLConfig,
+    baseline_state: Mapping[str, float] = MappingProxyType({}),
+    seed: int = 0,
 ) -> tuple[Batch, dict[str, float]]:
     """Samples as targets, advantages as weights; statistics of the rollout beside it.
-
-    Columns: those of ``mle_batch`` with K targets an instance; ``state_weights`` (batch_size, K) for terms of the
-    visited states; ``log_probs`` (batch_size, K) where the sampler's law is not the scorer's; ``references``,
-    ``reference_lengths``, ``reference_weights`` where a share of cross-entropy is asked for. Of samples drawn more than
-    once, the first stands for all, with the sum of their weights; the others have 0. Tokens that mixer gives have the
-    weights of cross-entropy, first tokens that the task gives have 0.
-
-    With a critic, ``weights`` are those of the returns to go, and there are these, ``returns`` (batch_size, K, time),
-    and ``value_weights`` (batch_size, K, time) of its squared errors, whose mean is over the tokens that were sampled.
-
-    With ppo, also ``token_log_probs`` (batch_size, K, time) under the sampler's law, and, if first tokens are given,
-    ``sampled`` (batch_size, K, time), True at the tokens that were sampled. With mrt, the targets are the
-    candidates, ``weights`` are their instance's at the first of equal ones, and ``rewards`` (batch_size, candidates).
 
     Args:
         task: Gives references.
         rollout: Of the batch.
         config: The phase's section.
-        running_mean: Of the training rewards of earlier updates, for that baseline.
+        baseline_state: What the baseline knows of earlier updates.
         seed: Of the update, for rewards that are shuffled.
     """
-    samples = rollout.num_samples or 1  # self-training has the greedy sequence alone
-    sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
-    seen = training_rewards(config, rewards_seen(config, rollout.rewards, seed))
-    rewards, greedy = seen[:, :samples], seen[:, -1] if rollout.greedy else None
-    place = np.arange(sequences.shape[2])
-    given = np.zeros((len(sequences), 1, 1)) if rollout.given is None else rollout.given[:, :samples, None]
-    sampled = (place >= given) & (place < lengths[:, :, None])
-    advantage, baseline = advantages(config, sampled, rewards, greedy, running_mean)
+    objective, baseline = build_objective(config), build_baseline(config.baseline, baseline_state)
+    rewards = _rewards(config, rollout.rewards, seed)
+    samples = _samples(task, rollout, rewards, objective, seed)
+    greedy = rewards[:, -1] if rollout.greedy else None
+    advantage, subtracted = advantages(config, baseline, samples.sampled, samples.rewards, greedy)
     if rollout.potentials is not None:
-        advantage = advantage - rewards_before(config, rollout.potentials[:, :samples]) * sampled
-    scale = normalizer(config, lengths.size, int(lengths.sum()))
-    # To mixer, a token that was given counts as one of advantage 1: this is its cross-entropy.
-    of_given = float(config.objective == "mixer")
-    merged, times = _merge_duplicates(sequences, np.where(place < given, of_given, advantage))
-    batch = {
-        "source": rollout.source,
-        "source_lengths": rollout.source_lengths,
-        "targets": sequences,
-        "target_lengths": lengths,
-        "weights": (merged / scale).astype(np.float32),
-        "state_weights": (times / scale).astype(np.float32),
-    }
-    if config.objective == "mrt":
-        batch |= _candidates(task, rollout, config, batch["state_weights"], seed)
-    if config.baseline == "critic":
-        batch["returns"] = advantage.astype(np.float32)
-        batch["value_weights"] = (times[:, :, None] * sampled / sampled.sum()).astype(np.float32)
-    if config.objective == "ppo":
-        assert rollout.token_log_probs is not None
-        batch["token_log_probs"] = rollout.token_log_probs[:, :samples]
-        batch |= {} if rollout.given is None else {"sampled": sampled}
-    if config.reweighted:
-        batch["log_probs"] = rollout.log_probs[:, :samples]
+        potentials = rollout.potentials[:, : samples.rewards.shape[1]]
+        advantage = advantage - rewards_before(config, potentials) * samples.sampled
+    times = _times_drawn(samples.sequences)
+    batch = {"source": rollout.source, "source_lengths": rollout.source_lengths}
+    batch |= _weighted_samples(samples, advantage, times, objective)
+    batch |= objective.columns(samples, batch)
+    stats = rollout_statistics(rollout, config) | objective.statistics(batch)
+    if config.critic:
+        batch |= _critic_columns(samples, advantage, times)
+    elif objective.uses_advantages:
+        stats |= _advantage_statistics(advantage[samples.sampled], subtracted[samples.sampled])
     if config.cross_entropy:
-        references, reference_lengths = task.references(rollout.ids)
-        share = config.cross_entropy / normalizer(config, len(references), int(reference_lengths.sum()))
-        batch |= {
-            "references": references[:, None],
-            "reference_lengths": reference_lengths[:, None],
-            "reference_weights": np.full((len(references), 1, references.shape[1]), share, np.float32),
-        }
-    stats = rollout_statistics(rollout, config)
-    if config.objective == "mrt":
-        candidates = batch["weights"].any(2).sum(1).mean()
-        return batch, stats | {"rollout/candidates_mean": float(candidates)}
-    if config.baseline == "critic":
-        return batch, stats
-    return batch, stats | _advantage_statistics(advantage[sampled], baseline[sampled])
+        batch |= _reference_columns(task, rollout.ids, config)
+    return batch, stats
 
 
-def _merge_duplicates(
-    sequences: Ints, advantage: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Advantages of equal sequences summed into the first of them, and how often each was drawn, 0 for the others."""
-    first = _first_of_equals(sequences)
+def _rewards(config: RLConfig, rewards: Floats, seed: int) -> Floats:
+    """The task's rewards as training sees them."""
+    return training_rewards(config, rewards_seen(config, rewards, seed))
+
+
+def _samples(task: SequenceTask, rollout: Rollout, rewards: Floats, objective: Objective[Any], seed: int) -> Samples:
+    """The samples of a rollout; of one that has none, the greedy sequences."""
+    count = rollout.num_samples or 1
+    sequences, lengths = rollout.sequences[:, :count], rollout.lengths[:, :count]
+    place, given = np.arange(sequences.shape[2]), rollout.given
+    first = np.zeros((1, 1, 1), np.int64) if given is None else given[:, :count, None]
+    token_log_probs, reference = rollout.token_log_probs, None
+    if objective.compares_reference:
+        tokens, counts = task.references(rollout.ids)
+        worth = task.reward(tokens, counts, rollout.ids).total[:, None]
+        reference = (tokens, counts, _rewards(objective.rl, worth, seed)[:, 0])
+    return Samples(
+        sequences,
+        lengths,
+        (place >= first) & (place < lengths[:, :, None]),
+        given is not None,
+        rewards[:, :count],
+        rollout.log_probs[:, :count],
+        None if token_log_probs is None else token_log_probs[:, :count],
+        reference,
+    )
+
+
+def _times_drawn(sequences: Ints) -> Floats:
+    """How often each sequence of an instance was drawn, (batch_size, K), at the first of equal ones; 0 at others."""
+    first = first_of_equals(sequences)
+    times = np.zeros(first.shape)
+    np.add.at(times, (np.arange(len(first))[:, None], first), 1.0)
+    return times
+
+
+def _weighted_samples(samples: Samples, advantage: Floats, times: Floats, objective: Objective[Any]) -> Batch:
+    """Targets and weights: those of equal samples are summed into the first of them."""
+    sequences, lengths = samples.sequences, samples.lengths
+    divisor = objective.rl.loss_divisor(lengths.size, int(lengths.sum()))
+    given = (np.arange(sequences.shape[2]) < lengths[:, :, None]) & ~samples.sampled
+    weights = np.zeros_like(advantage)
     rows = np.arange(len(sequences))[:, None]
-    merged, times = np.zeros_like(advantage), np.zeros(first.shape)
-    np.add.at(merged, (rows, first), advantage)
-    np.add.at(times, (rows, first), 1.0)
-    return merged, times
-
-
-def _first_of_equals(sequences: Ints) -> Ints:
-    """Of each sequence of an instance (batch_size, K), the place of the first that equals it."""
-    return (sequences[:, :, None] == sequences[:, None]).all(-1).argmax(2)
-
-
-def _candidates(
-    task: SequenceTask, rollout: Rollout, config: RLConfig, state_weights: npt.NDArray[np.float32], seed: int
-) -> Batch:
-    """The columns of minimum risk training: samples, then the reference where it is a candidate."""
-    samples = rollout.num_samples
-    sequences, lengths = rollout.sequences[:, :samples], rollout.lengths[:, :samples]
-    rewards = rollout.rewards[:, :samples]
-    if config.mrt.reference:
-        references, reference_lengths = task.references(rollout.ids)
-        total = task.reward(references, reference_lengths, rollout.ids).total
-        sequences = _beside(sequences, references * (np.arange(references.shape[1]) < reference_lengths[:, None]))
-        lengths = np.column_stack([lengths, reference_lengths])
-        rewards = np.column_stack([rewards, total])
-        state_weights = np.pad(state_weights, ((0, 0), (0, 1)))  # the policy did not visit them
-    distinct = _first_of_equals(sequences) == np.arange(sequences.shape[1])
-    live = np.arange(sequences.shape[2]) < lengths[:, :, None]
+    np.add.at(weights, (rows, first_of_equals(sequences)), np.where(given, objective.given_advantage, advantage))
     return {
         "targets": sequences,
         "target_lengths": lengths,
-        "weights": (distinct[:, :, None] * live / normalizer(config, len(sequences), 0)).astype(np.float32),
-        "state_weights": state_weights,
-        "rewards": training_rewards(config, rewards_seen(config, rewards, seed)).astype(np.float32),
+        "weights": (weights / divisor).astype(np.float32),
+        "state_weights": (times / divisor).astype(np.float32),
     }
 
 
-def _beside(sequences: Ints, more: Ints) -> Ints:
-    """(batch_size, K, time) and (batch_size, time) as (batch_size, K + 1, time), padded with END to the longer."""
-    time = max(sequences.shape[2], more.shape[1])
-    wide = np.pad(sequences, ((0, 0), (0, 0), (0, time - sequences.shape[2])))
-    return np.concatenate([wide, np.pad(more, ((0, 0), (0, time - more.shape[1])))[:, None]], axis=1)
+def _critic_columns(samples: Samples, advantage: Floats, times: Floats) -> Batch:
+    return {
+        "returns": advantage.astype(np.float32),
+        "value_weights": (times[:, :, None] * samples.sampled / samples.sampled.sum()).astype(np.float32),
+    }
 
 
+def _reference_columns(task: SequenceTask, ids: Ints, config: RLConfig) -> Batch:
+    references, lengths = task.references(ids)
+    weight = config.cross_entropy / config.loss_divisor(len(references), int(lengths.sum()))
+    return {
+        "references": references[:, None],
+        "reference_lengths": lengths[:, None],
+        "reference_weights": np.full((len(references), 1, references.shape[1]), weight, np.float32),
+    }
+
+
+# ----------------------------------------------------------------------------------------------------- statistics
 def rollout_statistics(rollout: Rollout, config: RLConfig) -> dict[str, float]:
     """What a rollout's samples are like, by tag."""
     samples = rollout.num_samples or 1
@@ -189,7 +189,7 @@ def rollout_statistics(rollout: Rollout, config: RLConfig) -> dict[str, float]:
         "rollout/repetition": _repetition(rollout.sequences[:, :samples], lengths),
     }
     if rollout.num_samples:
-        # The mean of −log p over sampled tokens estimates the entropy of the sampling law, at no cost.
+        # The mean of −log p over sampled tokens estimates the entropy of what is sampled from, at no cost.
         stats["train/entropy"] = -rollout.log_probs[:, :samples].sum() / sampled
     if len(rollout.components) > 1:
         stats |= {f"rollout/{name}_mean": col[:, :samples].mean() for name, col in rollout.components.items()}
@@ -198,17 +198,17 @@ def rollout_statistics(rollout: Rollout, config: RLConfig) -> dict[str, float]:
     if rollout.greedy:
         stats["rollout/greedy_reward_mean"] = rollout.rewards[:, -1].mean()
     if config.reshaped:
-        stats["rollout/training_reward_mean"] = training_rewards(config, rewards_seen(config, rewards, 0)).mean()
+        stats["rollout/training_reward_mean"] = _rewards(config, rewards, 0).mean()
     return {name: float(value) for name, value in stats.items()}
 
 
 def _repetition(sequences: Ints, lengths: Ints) -> float:
     """The fraction of bigrams (batch_size, K, time − 1) that were in the same sequence before; 0 if there is none."""
     places = np.arange(1, sequences.shape[2])
-    live = places < lengths[:, :, None]
+    in_sequence = places < lengths[:, :, None]
     bigrams = sequences[:, :, :-1] * (sequences.max(initial=0) + 1) + sequences[:, :, 1:]
-    ordered = np.sort(np.where(live, bigrams, -places), axis=2)  # what is beyond a length equals nothing
-    return float((ordered[:, :, 1:] == ordered[:, :, :-1]).sum() / max(1, live.sum()))
+    ordered = np.sort(np.where(in_sequence, bigrams, -places), axis=2)  # what is beyond a length equals nothing
+    return float((ordered[:, :, 1:] == ordered[:, :, :-1]).sum() / max(1, in_sequence.sum()))
 
 
 def _advantage_statistics(advantage: npt.NDArray[np.float64], baseline: npt.NDArray[np.float64]) -> dict[str, float]:
@@ -221,6 +221,7 @@ def _advantage_statistics(advantage: npt.NDArray[np.float64], baseline: npt.NDAr
     }
 
 
+# ---------------------------------------------------------------------------------------------- dividing a batch
 def split_batch(batch: Batch, world: int) -> list[Batch]:
     """Consecutive parts of a batch for ``world`` learners whose gradients are averaged; scaled as ``_divide`` says."""
     return _divide(batch, np.arange(len(batch["source"])), world)

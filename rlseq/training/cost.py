@@ -35,10 +35,8 @@ class Cost:
 
     def count_rollouts(self, config: RLConfig, instances: int) -> None:
         """An update's instances were decoded and scored."""
-        samples = 0 if config.objective == "self_training" else config.samples
-        greedy = samples == 0 or config.baseline == "greedy"
-        self.samples += instances * samples
-        self.reward_calls += instances * (samples + int(greedy))
+        self.samples += instances * config.drawn
+        self.reward_calls += instances * (config.drawn + int(config.decodes_greedy))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data."""

@@ -52,7 +52,7 @@ def draw(
     replaced: dict[str, float] = {}
     if config.dynamic_sampling:
         rollout, replaced = _replace_alike(rollout, roll_out, request, config, shift)
-    batch, stats = rl_batch(task, rollout, config, request.running_mean, seed)
+    batch, stats = rl_batch(task, rollout, config, request.baseline_state, seed)
     return Drawn(batch, stats | replaced, rollout.memory)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,7 +40,7 @@ class UpdateRequest:
         phase_update: Number of the update in its phase, from 0.
         ids: (batch_size,) instances.
         learning_rate: Of its steps.
-        running_mean: Of the rewards of earlier updates, for that baseline.
+        baseline_state: What the baseline knows of earlier updates.
         spare: (batch_size,) instances of each further draw that dynamic sampling may make.
     """
 
@@ -48,7 +49,7 @@ class UpdateRequest:
     phase_update: int
     ids: Ints
     learning_rate: float
-    running_mean: float = 0.0
+    baseline_state: Mapping[str, float] = field(default_factory=dict)
     spare: tuple[Ints, ...] = ()
 
 

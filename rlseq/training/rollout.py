@@ -60,16 +60,15 @@ class Decoding:
     @classmethod
     def for_update(cls, config: RLConfig, update: int, phase_update: int, with_graph: bool) -> Decoding:
         """Of what an update trains on; ``update`` numbers its samples, ``phase_update`` is its place in the phase."""
-        greedy_alone = config.objective == "self_training"
         return cls(
-            0 if greedy_alone else config.samples,
-            greedy_alone or config.baseline == "greedy",
+            config.drawn,
+            config.decodes_greedy,
             update,
             precision=config.sampling_precision,
             with_graph=with_graph,
-            sampled_tokens=config.sampled_tokens(phase_update),
+            sampled_tokens=config.objective.sampled_tokens(phase_update),
             task_starts=config.starts == "task",
-            with_potentials=config.critic.shaped,
+            with_potentials=config.critic is not None and config.critic.shaped,
         )
 
 

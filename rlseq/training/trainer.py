@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
@@ -20,7 +19,7 @@ from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 from rlseq.data.batches import make_batches
 from rlseq.models.shape import TaskShape
-from rlseq.objectives.baselines import RunningMean
+from rlseq.objectives.baselines import build_baseline
 from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.cost import Cost
@@ -62,7 +61,7 @@ class Trainer:
         self.config, self.task, self.engine, self.run, self.reporter = config, task, engine, run, reporter
         self.progress = Progress()
         self.monitors = Monitors(config.mle)
-        self.running_mean = RunningMean()
+        self.baseline = build_baseline(config.rl.baseline)
         self.cost = Cost()
         self._batches = make_batches(config, task)
         self._stop = False
@@ -90,7 +89,7 @@ class Trainer:
         section = self.config.phase(self.progress.phase)
         self.monitors = Monitors.from_dict(section, checkpoint.meta["trainer"].get("monitors", {}))
         self.cost = Cost.from_dict(checkpoint.meta["trainer"])
-        self._restore_running_mean(checkpoint)
+        self._restore_baseline(checkpoint)
         self.run.rewind(self.progress.update, self.progress.phase)
         self.reporter.start(self.config, self.run, self.progress.update)
         self.engine.set_state(checkpoint.state, self.progress.phase)
@@ -124,7 +123,7 @@ class Trainer:
         if not self.progress.started:
             self.engine.start_phase(phase)
             self.progress.started = True
-            self.monitors, self.running_mean = Monitors(section), RunningMean()
+            self.monitors, self.baseline = Monitors(section), build_baseline(self.config.rl.baseline)
             self.reporter.phase(phase, section.title, section.updates, 0)
             if isinstance(section, RLConfig):
                 self._say_what_samples_show(section)
@@ -178,15 +177,17 @@ class Trainer:
     def _watch(self, section: PhaseConfig, stats: dict[str, float]) -> None:
         if isinstance(section, RLConfig):
             reward = stats["rollout/reward_mean"]
-            self.running_mean.add(stats.get("rollout/training_reward_mean", reward), section.baseline_decay)
+            self.baseline.add(stats.get("rollout/training_reward_mean", reward))
         self._warn(self.monitors.update(stats))
 
     def _warn(self, alarms: list[Alarm]) -> None:
         for alarm in alarms:
             self.reporter.message(f"monitor {alarm.monitor}: {alarm.text}", "warning")
 
-    def _restore_running_mean(self, checkpoint: Checkpoint) -> None:
-        self.running_mean = RunningMean(**checkpoint.meta["trainer"].get("running_mean", {}))
+    def _restore_baseline(self, checkpoint: Checkpoint) -> None:
+        saved = checkpoint.meta["trainer"]
+        state = saved.get("baseline", saved.get("running_mean", {}))  # its name in earlier versions
+        self.baseline = build_baseline(self.config.rl.baseline, state)
 
     def _log(self) -> bool:
         """Report the means since the last log line, where one is due; True when they call for a validation."""
@@ -210,10 +211,10 @@ class Trainer:
         progress = self.progress
         number = progress.phase_update + offset
         rate = learning_rate(section.optimizer, number, section.updates) * progress.rate_scale
-        ids, running_mean = self._ids(number), self.running_mean.value
+        ids = self._ids(number)
         draws = section.dynamic_sampling if isinstance(section, RLConfig) else 0
         spare = tuple(self._ids(number + (draw + 1) * section.updates) for draw in range(draws))
-        return UpdateRequest(progress.phase, progress.update + offset, number, ids, rate, running_mean, spare)
+        return UpdateRequest(progress.phase, progress.update + offset, number, ids, rate, self.baseline.state, spare)
 
     def _ids(self, number: int) -> Ints:
         phase = self.progress.phase
@@ -269,7 +270,7 @@ class Trainer:
         assert checkpoint.state is not None
         state = checkpoint.state | {f"policy/{name}": value for name, value in checkpoint.weights.items()}
         self.engine.set_state(state, progress.phase)
-        self._restore_running_mean(checkpoint)
+        self._restore_baseline(checkpoint)
         progress.recoveries += 1
         progress.rate_scale *= section.recovery_factor
         progress.validations_without_best = 0
@@ -298,7 +299,7 @@ class Trainer:
             "phase_update": progress.phase_update,
             "trainer": progress.to_dict()
             | self.cost.to_dict()
-            | {"monitors": self.monitors.to_dict(), "running_mean": asdict(self.running_mean)},
+            | {"monitors": self.monitors.to_dict(), "baseline": self.baseline.state},
             "metrics": progress.best_metrics if best else {},
         }
         self.run.save(progress.phase, progress.update, self.engine.get_state(), meta, best=best)

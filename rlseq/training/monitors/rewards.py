@@ -137,7 +137,7 @@ class BaselineMonitor(Monitor):
     @classmethod
     def watches(cls, config: RLConfig) -> bool:
         """See the base class."""
-        return config.baseline in ("greedy", "running_mean")
+        return config.baseline.follows_rewards
 
     def look(self) -> str | None:
         """See the base class."""
@@ -151,7 +151,7 @@ class BaselineMonitor(Monitor):
         return (
             f"{seen}: mean {mean.now:.3g}, standard deviation {std.now:.3g}, baseline {baseline.now:.3g}. It no longer "
             "tracks the rewards, so nearly all samples are rewarded alike and the gradient is noisy. Set rl.baseline "
-            "to 'leave_one_out' with rl.samples of 2 or more, or lower rl.baseline_decay of a running mean"
+            "to 'leave_one_out' with rl.samples of 2 or more, or lower rl.baseline.decay of a running mean"
         )
 
 

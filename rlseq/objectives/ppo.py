@@ -1,8 +1,4 @@
-"""Objectives beside REINFORCE: functions of the log-probabilities of what was sampled.
-
-The gradient of each is Σ w ∇(−log p) with weights w that follow from the log-probabilities alone, so all share the
-fused projection and loss of ``losses.weighted_nll``. They give w and the objective's value; neither carries a graph.
-"""
+"""Proximal policy optimisation: the clipped objective."""
 
 from __future__ import annotations
 
@@ -11,29 +7,30 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rlseq.config.objectives import PPOConfig
+from rlseq.objectives.base import Columns, Objective, Samples, Scored, Statistics
 from rlseq.objectives.losses import totals
 
 Ratio = Literal["token", "sequence"]
 
 
-def minimum_risk(log_probs: Tensor, rewards: Tensor, weights: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Minimum risk training (Shen et al. 2016, eqs. 8-10), with −reward as the loss of a candidate.
+class PPO(Objective[PPOConfig]):
+    """Several optimiser steps on one batch, held near the policy that sampled it: see ``clipped_ratio``."""
 
-    The risk of an instance is Σ_y Q(y) (−reward(y)) with Q(y) = p(y)^α / Σ_z p(z)^α, z running over its candidates.
-    ∂Q(y)/∂log p(z) = α Q(y) (1[y = z] − Q(z)), hence w(y) = α Q(y) (reward(y) − Σ_z Q(z) reward(z)).
+    def columns(self, samples: Samples, batch: Columns) -> Columns:
+        """See the base class."""
+        assert samples.token_log_probs is not None
+        columns: Columns = {"token_log_probs": samples.token_log_probs}
+        return columns | ({"sampled": samples.sampled} if samples.some_given else {})
 
-    Args:
-        log_probs: (batch_size, K) of whole sequences.
-        rewards: (batch_size, K).
-        weights: (batch_size, K) the instance's weight at its candidates, which are distinct; 0 elsewhere.
-        alpha: Sharpness of Q.
-
-    Returns:
-        w (batch_size, K), and the weighted sum of the instances' risks.
-    """
-    law = (alpha * log_probs).masked_fill(weights == 0, -torch.inf).softmax(1)
-    expected = (law * rewards).sum(1, keepdim=True)
-    return weights * alpha * law * (rewards - expected), -(weights * law * rewards).sum()
+    def loss(self, scored: Scored, weights: Tensor) -> tuple[Tensor, Statistics]:
+        """See the base class."""
+        log_ratios = scored.log_probs() - scored.of_tokens("token_log_probs")
+        if "sampled" in scored.batch:  # what was given has probability 1 under either policy
+            log_ratios = log_ratios * scored.of_tokens("sampled")
+        bounds, ratio = self.section.bounds, self.section.ratio
+        weights, value, stats = clipped_ratio(log_ratios, weights, scored.lengths, bounds, ratio)
+        return scored.surrogate(weights, value), stats
 
 
 def clipped_ratio(
