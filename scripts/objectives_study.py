@@ -32,7 +32,6 @@ COST_TURNS = 8
 UNIT = "reinforce, leave_one_out"  # what costs are multiples of
 VALIDATIONS = 4  # of an arm, evenly spaced
 BUDGET = ("rl.samples=8", "rl.variance_every=25")
-PPO = "rl.objective=ppo"
 OBJECTIVES = (
     Arm("cross-entropy, going on", (), "going on"),
     Arm("cross-entropy, one schedule from the start", (), "from the start"),
@@ -43,30 +42,30 @@ OBJECTIVES = (
     Arm("reinforce, leave_one_out, dynamic sampling", ("rl.dynamic_sampling=3",)),
     Arm("reinforce, leave_one_out, given starts", ("rl.starts=task",)),
     Arm("reinforce, critic", ("rl.baseline=critic",)),
-    Arm("actor-critic, shaped, λ = 0.95", ("rl.baseline=critic", "rl.critic={shaped: true, gae_lambda: 0.95}")),
-    Arm("mixer, leave_one_out", ("rl.objective=mixer", "rl.mixer={step: 2, every: 150}", "rl.instances=train")),
-    Arm("mrt, α = 1", ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1, reference: false}")),
+    Arm("actor-critic, shaped, λ = 0.95", ("rl.baseline={type: critic, shaped: true, gae_lambda: 0.95}",)),
+    Arm("mixer, leave_one_out", ("rl.objective={type: mixer, step: 2, every: 150}", "rl.instances=train")),
+    Arm("mrt, α = 1", ("rl.objective={type: mrt, alpha: 1, reference: false}", "rl.baseline=none")),
     Arm(
         "mrt, α = 1, with the reference",
-        ("rl.objective=mrt", "rl.baseline=none", "rl.mrt={alpha: 1}", "rl.instances=train"),
+        ("rl.objective={type: mrt, alpha: 1}", "rl.baseline=none", "rl.instances=train"),
     ),
-    Arm("ppo, token, leave_one_out", (PPO, "rl.ppo={epochs: 2}")),
-    Arm("ppo, token, leave_one_out, clip_high", (PPO, "rl.ppo={epochs: 2, clip_high: 0.28}")),
+    Arm("ppo, token, leave_one_out", ("rl.objective={type: ppo, epochs: 2}",)),
+    Arm("ppo, token, leave_one_out, clip_high", ("rl.objective={type: ppo, epochs: 2, clip_high: 0.28}",)),
     Arm(
         "ppo, token, as DAPO",
         (
-            *(PPO, "rl.ppo={epochs: 2, clip_high: 0.28}", "rl.baseline=mean", "rl.normalize_advantage=instance"),
-            *("rl.dynamic_sampling=3", "rl.normalization=token"),
+            *("rl.objective={type: ppo, epochs: 2, clip_high: 0.28}", "rl.baseline=mean"),
+            *("rl.normalize_advantage=instance", "rl.dynamic_sampling=3", "rl.normalization=token"),
         ),
     ),
-    Arm("ppo, sequence, leave_one_out", (PPO, "rl.ppo={epochs: 2, ratio: sequence, clip: 0.05}")),
+    Arm("ppo, sequence, leave_one_out", ("rl.objective={type: ppo, epochs: 2, ratio: sequence, clip: 0.05}",)),
     Arm(
         "ppo, sequence, leave_one_out, 4 mini-batches",
-        (PPO, "rl.ppo={epochs: 2, minibatches: 4, ratio: sequence, clip: 0.05}"),
+        ("rl.objective={type: ppo, epochs: 2, minibatches: 4, ratio: sequence, clip: 0.05}",),
     ),
     Arm(
         "ppo, sequence, leave_one_out, given starts",
-        (PPO, "rl.ppo={epochs: 2, ratio: sequence, clip: 0.05}", "rl.starts=task"),
+        ("rl.objective={type: ppo, epochs: 2, ratio: sequence, clip: 0.05}", "rl.starts=task"),
     ),
 )
 

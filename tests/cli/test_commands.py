@@ -143,7 +143,7 @@ def test_a_fork_starts_rl_from_the_weights_with_its_own_settings(tmp_path: Path,
     output = done("train", "--from", source, "rl.updates=0", "rl.baseline=greedy", "rl.samples=1", "--run", run)
     assert not any((run / "checkpoints" / "mle").iterdir())
     assert_same_weights(run / "checkpoints" / "rl" / "best", source)
-    assert load_config(str(run / "config.yaml")).rl.baseline == "greedy"
+    assert load_config(str(run / "config.yaml")).rl.baseline.type == "greedy"
     assert json.loads((run / "environment.json").read_text())["forked_from"] == str(source.resolve())
     assert "Arms" in output and "mle" in output
 

@@ -222,7 +222,12 @@ def test_seeds_are_not_added_to_a_choice_that_they_could_change(tmp_path: Path) 
 
 
 def test_commas_inside_brackets_and_of_other_sections_are_part_of_the_value() -> None:
-    overrides = ["rl.optimizer.betas=[0.9,0.99]", "name=a,b", "mle.batch_size=8,16", "rl.ppo={epochs: 2, clip: 0.1}"]
+    overrides = [
+        "rl.optimizer.betas=[0.9,0.99]",
+        "name=a,b",
+        "mle.batch_size=8,16",
+        "rl.objective={type: ppo, clip: 0.1}",
+    ]
     plain, grid = split_grid(overrides)
     assert plain == [overrides[0], overrides[1], overrides[3]]
     assert grid == {"mle.batch_size": ["8", "16"]}

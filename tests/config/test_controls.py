@@ -16,10 +16,10 @@ from tests.support import HULL, REVERSE, SMALL_ATTENTION, tiny_config
 RL: dict[str, dict[str, Any]] = {
     "greedy": {},
     "leave_one_out, whitened": {"baseline": "leave_one_out", "samples": 4, "normalize_advantage": "batch"},
-    "critic, shaped": {"baseline": "critic", "critic": {"shaped": True, "gae_lambda": 0.9}},
-    "mixer": {"objective": "mixer", "mixer": {"step": 3}, "baseline": "mean", "samples": 2},
-    "mrt": {"objective": "mrt", "mrt": {"alpha": 1.0}, "baseline": "none", "samples": 3},
-    "ppo": {"objective": "ppo", "ppo": {"epochs": 2}, "baseline": "leave_one_out", "samples": 2},
+    "critic, shaped": {"baseline": {"type": "critic", "shaped": True, "gae_lambda": 0.9}},
+    "mixer": {"objective": {"type": "mixer", "step": 3}, "baseline": "mean", "samples": 2},
+    "mrt": {"objective": {"type": "mrt", "alpha": 1.0}, "baseline": "none", "samples": 3},
+    "ppo": {"objective": {"type": "ppo", "epochs": 2}, "baseline": "leave_one_out", "samples": 2},
     "instances compared": {
         "normalize_advantage": "instance",
         "dynamic_sampling": 2,
@@ -69,14 +69,17 @@ def test_instances_are_controlled_only_if_rl_sees_others() -> None:
     ("rl", "remedy"),
     [
         ({"reward_source": "constant"}, "baseline to 'none'"),
-        ({"reward_source": "constant", "baseline": "none", "normalize_advantage": True}, "normalize_advantage"),
+        ({"reward_source": "constant", "baseline": "none", "normalize_advantage": "batch"}, "normalize_advantage"),
         (
-            {"reward_source": "shuffled", "baseline": "critic", "critic": {"shaped": True}},
-            "critic.shaped .*set it to false",
+            {"reward_source": "shuffled", "baseline": {"type": "critic", "shaped": True}},
+            "baseline.shaped to false",
         ),
         ({"objective": "self_training", "baseline": "none"}, "reward_source to 'constant'"),
         ({"objective": "self_training", "reward_source": "constant", "baseline": "none", "samples": 2}, "samples to 1"),
-        ({"objective": "mrt", "samples": 2, "baseline": "none", "reward_source": "constant"}, "objective to"),
+        (
+            {"objective": "mrt", "samples": 2, "baseline": "none", "reward_source": "constant"},
+            "reward_source to 'task'",
+        ),
     ],
 )
 def test_settings_under_which_nothing_would_move_are_refused(rl: dict[str, Any], remedy: str) -> None:

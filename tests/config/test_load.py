@@ -20,6 +20,7 @@ from rlseq.config.load import (
     shipped_config,
     shipped_directory,
 )
+from rlseq.config.objectives import MixerConfig, ObjectiveConfig, PPOConfig, ReinforceConfig
 from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 
@@ -73,7 +74,7 @@ def test_the_hull_is_shipped_and_data_that_has_to_be_fetched_is_named_with_its_k
 def test_overrides_replace_values_lists_and_sections_kept_otherwise(tmp_path: Path) -> None:
     overrides = ["rl.baseline=none", "rl.optimizer.betas=[0.8, 0.9]", "mle.patience=3", "rl.kl=1", "seed=5"]
     config = load_config(write(tmp_path, MINIMAL), overrides)
-    assert (config.rl.baseline, config.rl.optimizer.betas, config.mle.patience, config.seed) == (
+    assert (config.rl.baseline.type, config.rl.optimizer.betas, config.mle.patience, config.seed) == (
         "none",
         (0.8, 0.9),
         3,
@@ -169,11 +170,40 @@ def test_a_key_with_two_letters_swapped_is_refused_and_found_again(path: str, ra
     head, _, name = path.rpartition(".")
     place = random.randrange(len(name) - 1)
     typo = name[:place] + name[place + 1] + name[place] + name[place + 2 :]
-    if typo == name or len(name) < 5 or path.startswith(("task.", "policy.")):
+    if typo == name or len(name) < 5 or path.startswith(("task.", "policy.", "rl.objective.", "rl.baseline.")):
         return
     with pytest.raises(ConfigError) as caught:
         parse_config(load_config("hull").model_dump(mode="json"), overrides=[f"{head}.{typo}".lstrip(".") + "=1"])
     assert f"did you mean '{name}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "objective"),
+    [
+        ("reinforce", [], ReinforceConfig()),
+        ("ppo", ["rl.objective.epochs=2"], PPOConfig(epochs=2)),
+        ("ppo", ["rl.objective={epochs: 2}", "rl.objective.clip=0.1"], PPOConfig(epochs=2, clip=0.1)),
+        ("reinforce", ["rl.objective=ppo", "rl.objective.epochs=2"], PPOConfig(epochs=2)),
+        ("{type: ppo, epochs: 2}", ["rl.objective={type: ppo, clip: 0.1}"], PPOConfig(epochs=2, clip=0.1)),
+        ("{type: ppo, epochs: 2}", ["rl.objective=ppo"], PPOConfig()),
+        ("{type: ppo, epochs: 2}", ["rl.objective={type: mixer, step: 3}"], MixerConfig(step=3)),
+        ("{type: mixer, step: 3}", ["rl.objective=reinforce"], ReinforceConfig()),
+    ],
+)
+def test_a_bare_word_is_a_section_and_another_type_replaces_a_section(
+    tmp_path: Path, before: str, given: list[str], objective: ObjectiveConfig
+) -> None:
+    text = MINIMAL.replace("rl: {updates: 1}", f"rl: {{updates: 1, objective: {before}}}")
+    assert load_config(write(tmp_path, text), given).rl.objective == objective
+
+
+def test_every_problem_of_a_section_is_told_at_once(tmp_path: Path) -> None:
+    found = problems(write(tmp_path, MINIMAL), ["rl.objective=mrt", "rl.starts=task", "rl.baseline=mean"])
+    assert [line.split(": set ")[1] for line in found] == [
+        "samples to 2 or more, baseline to 'none'",
+        "samples to 2 or more",
+        "objective to 'reinforce' or 'ppo'",
+    ]
 
 
 # --------------------------------------------------------------------------------------------------- what can be wrong
@@ -227,51 +257,63 @@ extra: 1
         ),
         (
             "rl: {updates: 1, objective: mrt, samples: 2, baseline: none, normalization: token, "
-            "normalize_advantage: true}",
+            "normalize_advantage: batch}",
             "rl: objective 'mrt' compares an instance's candidates alone: set normalize_advantage to 'none', "
             "normalization to 'sequence' or 'constant'",
         ),
-        ("rl: {updates: 1, mrt: {alpha: 0}}", "rl.mrt.alpha: 0 is not a number above 0"),
-        ("rl: {updates: 1, ppo: {epochs: 2}}", "rl: ppo is configured, but objective is 'reinforce': set it to 'ppo'"),
+        ("rl: {updates: 1, objective: {type: mrt, alpha: 0}}", "rl.objective.alpha: 0 is not a number above 0"),
+        (
+            "rl: {updates: 1, objective: {type: reinforce, epochs: 2}}",
+            "rl.objective.epochs: a key of another type; the keys here are type",
+        ),
+        (
+            "rl: {updates: 1, objective: {epochs: 2}}",
+            "rl.objective.type: missing; give mixer, mrt, ppo, reinforce or self_training",
+        ),
+        (
+            "rl: {updates: 1, objective: {type: ppo, epoch: 2}}",
+            "rl.objective.epoch: unknown key; did you mean 'epochs'?",
+        ),
+        (
+            "rl: {updates: 1, objective: 3}",
+            "rl.objective: 3 is not a section whose type is mixer, mrt, ppo, reinforce or self_training",
+        ),
+        ("rl: {updates: 1, ppo: {epochs: 2}}", "rl.ppo: moved; write rl.objective={type: ppo, …}"),
+        (
+            "rl: {updates: 1, baseline_decay: 0.5}",
+            "rl.baseline_decay: moved; write rl.baseline={type: running_mean, decay: …}",
+        ),
         (
             "rl: {updates: 1, objective: mixer, precision: bf16}",
-            "rl: bf16 weights whole samples, and objective 'mixer' samples only their ends: "
+            "rl: objective 'mixer' samples only the ends of sequences, and bf16 weights whole ones: "
             "set precision and sampling_precision to fp32",
         ),
         (
-            "rl: {updates: 1, critic: {weight: 1.0}}",
-            "rl: critic is configured, but baseline is 'greedy': set it to 'critic'",
+            "rl: {updates: 1, samples: 4, baseline: {type: leave_one_out, gae_lambda: 0.95}}",
+            "rl.baseline.gae_lambda: a key of another type; the keys here are type",
         ),
         (
-            "rl: {updates: 1, critic: {shaped: true}}",
-            "rl: critic is configured, but baseline is 'greedy': set it to 'critic'",
-        ),
-        (
-            "rl: {updates: 1, samples: 4, baseline: leave_one_out, critic: {gae_lambda: 0.95}}",
-            "rl: critic is configured, but baseline is 'leave_one_out': set it to 'critic'",
-        ),
-        (
-            "rl: {updates: 1, samples: 2, objective: mrt, baseline: critic, critic: {shaped: true, gae_lambda: 0.5}}",
+            "rl: {updates: 1, samples: 2, objective: mrt, baseline: {type: critic, shaped: true}}",
             "rl: objective 'mrt' compares an instance's candidates alone: set baseline to 'none'",
         ),
         (
-            "rl: {updates: 1, baseline: critic, critic: {gae_lambda: 1.5}}",
-            "rl.critic.gae_lambda: 1.5 is not a number at least 0 and at most 1",
+            "rl: {updates: 1, baseline: {type: critic, gae_lambda: 1.5}}",
+            "rl.baseline.gae_lambda: 1.5 is not a number at least 0 and at most 1",
         ),
-        ("rl: {updates: 1, baseline: critic, critic: {shaped: 1}}", "rl.critic.shaped: 1 is not true or false"),
+        ("rl: {updates: 1, baseline: {type: critic, shaped: 1}}", "rl.baseline.shaped: 1 is not true or false"),
         (
-            "rl: {updates: 1, baseline: critic, normalize_advantage: true}",
+            "rl: {updates: 1, baseline: critic, normalize_advantage: batch}",
             "rl: baseline 'critic' is known only where an update is done: set normalize_advantage to 'none'",
         ),
         ("rl: {updates: 1, normalize_advantage: 1}", "rl.normalize_advantage: 1 is not none, batch or instance"),
         (
-            "rl: {updates: 1, samples: 2, baseline: running_mean, normalize_advantage: instance, dynamic_sampling: 2}",
-            "rl: normalize_advantage 'instance' and dynamic_sampling can compare only an instance's samples: "
-            "set baseline to 'leave_one_out' or 'mean'",
+            "rl: {updates: 1, samples: 2, baseline: running_mean, normalize_advantage: instance}",
+            "rl: normalize_advantage 'instance' can compare only an instance's samples: "
+            "set baseline to 'mean' or 'leave_one_out'",
         ),
         (
             "rl: {updates: 1, samples: 2, baseline: none, objective: mrt, dynamic_sampling: 2, batch_type: token}",
-            "rl: dynamic_sampling can compare only an instance's samples: set baseline to 'leave_one_out' or 'mean', "
+            "rl: dynamic_sampling can compare only an instance's samples: set baseline to 'mean' or 'leave_one_out', "
             "objective to 'reinforce' or 'ppo', batch_type to 'instance'",
         ),
         ("rl: {updates: 1, dynamic_sampling: -1}", "rl.dynamic_sampling: -1 is not a whole number at least 0"),
@@ -284,24 +326,30 @@ extra: 1
             "rl: starts 'task' gives first tokens that were not sampled: set precision and sampling_precision to fp32",
         ),
         (
-            "rl: {updates: 1, objective: ppo, batch_size: 4, ppo: {minibatches: 5}}",
-            "rl: ppo.minibatches 5 is more than batch_size 4 has instances: lower it",
+            "rl: {updates: 1, objective: {type: ppo, minibatches: 5}, batch_size: 4}",
+            "rl: objective.minibatches 5 is more than batch_size 4 has instances: lower it",
         ),
-        ("rl: {updates: 1, ppo: {clip_high: 0}}", "rl.ppo.clip_high: 0 is not a number above 0 or null"),
+        (
+            "rl: {updates: 1, objective: {type: ppo, clip_high: 0}}",
+            "rl.objective.clip_high: 0 is not a number above 0 or null",
+        ),
         (
             "rl: {updates: 1, objective: mixer, top_k: 5}",
-            "rl: top_k cut the law, while objective 'mixer' scores tokens of the reference outside, too: "
-            "draw from the whole law",
+            "rl: top_k cut the distribution, while objective 'mixer' scores tokens of the reference outside, too: "
+            "leave top_k out",
         ),
-        ("rl: {updates: 1, ppo: {epochs: 0}}", "rl.ppo.epochs: 0 is not a whole number above 0"),
-        ("rl: {updates: 1, ppo: {clip: 1.5}}", "rl.ppo.clip: 1.5 is not a number above 0 and below 1"),
+        ("rl: {updates: 1, objective: {type: ppo, epochs: 0}}", "rl.objective.epochs: 0 is not a whole number above 0"),
+        (
+            "rl: {updates: 1, objective: {type: ppo, clip: 1.5}}",
+            "rl.objective.clip: 1.5 is not a number above 0 and below 1",
+        ),
         (
             "rl: {updates: 1, objective: ppo, dropout: true}",
-            "rl: dropout would change the ratios of objective 'ppo' at random: set dropout to false",
+            "rl: objective 'ppo' compares probabilities, which dropout would change at random: set dropout to false",
         ),
         (
             "rl: {updates: 1, objective: reinforced}",
-            'rl.objective: "reinforced" is not reinforce, mixer, mrt, ppo or self_training; '
+            'rl.objective.type: "reinforced" is not mixer, mrt, ppo, reinforce or self_training; '
             "did you mean 'reinforce'?",
         ),
         ("rl: {updates: 1, dropout: 'yes'}", 'rl.dropout: "yes" is not true or false'),
@@ -311,8 +359,8 @@ extra: 1
         ("rl: {updates: 1, top_p: 1.5}", "rl.top_p: 1.5 is not a number above 0 and at most 1"),
         (
             "rl: {updates: 1, top_k: 5, top_p: 0.9, sampling_precision: bf16}",
-            "rl: top_k and top_p cut the law, and bf16 would cut it elsewhere when drawing than when scoring: "
-            "set precision and sampling_precision to fp32, or draw from the whole law",
+            "rl: top_k and top_p cut the distribution, and bf16 would cut it elsewhere when drawing than when scoring: "
+            "set precision and sampling_precision to fp32, or leave top_k and top_p out",
         ),
         (
             "mle: {updates: 1, scheduled_sampling: {schedule: exponential}}",

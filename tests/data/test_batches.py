@@ -182,7 +182,7 @@ def test_sizes_that_do_not_fit_the_data_are_refused_with_the_remedy(
 
 @pytest.mark.parametrize(("learners", "message"), [(0, "the 3 parts .* to 21 or"), (2, "the 6 parts .* to 42 or")])
 def test_token_batches_smaller_than_their_mini_batches_are_refused(tmp_path: Path, learners: int, message: str) -> None:
-    rl = {"batch_type": "token", "batch_size": 20, "objective": "ppo", "ppo": {"minibatches": 3}}
+    rl = {"batch_type": "token", "batch_size": 20, "objective": {"type": "ppo", "minibatches": 3}}
     config, task = translation_config(tmp_path, {}, rl=rl, compute={"learners": learners})
     with pytest.raises(UserError, match=rf"rl.batch_size: 20 tokens may be 2 instances, fewer than {message} more"):
         make_batches(config, task)
@@ -217,7 +217,7 @@ def test_rl_is_trained_on_the_instances_that_the_task_has_for_it_or_on_those_of_
     [
         ({"cross_entropy": 0.1}, "cross_entropy"),
         ({"objective": "mixer"}, "objective 'mixer'"),
-        ({"objective": "mrt", "samples": 2, "baseline": "none"}, "mrt.reference"),
+        ({"objective": "mrt", "samples": 2, "baseline": "none"}, "objective.reference"),
     ],
 )
 def test_what_reads_references_refuses_instances_without_them_by_name(rl: dict[str, Any], named: str) -> None:

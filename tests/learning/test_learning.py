@@ -95,12 +95,12 @@ def test_reinforce_improves_a_half_trained_policy_of_tokens(
 @pytest.mark.parametrize(
     ("keys", "rate", "margin"),
     [
-        ({"objective": "mrt", "baseline": "none", "samples": 4, "mrt": {"alpha": 1.0}}, 3e-3, 20),
-        ({"objective": "ppo", "baseline": "leave_one_out", "samples": 4, "ppo": {"epochs": 3}}, 1e-3, 20),
-        ({"objective": "mixer", "baseline": "leave_one_out", "samples": 4, "mixer": {"every": 20}}, 3e-3, 20),
+        ({"objective": {"type": "mrt", "alpha": 1.0}, "baseline": "none", "samples": 4}, 3e-3, 20),
+        ({"objective": {"type": "ppo", "epochs": 3}, "baseline": "leave_one_out", "samples": 4}, 1e-3, 20),
+        ({"objective": {"type": "mixer", "every": 20}, "baseline": "leave_one_out", "samples": 4}, 3e-3, 20),
         ({"baseline": "critic", "samples": 4}, 3e-3, 20),
-        ({"baseline": "critic", "samples": 4, "critic": {"shaped": True, "gae_lambda": 0.95}}, 3e-3, 20),
-        ({"objective": "ppo", "samples": 4, "ppo": {"epochs": 2, "ratio": "sequence", "clip": 0.05}}, 1e-3, 10),
+        ({"baseline": {"type": "critic", "shaped": True, "gae_lambda": 0.95}, "samples": 4}, 3e-3, 20),
+        ({"objective": {"type": "ppo", "epochs": 2, "ratio": "sequence", "clip": 0.05}, "samples": 4}, 1e-3, 10),
     ],
     ids=["mrt", "ppo", "mixer", "critic", "actor_critic", "gspo"],
 )

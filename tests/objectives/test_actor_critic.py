@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rlseq.config.rl import CriticConfig, RLConfig
+from rlseq.config.baselines import CriticConfig
+from rlseq.config.rl import RLConfig
 from rlseq.models.policy import SequencePolicy
 from rlseq.objectives.credit import generalised_advantages, rewards_before
 from rlseq.training.batch import rl_batch
@@ -61,12 +62,12 @@ everywhere = pytest.mark.parametrize("case", CASES)
 
 
 def actor_critic(gae_lambda: float = 1.0, shaped: bool = True, **keys: Any) -> RLConfig:
-    return config(baseline="critic", critic={"weight": 0.25, "shaped": shaped, "gae_lambda": gae_lambda}, **keys)
+    return config(baseline={"type": "critic", "weight": 0.25, "shaped": shaped, "gae_lambda": gae_lambda}, **keys)
 
 
 def drawn(enumeration: Enumeration, rl: RLConfig) -> Enumeration:
     """The enumeration with potentials only where they are asked for, as a rollout has them."""
-    if not rl.critic.shaped:
+    if not (rl.critic and rl.critic.shaped):
         roll_out = enumeration.rollout
         enumeration.rollout = lambda *of: replace(roll_out(*of), potentials=None)  # type: ignore[method-assign]
     return enumeration
@@ -255,7 +256,5 @@ def test_advantages_are_the_papers_sums(rows: list[list[tuple[float, float]]], d
 
 def test_nothing_was_handed_out_before_the_first_token_whatever_the_bounds() -> None:
     potentials = np.array([[[0.0, 0.25, 1.0, 0.0]]])
-    rl = RLConfig(
-        updates=1, baseline="critic", critic=CriticConfig(shaped=True), reward_clip=(0.125, 0.5), reward_scale=4.0
-    )
+    rl = RLConfig(updates=1, baseline=CriticConfig(shaped=True), reward_clip=(0.125, 0.5), reward_scale=4.0)
     np.testing.assert_array_equal(rewards_before(rl, potentials), [[[0.0, 0.5, 1.0, 2.0]]])

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlseq.config.rl import CriticConfig, RLConfig
+from rlseq.config.baselines import CriticConfig
+from rlseq.config.rl import RLConfig
 from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy
 from rlseq.training.batch import rl_batch
@@ -79,7 +80,7 @@ CASES = {
 @pytest.mark.parametrize("objective", ["reinforce", "ppo"])
 def test_the_policy_is_unbiased_and_the_critic_follows_its_error(case: str, objective: str) -> None:
     enumeration = CASES[case]()
-    rl = config(objective=objective, baseline="critic", critic={"weight": 0.25}, temperature=enumeration.temperature)
+    rl = config(objective=objective, baseline={"type": "critic", "weight": 0.25}, temperature=enumeration.temperature)
     policy, critic = expected_parts(enumeration, rl)
     exact = parts(enumeration, -(enumeration.law() * torch.from_numpy(enumeration.rewards)).sum())
     assert_same(policy, exact[0])
@@ -88,7 +89,7 @@ def test_the_policy_is_unbiased_and_the_critic_follows_its_error(case: str, obje
 
 def test_given_tokens_are_nothing_to_a_critic() -> None:
     enumeration = AfterPrefix(with_critic(attention_policy(vocabulary=3)), 4)
-    policy, critic = expected_parts(enumeration, config(objective="mixer", baseline="critic", critic={"weight": 1.0}))
+    policy, critic = expected_parts(enumeration, config(objective="mixer", baseline={"type": "critic", "weight": 1.0}))
     law = enumeration.law() * enumeration.continues() / enumeration.given().exp()
     exact = parts(enumeration, -enumeration.given() - (law * torch.from_numpy(enumeration.rewards)).sum())
     assert_same(policy, exact[0])

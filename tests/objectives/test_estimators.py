@@ -37,7 +37,7 @@ def gradient(enumeration: Enumeration, batch: Batch, rl: RLConfig) -> Tensor:
 def test_the_mean_of_the_mini_batches_gradients_is_the_batchs(parts: int) -> None:
     enumeration = Enumeration(attention_policy(vocabulary=3), 3)
     ppo = {"epochs": 3, "minibatches": parts}
-    rl = config(objective="ppo", baseline="leave_one_out", samples=2, batch_size=5, entropy=0.1, ppo=ppo)
+    rl = config(objective={"type": "ppo"} | ppo, baseline="leave_one_out", samples=2, batch_size=5, entropy=0.1)
     instances = [enumeration.rollout(chosen, False) for chosen in ((0, 3), (1, 7), (2, 2), (14, 5), (6, 9))]
     batch, _ = rl_batch(enumeration.task, Rollout.concatenate(instances), rl)
     whole, steps = gradient(enumeration, batch, rl), step_batches(batch, rl, seed=4)
@@ -222,7 +222,7 @@ def test_a_given_start_trained_as_a_sampled_one_is_biased() -> None:
 def test_in_later_epochs_a_given_start_has_the_ratio_one(ratio: str) -> None:
     enumeration = Started(attention_policy(vocabulary=3), 3)
     bounds = {"ratio": ratio, "clip": 0.1, "clip_high": 0.3}
-    rl = config(objective="ppo", ppo=bounds, baseline="greedy", starts="task")
+    rl = config(objective={"type": "ppo"} | bounds, baseline="greedy", starts="task")
     rows = [index for index, sequence in enumerate(enumeration.sequences) if sequence[0] == 1]
     batches = [rl_batch(enumeration.task, enumeration.rollout((index,), True), rl)[0] for index in rows]
     drawn_under = enumeration.token_log_probs().detach()

@@ -90,7 +90,8 @@ class Enumeration:
 
     def estimate(self, config: RLConfig, chosen: tuple[int, ...]) -> Tensor:
         """The gradient that training would follow, had these sequences been sampled."""
-        batch, _ = rl_batch(self.task, self.rollout(chosen, config.baseline == "greedy"), config, running_mean=0.375)
+        baseline = {"total": 0.375, "weight": 1.0}  # of a running mean
+        batch, _ = rl_batch(self.task, self.rollout(chosen, config.decodes_greedy), config, baseline)
         tensors = {name: torch.from_numpy(column) for name, column in batch.items()}
         return self.gradient(batch_loss(self.policy, None, tensors, config)[0])
 

@@ -49,5 +49,5 @@ def test_both_parts_have_their_gradients(baseline: str, samples: int) -> None:
 
 @pytest.mark.parametrize(("update", "sampled"), [(0, 2), (9, 2), (10, 4), (35, 8)])
 def test_the_boundary_moves_towards_the_first_token(update: int, sampled: int) -> None:
-    assert config(objective="mixer", mixer={"step": 2, "every": 10}).sampled_tokens(update) == sampled
-    assert RLConfig(updates=1).sampled_tokens(update) is None
+    assert config(objective={"type": "mixer", "step": 2, "every": 10}).objective.sampled_tokens(update) == sampled
+    assert RLConfig(updates=1).objective.sampled_tokens(update) is None

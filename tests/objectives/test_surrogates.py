@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from rlseq.config.rl import RLConfig
-from rlseq.objectives.surrogates import clipped_ratio, minimum_risk
+from rlseq.objectives.mrt import minimum_risk
+from rlseq.objectives.ppo import clipped_ratio
 from rlseq.training.batch import rl_batch
 from rlseq.training.update import batch_loss
 from rlseq_envs.task import Reward
@@ -27,7 +28,7 @@ def config(**keys: Any) -> RLConfig:
 
 
 def tensors(enumeration: Enumeration, chosen: tuple[int, ...], rl: RLConfig) -> dict[str, Tensor]:
-    batch, _ = rl_batch(enumeration.task, enumeration.rollout(chosen, rl.baseline == "greedy"), rl)
+    batch, _ = rl_batch(enumeration.task, enumeration.rollout(chosen, rl.decodes_greedy), rl)
     return {name: torch.from_numpy(column) for name, column in batch.items()}
 
 
@@ -62,8 +63,8 @@ def test_minimum_risk_is_the_papers_for_every_pair_of_samples(
 ) -> None:
     """Pairs of equal samples are one candidate; so are the reference and a sample that equals it."""
     enumeration = WithReference(4, temperature=temperature)
-    keys = {"objective": "mrt", "baseline": "none", "samples": 2, "temperature": temperature}
-    rl = config(**keys, mrt={"alpha": alpha, "reference": reference})
+    keys = {"baseline": "none", "samples": 2, "temperature": temperature}
+    rl = config(**keys, objective={"type": "mrt", "alpha": alpha, "reference": reference})
     law, largest = enumeration.sampler(), 0.0
     ours = exact = torch.zeros(sum(p.numel() for p in enumeration.policy.parameters()), dtype=torch.float64)
     for chosen in itertools.combinations_with_replacement(range(len(law)), 2):
@@ -85,7 +86,7 @@ def test_minimum_risk_over_all_sequences_is_the_expected_reward() -> None:
     """Where the candidates are everything and α is 1, Q is the policy's own law."""
     enumeration = WithReference(0)
     everything = tuple(range(len(enumeration.sequences)))
-    rl = config(objective="mrt", baseline="none", samples=len(everything), mrt={"alpha": 1.0})
+    rl = config(objective={"type": "mrt", "alpha": 1.0}, baseline="none", samples=len(everything))
     value, gradient = loss_and_gradient(enumeration, tensors(enumeration, everything, rl), rl)
     assert value == pytest.approx(-float(enumeration.sampler() @ torch.from_numpy(enumeration.rewards)), abs=1e-6)
     assert_same(gradient, enumeration.exact())
@@ -121,7 +122,7 @@ PPO: list[dict[str, Any]] = [
 def test_the_first_epochs_gradient_is_reinforces_and_unbiased(ratio: str) -> None:
     enumeration = Enumeration(attention_policy(vocabulary=3), 3, temperature=0.8)
     keys = {"baseline": "greedy", "temperature": 0.8}
-    clipped, plain = config(objective="ppo", ppo={"ratio": ratio, "clip": 0.05}, **keys), config(**keys)
+    clipped, plain = config(objective={"type": "ppo", "ratio": ratio, "clip": 0.05}, **keys), config(**keys)
     estimates = [enumeration.estimate(clipped, (index,)) for index in range(len(enumeration.sequences))]
     for index, ours in enumerate(estimates):
         torch.testing.assert_close(ours, enumeration.estimate(plain, (index,)), atol=1e-6, rtol=0)
@@ -146,7 +147,7 @@ def stated(enumeration: Enumeration, drawn_under: Tensor, index: int, advantage:
 @pytest.mark.parametrize("ppo", PPO)
 def test_later_epochs_follow_the_clipped_objective_of_the_papers(ppo: dict[str, Any]) -> None:
     enumeration = Enumeration(attention_policy(vocabulary=3), 3)
-    rl = config(objective="ppo", ppo=ppo, baseline="greedy")
+    rl = config(objective={"type": "ppo"} | ppo, baseline="greedy")
     batches = [tensors(enumeration, (index,), rl) for index in range(len(enumeration.sequences))]
     drawn_under = enumeration.token_log_probs().detach()
     generator = torch.Generator().manual_seed(3)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlseq.config.baselines import CriticConfig
+from rlseq.config.objectives import PPOConfig
 from rlseq.config.phases import Phase
-from rlseq.config.rl import CriticConfig, PPOConfig, RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.rllib.context import Share
 from rlseq.rllib.engine import RllibEngine
 from rlseq.rllib.learner import SequenceLearner
@@ -65,17 +67,14 @@ def test_two_learners_equal_one_with_even_and_uneven_shares(two: RllibEngine, lo
 
 RECIPES: dict[str, dict[str, Any]] = {
     "epochs with a critic": {
-        "objective": "ppo",
-        "ppo": PPOConfig(epochs=2),
-        "baseline": "critic",
-        "critic": CriticConfig(shaped=True, gae_lambda=0.9),
+        "objective": PPOConfig(epochs=2),
+        "baseline": CriticConfig(shaped=True, gae_lambda=0.9),
         "samples": 2,
         "variance_every": 1,
     },
     # 12 rows in 5 mini-batches are 3, 3, 2, 2 and 2, which two learners divide again.
     "mini-batches of instances that were redrawn": {
-        "objective": "ppo",
-        "ppo": PPOConfig(epochs=2, minibatches=5),
+        "objective": PPOConfig(epochs=2, minibatches=5),
         "baseline": "leave_one_out",
         "samples": 3,
         "dynamic_sampling": 1,

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlseq.config.rl import CriticConfig, MixerConfig, MRTConfig, PPOConfig
+from rlseq.config.baselines import CriticConfig
+from rlseq.config.objectives import MixerConfig, MRTConfig, PPOConfig
 from rlseq.rllib import cluster, engine, learner, module
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.config import SequenceConfig
@@ -40,46 +41,40 @@ RECIPES = {
     "self_critical": {"baseline": "greedy"},
     "leave_one_out": {"baseline": "leave_one_out", "samples": 3, "entropy": 0.01, "normalize_advantage": "batch"},
     "bf16": {"baseline": "greedy", "precision": "bf16", "sampling_precision": "bf16"},
-    "mrt": {"objective": "mrt", "baseline": "none", "samples": 3, "mrt": MRTConfig(alpha=0.5), "kl": 0.1},
-    "mixer": {"objective": "mixer", "mixer": MixerConfig(step=1, every=2), "samples": 2},
+    "mrt": {"objective": MRTConfig(alpha=0.5), "baseline": "none", "samples": 3, "kl": 0.1},
+    "mixer": {"objective": MixerConfig(step=1, every=2), "samples": 2},
     "critic": {
-        "baseline": "critic",
+        "baseline": CriticConfig(hidden_size=8),
         "samples": 2,
         "variance_every": 2,
         "cross_entropy": 0.1,
-        "critic": CriticConfig(hidden_size=8),
     },
     "actor_critic": {
-        "baseline": "critic",
+        "baseline": CriticConfig(shaped=True, gae_lambda=0.9),
         "samples": 2,
         "variance_every": 2,
-        "critic": CriticConfig(shaped=True, gae_lambda=0.9),
     },
     "ppo_actor_critic": {
-        "objective": "ppo",
-        "ppo": PPOConfig(epochs=2),
-        "baseline": "critic",
-        "critic": CriticConfig(shaped=True, gae_lambda=0.5),
+        "objective": PPOConfig(epochs=2),
+        "baseline": CriticConfig(shaped=True, gae_lambda=0.5),
     },
-    "ppo": {"objective": "ppo", "ppo": PPOConfig(epochs=3, clip=0.01), "variance_every": 1, "kl": 0.1, "entropy": 0.01},
+    "ppo": {"objective": PPOConfig(epochs=3, clip=0.01), "variance_every": 1, "kl": 0.1, "entropy": 0.01},
     "minibatches": {
-        "objective": "ppo",
-        "ppo": PPOConfig(epochs=2, minibatches=5, clip=0.01, clip_high=0.02),
+        "objective": PPOConfig(epochs=2, minibatches=5, clip=0.01, clip_high=0.02),
         "variance_every": 2,
         "cross_entropy": 0.1,
     },
     "dynamic": {"samples": 3, "baseline": "mean", "dynamic_sampling": 2, "normalize_advantage": "instance"},
     "starts": {"samples": 3, "baseline": "leave_one_out", "starts": "task", "kl": 0.1},
     "all_of_them": {
-        "objective": "ppo",
-        "ppo": PPOConfig(epochs=2, minibatches=2, ratio="sequence"),
+        "objective": PPOConfig(epochs=2, minibatches=2, ratio="sequence"),
         "samples": 3,
         "baseline": "leave_one_out",
         "dynamic_sampling": 1,
         "variance_every": 1,
         "starts": "task",
     },
-    "ppo_bf16": {"objective": "ppo", "ppo": PPOConfig(ratio="sequence"), "sampling_precision": "bf16"},
+    "ppo_bf16": {"objective": PPOConfig(ratio="sequence"), "sampling_precision": "bf16"},
 }
 
 
@@ -251,7 +246,7 @@ def test_more_learners_than_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=rf"compute.learners {BATCH + 1} is more than batch_size {BATCH}"):
         make_engine(config(learners=BATCH + 1))
     with pytest.raises(ValueError, match=rf"compute.learners 3 is more than batch_size {BATCH} in 5 mini-batches"):
-        make_engine(config(learners=3, objective="ppo", ppo=PPOConfig(minibatches=5)))
+        make_engine(config(learners=3, objective=PPOConfig(minibatches=5)))
 
 
 def test_more_gpus_than_there_are_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

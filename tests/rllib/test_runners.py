@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlseq.config.rl import CriticConfig
+from rlseq.config.baselines import CriticConfig
 from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
 from rlseq.training.rollout import Rollout
@@ -78,9 +78,8 @@ def test_a_run_with_two_runners_equals_the_plain_loop_to_the_bit(two: RllibEngin
 
 RECIPES: dict[str, dict[str, Any]] = {
     "rewards token by token": {
-        "baseline": "critic",
+        "baseline": CriticConfig(shaped=True, gae_lambda=0.9),
         "samples": 2,
-        "critic": CriticConfig(shaped=True, gae_lambda=0.9),
     },
     "instances that are redrawn, given starts": {
         "baseline": "leave_one_out",

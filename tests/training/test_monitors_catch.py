@@ -212,7 +212,7 @@ def test_rl_ends_where_a_monitor_of_validations_is_to_stop_it(tmp_path: Path) ->
     [
         ("letters", 60, 0, {"baseline": "greedy", "samples": 1, "optimizer": rate(1e-3)}),
         ("letters", 60, 1, SAMPLES | {"optimizer": rate(3e-3)}),
-        ("letters", 60, 2, SAMPLES | {"objective": "ppo", "ppo": {"epochs": 2}, "optimizer": rate(1e-3)}),
+        ("letters", 60, 2, SAMPLES | {"objective": {"type": "ppo", "epochs": 2}, "optimizer": rate(1e-3)}),
         ("letters", 60, 3, SAMPLES | {"baseline": "running_mean", "optimizer": rate(2e-3)}),
         ("points", 400, 4, SAMPLES | {"optimizer": rate(1e-3)}),
     ],

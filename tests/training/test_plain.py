@@ -295,7 +295,7 @@ def test_an_epoch_that_is_not_finite_says_that_steps_were_taken_before_it(monkey
 
 
 # ------------------------------------------------------------------------------------------------------------ epochs
-PPO = {"objective": "ppo", "ppo": {"epochs": 3}, "baseline": "running_mean", "average": 0.9}
+PPO = {"objective": {"type": "ppo", "epochs": 3}, "baseline": "running_mean", "average": 0.9}
 
 
 def test_an_update_has_as_many_steps_as_epochs_and_moves_the_average_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,7 @@ def test_an_update_has_as_many_steps_as_epochs_and_moves_the_average_once(monkey
 
 
 def test_mini_batches_are_steps_of_their_own_and_the_average_moves_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, moved = engine(config("reverse", rl=PPO | {"ppo": {"epochs": 2, "minibatches": 3}})), []
+    ours, moved = engine(config("reverse", rl=PPO | {"objective": {"type": "ppo", "epochs": 2, "minibatches": 3}})), []
     ours.start_phase("rl")
     monkeypatch.setattr(trainee, "update_average", lambda *args: moved.append(args[-1]))
     ours.update(requests("rl", range(2)))
@@ -319,7 +319,7 @@ def test_mini_batches_are_steps_of_their_own_and_the_average_moves_once(monkeypa
 
 def test_one_epoch_is_reinforce_but_for_rounding() -> None:
     found = []
-    for keys in ({"objective": "ppo", "ppo": {"epochs": 1}}, {}):
+    for keys in ({"objective": {"type": "ppo", "epochs": 1}}, {}):
         ours = engine(config("reverse", rl={"samples": 2, "optimizer": {"clip_norm": None}} | keys))
         ours.start_phase("rl")
         found.append(ours.update(requests("rl", range(1)))[0])

@@ -57,7 +57,7 @@ def config(kind: str) -> Config:
     steps = {"optimizer": {"learning_rate": 0.03}} | batches
     baseline = {"hull": "critic", "redrawn": "mean", "reverse": "running_mean", "text": "greedy"}[kind]
     critic = {"critic": {"shaped": True, "gae_lambda": 0.9}} if baseline == "critic" else {}
-    redrawn = {"objective": "ppo", "ppo": {"minibatches": 2}, "dynamic_sampling": 2, "starts": "task"}
+    redrawn = {"objective": {"type": "ppo", "minibatches": 2}, "dynamic_sampling": 2, "starts": "task"}
     sections = {
         "mle": MLE | steps,
         "rl": RL | steps | {"baseline": baseline} | critic | (redrawn if kind == "redrawn" else {}),

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlseq.config.baselines import RunningMeanConfig
+from rlseq.objectives.baselines import RunningMean
 from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest
@@ -252,13 +254,14 @@ def test_an_update_is_told_the_mean_reward_of_those_before_it_and_a_recovery_for
         return rewards.setdefault(request.update, request.phase_update / 7)
 
     engine = ScriptedEngine(gain, reward)
-    trained(tmp_path, engine, rl={"updates": 20, "baseline_decay": 0.5})
+    trained(tmp_path, engine, rl={"updates": 20, "baseline": {"type": "running_mean", "decay": 0.5}})
     seen: list[float] = []
     for request in engine.requests[20:]:
         if request.update == 34:
             seen = seen[:10]  # the best checkpoint is that of update 30
         weights = 0.5 ** np.arange(len(seen))[::-1]
-        assert request.running_mean == pytest.approx(np.average(seen, weights=weights) if seen else 0.0)
+        told = RunningMean(RunningMeanConfig(), request.baseline_state).value
+        assert told == pytest.approx(np.average(seen, weights=weights) if seen else 0.0)
         seen += [rewards[request.update]] if request.update in rewards else []
 
 

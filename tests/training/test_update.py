@@ -14,11 +14,12 @@ from torch.distributions import Categorical
 from torch.distributions import kl_divergence as torch_kl
 from torch.nn import functional as F
 
+from rlseq.config.baselines import CriticConfig
 from rlseq.config.mle import MLEConfig
-from rlseq.config.rl import CriticConfig, RLConfig
+from rlseq.config.rl import RLConfig
 from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy, length_mask
-from rlseq.training.batch import Batch, mle_batch, normalizer, rl_batch, split_batch, to_tensors
+from rlseq.training.batch import Batch, mle_batch, rl_batch, split_batch, to_tensors
 from rlseq.training.rollout import Rollout
 from rlseq.training.update import batch_loss
 from tests.support import attention_policy, padded, sources
@@ -92,7 +93,7 @@ def nll(policy: SequencePolicy, instances: list[int], sequences: list[list[int]]
 # ----------------------------------------------------------------------------------------------------- normalisation
 def test_normalisers_by_hand() -> None:
     for kind, expected in (("token", 30.0), ("sequence", 6.0), ("constant", 24.0)):
-        assert normalizer(rl(normalization=kind, normalizer=4.0), rows=6, tokens=30) == expected
+        assert rl(normalization=kind, normalizer=4.0).loss_divisor(rows=6, tokens=30) == expected
 
 
 @pytest.mark.parametrize(("kind", "divisor"), [("token", 10.0), ("sequence", 3.0), ("constant", 6.0)])
@@ -328,9 +329,9 @@ def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phas
     model, reference = policy(), policy(seed=5)
     keys = {
         "rl": {"kl": 0.2, "entropy": 0.1, "cross_entropy": 0.3},
-        "mrt": {"objective": "mrt", "baseline": "none", "mrt": {"alpha": 0.5, "reference": False}, "kl": 0.2},
+        "mrt": {"objective": {"type": "mrt", "alpha": 0.5, "reference": False}, "baseline": "none", "kl": 0.2},
         "critic": {"baseline": "critic", "normalization": "token"},
-        "actor_critic": {"baseline": "critic", "critic": {"shaped": True, "gae_lambda": 0.5}},
+        "actor_critic": {"baseline": {"type": "critic", "shaped": True, "gae_lambda": 0.5}},
     }
     config: Any = MLEConfig(updates=1) if phase == "mle" else rl(**keys[phase])
     if "critic" in phase:
