@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rlseq.config.objectives import PPOConfig
 from rlseq.config.rl import RLConfig
 from rlseq.objectives.mrt import minimum_risk
 from rlseq.objectives.ppo import clipped_ratio
@@ -139,8 +140,10 @@ def stated(enumeration: Enumeration, drawn_under: Tensor, index: int, advantage:
     """The papers' objectives: Schulman et al. 2017, eq. 7; Zheng et al. 2025, eqs. 5 to 7, times the length."""
     length = int(enumeration.lengths[index])
     log_ratio = (enumeration.token_log_probs() - drawn_under)[index, :length]
-    ratio = log_ratio.exp() if rl.ppo.ratio == "token" else (log_ratio.sum() / length).exp().expand(length)
-    low, high = 1 - rl.ppo.clip, 1 + (rl.ppo.clip_high or rl.ppo.clip)  # Yu et al. 2025, eq. 10
+    ppo = rl.objective
+    assert isinstance(ppo, PPOConfig)
+    ratio = log_ratio.exp() if ppo.ratio == "token" else (log_ratio.sum() / length).exp().expand(length)
+    low, high = 1 - ppo.clip, 1 + (ppo.clip_high or ppo.clip)  # Yu et al. 2025, eq. 10
     return -torch.stack([ratio * advantage, ratio.clamp(low, high) * advantage]).amin(0).sum()
 
 
