@@ -16,8 +16,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # rich doubles the time of a help page
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog=examples(["rlseq train hull"]),
 )
 for module in (train, study, preflight, evaluate, compare, generate):

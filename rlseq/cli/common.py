@@ -76,7 +76,8 @@ def _complain(error: BaseException, debug: bool) -> None:
 
 def examples(commands: Sequence[str]) -> str:
     """Commands as the last part of a help page, each on a line of its own."""
-    return "\n\n".join(["[bold]Examples[/bold]" if len(commands) > 1 else "[bold]Example[/bold]", *commands])
+    title = "Examples:" if len(commands) > 1 else "Example:"
+    return "\b\n" + "\n  ".join([title, *commands])  # \b: lines are not joined
 
 
 @contextmanager
@@ -119,6 +120,17 @@ def check_writable(path: Path | None) -> list[str]:
         return [f"{path}: the directory {path.absolute().parent} does not exist"]
     target = path if path.exists() else path.absolute().parent
     return [] if os.access(target, os.W_OK) else [f"{path} cannot be written"]
+
+
+def check_checkpoint(path: Path) -> list[str]:
+    """Problems with finding the checkpoint that a path means."""
+    from rlseq.training.run_directory import CheckpointError, resolve_checkpoint
+
+    try:
+        resolve_checkpoint(path)
+    except CheckpointError as error:
+        return [str(error)]
+    return []
 
 
 def check_device(device: str, asked_by: str = "--device ") -> list[str]:

@@ -12,6 +12,7 @@ from rlseq.cli.common import (
     Device,
     Json,
     blaming_input,
+    check_checkpoint,
     check_device,
     check_writable,
     console,
@@ -103,20 +104,21 @@ def compare(
 
 def _problems(checkpoints: list[Path], names: Named, named: dict[str, list[str]]) -> list[str]:
     """All that can be seen to be wrong before anything is loaded."""
-    wrong = [f"{path}: no such checkpoint or run directory" for path in checkpoints if not path.exists()]
+    studies = [path for path in checkpoints if _is_study(path)]
+    wrong = [problem for path in checkpoints if path not in studies for problem in check_checkpoint(path)]
     for option, values in named.items():
         for value in values:
             called, _, places = value.partition("=")
-            what = "file" if option == "--hypotheses" else "checkpoint or run directory"
+            is_file = option == "--hypotheses"
             if not called or not all(places.split(",")):
-                wrong.append(f"{option} {value}: give NAME={'FILE' if what == 'file' else 'CKPT,CKPT'}")
+                wrong.append(f"{option} {value}: give NAME={'FILE' if is_file else 'CKPT,CKPT'}")
                 continue
-            missing = (place for place in _places(option, places) if not place.exists())
-            wrong += [f"{option} {called}: {place}: no such {what}" for place in missing]
+            check = _check_file if is_file else check_checkpoint
+            found = [problem for place in _places(option, places) for problem in check(place)]
+            wrong += [f"{option} {called}: {problem}" for problem in found]
     if names and len(names) != len(checkpoints):
         wrong.append(f"{len(names)} names for {len(checkpoints)} checkpoints: give one --name for each")
     count = len(checkpoints) + sum(map(len, named.values()))
-    studies = [path for path in checkpoints if _is_study(path)]
     if count < 2 and not studies:
         which = "one checkpoint is no comparison" if count else "nothing to compare"
         wrong.append(f"{which}: give two or more, --arm NAME=CKPT,..., or a study's directory")
@@ -127,6 +129,10 @@ def _problems(checkpoints: list[Path], names: Named, named: dict[str, list[str]]
 
 def _places(option: str, places: str) -> list[Path]:
     return [Path(places)] if option == "--hypotheses" else [Path(place) for place in places.split(",")]
+
+
+def _check_file(path: Path) -> list[str]:
+    return [] if path.is_file() else [f"{path}: no such file"]
 
 
 def _is_study(path: Path) -> bool:

@@ -13,6 +13,7 @@ from rlseq.cli.common import (
     Device,
     Json,
     blaming_input,
+    check_checkpoint,
     check_device,
     check_writable,
     console,
@@ -70,7 +71,8 @@ def evaluate(
 
     The lines of --output are those that generate writes; compare takes them as --hypotheses.
     """
-    refuse(check_writable(json) + check_writable(output) + check_device(device) + decoding.problems())
+    wrong = check_checkpoint(checkpoint) + check_writable(json) + check_writable(output)
+    refuse(wrong + check_device(device) + decoding.problems())
 
     from rlseq.evaluation import exposure
     from rlseq.evaluation.evaluate import evaluate

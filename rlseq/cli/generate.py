@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlseq.cli.common import Debug, Device, blaming_input, check_device, check_writable, guarded, refuse
+from rlseq.cli.common import (
+    Debug,
+    Device,
+    blaming_input,
+    check_checkpoint,
+    check_device,
+    check_writable,
+    guarded,
+    refuse,
+)
 from rlseq.cli.decoding import DecodingFlags, with_decoding
 from rlseq.config.errors import UserError
 
@@ -47,7 +56,7 @@ def generate(
     --scores), the result. A search's results are ranked by log-probability divided by length, unless options say
     otherwise.
     """
-    wrong = decoding.problems()
+    wrong = check_checkpoint(checkpoint) + decoding.problems()
     if decoding.methods[0] in ("greedy", "beam") and n_best > (most := decoding.beam or 1):
         wrong.append(f"--n-best {n_best}: there are only {most}; give --beam {n_best} or --sample")
     if input is not None and not input.is_file():

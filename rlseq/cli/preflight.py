@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from rlseq.cli.common import (
     Device,
     Json,
     blaming_input,
+    check_checkpoint,
     check_device,
     check_writable,
     console,
@@ -20,6 +21,9 @@ from rlseq.cli.common import (
     refuse,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from rlseq.config.schema import Config
 
 EXAMPLES = [
     "rlseq preflight runs/hull-20260101-120000/checkpoints/mle rl.samples=4 rl.temperature=0.6",
@@ -51,11 +55,11 @@ def preflight(
     name, overrides = (given[0], given[1:]) if given and "=" not in given[0] else (None, given)
     foreign = [key for key in overrides if "=" in key and not key.startswith(("rl.", "compute."))]
     wrong = [f"{key}: only rl.* and compute.* can be changed here; the rest is the checkpoint's" for key in foreign]
-    refuse(wrong + check_writable(json) + check_device(device))
+    refuse(wrong + check_checkpoint(checkpoint) + check_writable(json) + check_device(device))
+    config = _config(checkpoint, name, overrides)
 
     import torch
 
-    from rlseq.config.load import load_config, parse_config
     from rlseq.evaluation import preflight
     from rlseq.evaluation.evaluate import instance_ids
     from rlseq.evaluation.loading import load_policy
@@ -65,9 +69,6 @@ def preflight(
     with blaming_input():
         loaded = load_policy(checkpoint, device)
         ids = instance_ids(loaded, "validation", instances)
-    rl = load_config(name).rl if name else loaded.config.rl
-    merged = loaded.config.model_dump(mode="json") | {"rl": rl.model_dump(mode="json")}
-    config = parse_config(merged, str(loaded.checkpoint), overrides)
     if config.compute.threads:
         torch.set_num_threads(config.compute.threads)
     measured = preflight.preflight(loaded, config, ids)
@@ -77,3 +78,14 @@ def preflight(
     console(json).print(*preflight_tables(result), sep="\n")
     if result["verdict"] != "sound":
         raise typer.Exit(NOT_ADVISABLE)
+
+
+def _config(checkpoint: Path, name: str | None, overrides: list[str]) -> Config:
+    """The checkpoint's configuration, with the rl section of the named one if there is a name, and keys changed."""
+    from rlseq.config.load import load_config, parse_config
+    from rlseq.training.checkpoint import load_checkpoint
+    from rlseq.training.run_directory import resolve_checkpoint
+
+    saved = load_checkpoint(resolve_checkpoint(checkpoint))
+    rl = {"rl": load_config(name).rl.model_dump(mode="json")} if name else {}
+    return parse_config(saved.meta["config"] | rl, str(saved.directory), overrides)

@@ -67,16 +67,28 @@ def train(
         config = None
     refuse(_problems(config, overrides, resume, source, phase, control, run))
 
-    from rlseq.cli.training import fork, go_on, start
+    from rlseq.cli.settings import forked_settings, new_settings, resumed_settings
+    from rlseq.training.checkpoint import load_checkpoint
+    from rlseq.training.run_directory import resolve_checkpoint
 
-    chosen = phase.value if phase else None
+    keys, mle_only = overrides or [], phase == PhaseName.mle
+    checkpoint = load_checkpoint(resolve_checkpoint(source)) if source else None
     if resume:
-        go_on(resume, overrides or [])
-    elif source:
-        fork(source, config, overrides or [], "mle" if chosen == "mle" else "rl", control, run)
+        settings = resumed_settings(resume, keys)
+    elif checkpoint:
+        settings = forked_settings(checkpoint, config, keys, control, mle_only=mle_only)
     else:
         assert config is not None
-        start(config, overrides or [], control, mle_only=chosen == "mle", path=run)
+        settings = new_settings(config, keys, control, mle_only=mle_only)
+
+    from rlseq.cli import training  # torch and ray: once nothing is wrong
+
+    if resume:
+        training.go_on(resume, settings)
+    elif checkpoint:
+        training.fork(checkpoint, settings, "mle" if mle_only else "rl", run)
+    else:
+        training.start(settings, run)
 
 
 def _problems(

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rlseq.cli.closing import curves_command, held_out
 from rlseq.cli.common import Stopped, blaming_input, check_device, console, refuse, write_json
-from rlseq.config.controls import CONTROLS
 from rlseq.config.errors import UserError
-from rlseq.config.load import load_config, parse_config
 from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
@@ -37,10 +35,8 @@ FREE_POLICY_KEYS = {"dropout", "mask_revisits"}
 
 
 # ------------------------------------------------------------------------------------------- three ways to start
-def start(name: str, overrides: Sequence[str], control: str | None, *, mle_only: bool, path: Path | None) -> None:
-    """Train from scratch."""
-    config = load_config(name, [*overrides, "rl.updates=0"] if mle_only else overrides)
-    config = _controlled(config, control, name)
+def start(config: Config, path: Path | None) -> None:
+    """Train from scratch, in a run directory of that path or of a new name."""
     task = prepare_task(config)
     run = RunDirectory.create(config, path=path)
     with _removed_if_refused(run.path):
@@ -48,10 +44,9 @@ def start(name: str, overrides: Sequence[str], control: str | None, *, mle_only:
         _train(config, task, run, Trainer.train, before=None)
 
 
-def go_on(path: Path, overrides: Sequence[str]) -> None:
-    """Go on with a run where it stopped; only where the work is done may change."""
+def go_on(path: Path, config: Config) -> None:
+    """Go on with a run where it stopped; the configuration differs from the run's only in where the work is done."""
     run = RunDirectory.open(path)
-    config = parse_config(run.config.model_dump(mode="json"), str(path / "config.yaml"), overrides)
     task = prepare_task(config, run.artifacts)
     if latest := run.latest():
         _check_signature(load_checkpoint(latest), task)
@@ -59,32 +54,14 @@ def go_on(path: Path, overrides: Sequence[str]) -> None:
     _train(config, task, run, Trainer.resume, before=Path(record) if record else None)
 
 
-def fork(
-    source: Path, name: str | None, overrides: Sequence[str], phase: Phase, control: str | None, path: Path | None
-) -> None:
+def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None) -> None:
     """Start a phase in a new run from the weights of a checkpoint."""
-    checkpoint = load_checkpoint(resolve_checkpoint(source))
-    overrides = [*overrides, "rl.updates=0"] if phase == "mle" else overrides
-    if name:
-        config = load_config(name, overrides)
-    else:
-        config = parse_config(checkpoint.meta["config"], str(checkpoint.directory), overrides)
-    config = _controlled(config, control, name or str(checkpoint.directory))
     task = prepare_task(config, checkpoint.artifacts)
     _check_policy(checkpoint, config, task)
     run = RunDirectory.create(config, path=path, forked_from=checkpoint.directory)
     with _removed_if_refused(run.path):
         task.save_artifacts(run.artifacts)
         _train(config, task, run, lambda trainer: trainer.fork(checkpoint, phase), before=checkpoint.directory)
-
-
-def _controlled(config: Config, control: str | None, origin: str) -> Config:
-    """The configuration of a control of a run."""
-    if control is None:
-        return config
-    if not CONTROLS[control].applies(config):
-        raise UserError(f"--control {control}: rl sees the instances of cross-entropy, so there is nothing to control")
-    return parse_config(config.model_dump(mode="json"), origin, CONTROLS[control].overrides(config))
 
 
 @contextmanager

@@ -81,9 +81,7 @@ class RunDirectory:
             RunError: It is no run directory, or another process is writing it.
             ConfigError: Its configuration cannot be read.
         """
-        if not (path / "config.yaml").is_file():
-            raise RunError(f"{path} is no run directory: it has no config.yaml")
-        run = cls(path, read_config(path / "config.yaml"))
+        run = cls(path, run_config(path))
         try:
             for phase in PHASES:
                 run._mend(phase)
@@ -192,6 +190,18 @@ class RunDirectory:
         for sample in (self.path / "samples").glob("*.txt"):
             if sample.stem.isdigit() and int(sample.stem) > update:
                 sample.unlink()
+
+
+def run_config(run: Path) -> Config:
+    """The configuration of a run.
+
+    Raises:
+        RunError: It is no run directory.
+        ConfigError: Its configuration cannot be read.
+    """
+    if not (run / "config.yaml").is_file():
+        raise RunError(f"{run} is no run directory: it has no config.yaml")
+    return read_config(run / "config.yaml")
 
 
 def last_checkpoint(run: Path, phase: Phase | None = None) -> Path | None:

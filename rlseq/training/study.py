@@ -104,10 +104,11 @@ class Study:
             plain.append(f"compute.threads={max(1, (os.cpu_count() or 1) // side_by_side)}")
             config = load_config(name, plain)
         chosen = [config.seed + index for index in range(seeds)]
-        study = cls(path, name, plain, grid, chosen, list(controls), equal_time_updates, environment())
+        study = cls(path, name, plain, grid, chosen, list(controls), equal_time_updates)
         study._check(config)
         if path.exists():
             raise StudyError(f"{path} exists and is not overwritten: go on with rlseq study --resume {path}")
+        study.made_with = environment()
         path.mkdir(parents=True)
         write_text(path / "config.yaml", dump_config(config))
         study.save()

@@ -258,12 +258,43 @@ def test_interrupting_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
 
-def test_help_loads_nothing_heavy() -> None:
-    code = "import sys; sys.argv = ['rlseq', '--help']\n"
-    code += "from rlseq.cli import main\ntry: main()\nexcept SystemExit as end: code = end.code\n"
-    code += "heavy = {'torch', 'ray', 'numpy', 'pydantic', 'omegaconf', 'gymnasium', 'matplotlib'} & set(sys.modules)\n"
-    code += "assert code == 0 and not heavy, (code, heavy)"
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+MODULES = """
+import sys
+from rlseq.cli import main
+sys.argv = ["rlseq", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    print(end.code, *sys.modules, file=sys.stderr)
+"""
+HEAVY = {"torch", "ray", "gymnasium", "numba", "matplotlib", "sacrebleu", "scipy", "tensorboard", "rlseq_envs"}
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "unwanted"),
+    [
+        ("--help", 0, {"numpy", "rich", "pydantic", "omegaconf"}),
+        ("train --help", 0, {"numpy", "rich", "omegaconf"}),
+        ("configs show hull --resolved", 0, {"numpy"}),
+        ("train hull rl.updates=abc unknown=1", 2, set()),
+        ("train hul", 2, set()),
+        ("train --resume nowhere", 2, set()),
+        ("train --resume run compute.runners=abc", 2, set()),
+        ("train --from nowhere", 2, set()),
+        ("study hull rl.updates=abc --run study", 2, set()),
+        ("evaluate nowhere --beam 3 --top-k 2", 2, set()),
+        ("compare . nowhere", 2, set()),
+        ("generate nowhere", 2, set()),
+        ("preflight nowhere", 2, set()),
+    ],
+)
+def test_help_and_refusals_wait_for_nothing_heavy(command: str, code: int, unwanted: set[str]) -> None:
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text(load.dump_config(load.load_config("hull")))
+    ended = subprocess.run([sys.executable, "-c", MODULES, *command.split()], capture_output=True, text=True)
+    found, *modules = ended.stderr.splitlines()[-1].split()
+    assert int(found) == code, ended.stderr
+    assert not (HEAVY | unwanted) & set(modules)
 
 
 def test_the_package_runs_as_a_module_and_reports_to_the_shell() -> None:

@@ -1,0 +1,45 @@
+"""The configuration of a training, complete and checked; nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlseq.config.controls import CONTROLS
+from rlseq.config.errors import UserError
+from rlseq.config.load import load_config, parse_config
+from rlseq.config.schema import Config
+from rlseq.training.checkpoint import Checkpoint
+from rlseq.training.run_directory import run_config
+
+
+def new_settings(name: str, overrides: Sequence[str], control: str | None, *, mle_only: bool) -> Config:
+    """Of a training from scratch."""
+    return _controlled(load_config(name, _phases(overrides, mle_only)), control, name)
+
+
+def resumed_settings(run: Path, overrides: Sequence[str]) -> Config:
+    """Of a run that goes on, with other keys of ``compute``."""
+    return parse_config(run_config(run).model_dump(mode="json"), str(run / "config.yaml"), overrides)
+
+
+def forked_settings(
+    checkpoint: Checkpoint, name: str | None, overrides: Sequence[str], control: str | None, *, mle_only: bool
+) -> Config:
+    """Of a phase that starts from a checkpoint: the named configuration, or the checkpoint's if there is no name."""
+    origin, overrides = name or str(checkpoint.directory), _phases(overrides, mle_only)
+    config = load_config(name, overrides) if name else parse_config(checkpoint.meta["config"], origin, overrides)
+    return _controlled(config, control, origin)
+
+
+def _phases(overrides: Sequence[str], mle_only: bool) -> list[str]:
+    return [*overrides, "rl.updates=0"] if mle_only else [*overrides]
+
+
+def _controlled(config: Config, control: str | None, origin: str) -> Config:
+    """The configuration of a control of a run."""
+    if control is None:
+        return config
+    if not CONTROLS[control].applies(config):
+        raise UserError(f"--control {control}: rl sees the instances of cross-entropy, so there is nothing to control")
+    return parse_config(config.model_dump(mode="json"), origin, CONTROLS[control].overrides(config))
