@@ -33,7 +33,7 @@ def shaken(policy: Policy, seed: int = 1, scale: float = 0.3) -> Policy:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in policy.parameters():
-            parameter += scale * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
     return policy.eval()
 
 
@@ -48,10 +48,11 @@ def pointer_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
     return shaken(build_policy(config, POINTS, seed), seed)
 
 
-def sources(policy: EncoderDecoder, lengths: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
+def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
     """Random sources for either kind of policy, garbage in their padding."""
     generator = torch.Generator().manual_seed(seed)
     rows, longest = len(lengths), max(lengths)
+    assert isinstance(policy, EncoderDecoder)
     if isinstance(policy.embedding, TokenEmbedding):
         count = len(policy.embedding.table.weight)
         return torch.randint(count, (rows, longest), generator=generator), torch.tensor(lengths)
@@ -151,10 +152,10 @@ class ReverseTask(SequenceTask):
 
 
 rlseq_envs.register("test/Reverse-v0", ReverseTask)
-REVERSE = {"type": "custom", "id": "tests.support:test/Reverse-v0"}
-SMALL_ATTENTION = {"type": "attention", "embedding_size": 8, "hidden_size": 16, "dropout": 0.1}
-HULL = {"type": "convex_hull", "min_points": 5, "max_points": 5, "validation_size": 60}
-SMALL_POINTER = {"type": "pointer", "hidden_size": 16, "dropout": 0.1}
+REVERSE: dict[str, Any] = {"type": "custom", "id": "tests.support:test/Reverse-v0"}
+SMALL_ATTENTION: dict[str, Any] = {"type": "attention", "embedding_size": 8, "hidden_size": 16, "dropout": 0.1}
+HULL: dict[str, Any] = {"type": "convex_hull", "min_points": 5, "max_points": 5, "validation_size": 60}
+SMALL_POINTER: dict[str, Any] = {"type": "pointer", "hidden_size": 16, "dropout": 0.1}
 
 
 def tiny_config(task: dict[str, Any] = HULL, policy: dict[str, Any] = SMALL_POINTER, **sections: Any) -> Config:

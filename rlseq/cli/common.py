@@ -124,7 +124,8 @@ def check_writable(path: Path | None) -> list[str]:
 
 def check_checkpoint(path: Path) -> list[str]:
     """Problems with finding the checkpoint that a path means."""
-    from rlseq.training.run_directory import CheckpointError, resolve_checkpoint
+    from rlseq.training.checkpoint import CheckpointError
+    from rlseq.training.run_directory import resolve_checkpoint
 
     try:
         resolve_checkpoint(path)

@@ -66,7 +66,8 @@ class Walk:
         self.policy, self.memory = policy, memory
         self.mask = policy.attention_mask(memory)
         nothing = torch.zeros_like(self.mask, dtype=torch.float64)
-        self.known = {(): self.step(0, 0, policy.initial_state(memory), nothing)}
+        self.known: dict[tuple[int, ...], tuple[Tensor, State, Tensor]] = {}
+        self.known[()] = self.step(0, 0, policy.initial_state(memory), nothing)
 
     def step(self, token: int, time: int, state: State, attended: Tensor) -> tuple[Tensor, State, Tensor]:
         logits, state, attention = self.policy.step(torch.tensor([token]), time, state, self.memory)
@@ -100,7 +101,7 @@ def plain_groups(
     walk: Walk, limit: int, width: int, groups: int, strength: float, options: Options
 ) -> list[list[Plain]]:
     """What each group of a diverse beam finishes; the groups take turns at each step, and none is given up early."""
-    alive, finished = [[Plain([], 0.0, 0.0)] for _ in range(groups)], [[] for _ in range(groups)]
+    alive, finished = [[Plain([], 0.0, 0.0)] for _ in range(groups)], [list[Plain]() for _ in range(groups)]
     for time in range(limit):
         used: Counter[int] = Counter()
         for group in range(groups):
@@ -251,6 +252,7 @@ def test_early_stopping_stops_early_with_a_coverage_penalty_too(monkeypatch: pyt
     steps, step = [], policy.step
     monkeypatch.setattr(policy, "step", lambda tokens, *rest: steps.append(len(tokens)) or step(tokens, *rest))
     memory = policy.encode(*sources(policy, [3, 5]))
+    keys: Any
     for keys in ({"coverage_penalty": 0.1}, {"coverage_penalty": 0.1, "groups": 2, "diversity": 0.5}):
         beam_search(policy, memory, torch.tensor([40, 40]), size=2, length_norm="gnmt", **keys)
     assert len(steps) < 40

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import urllib.error
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,7 +221,8 @@ def test_batches_of_rows_of_all_lengths_equal_sacrebleu(longest):
 )
 def test_ids_that_do_not_fit_are_refused(shapes, smoothing, word):
     with pytest.raises(ValueError, match=word):
-        sentence_bleu_ids(*(np.ones(shape, dtype=np.int64) for shape in shapes), smoothing)
+        arguments: list[Any] = [*(np.ones(shape, dtype=np.int64) for shape in shapes), smoothing]
+        sentence_bleu_ids(*arguments)
 
 
 @pytest.mark.parametrize("length", [-1, 4])

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rlseq_envs.convex_hull import ConvexHullTask
-from rlseq_envs.task import END
+from rlseq_envs.task import END, SplitName
 
 ALL = {"valid": 1.0, "edge_f1": 0.5, "coverage": 0.25}
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_a_faulty_file_is_named_with_the_line(corpus, content, line, words, side
 
 
 def test_a_directory_is_no_corpus(corpus):
-    problems = []
+    problems: list[Problem] = []
     read_parallel(str(corpus.folder), [str(corpus.folder)], SplitReport(), problems)
     assert [problem.message for problem in problems] == ["cannot be read (Is a directory)"] * 2
 
@@ -117,7 +117,7 @@ def test_a_file_without_permission_is_named(monkeypatch):
         raise PermissionError(13, os.strerror(13))
 
     monkeypatch.setattr("pathlib.Path.open", refuse)
-    problems = []
+    problems: list[Problem] = []
     read_parallel("source", ["target"], SplitReport(), problems)
     assert [problem.message for problem in problems] == ["cannot be read (Permission denied)"] * 2
 

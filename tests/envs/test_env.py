@@ -1,6 +1,7 @@
 """Every environment: Gymnasium's own checks, determinism, and whole sequences scored as by stepping."""
 
 import warnings
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -81,6 +82,10 @@ def arguments(tmp_path_factory):
     }
 
 
+def task_of(env: gym.Env[Any, Any]) -> SequenceTask:
+    return cast(SequenceEnv, env.unwrapped).task
+
+
 @pytest.fixture(scope="module", params=[*OURS, COPY])
 def made(request, arguments):
     """An environment's id and arguments."""
@@ -89,7 +94,7 @@ def made(request, arguments):
 
 @pytest.fixture(scope="module")
 def task(made):
-    return gym.make(made[0], **made[1]).unwrapped.task
+    return task_of(gym.make(made[0], **made[1]))
 
 
 def test_every_registered_environment_is_tested_here():
@@ -112,7 +117,7 @@ def test_gymnasium_finds_nothing_to_warn_of(made):
 
 
 def test_names_with_a_module_are_made():
-    assert gym.make("rlseq_envs:rlseq/ConvexHull-v0", max_points=8).unwrapped.task.max_source_length == 8
+    assert task_of(gym.make("rlseq_envs:rlseq/ConvexHull-v0", max_points=8)).max_source_length == 8
     vector = gym.make_vec("rlseq_envs:rlseq/ConvexHull-v0", num_envs=2, max_points=6, split="test")
     assert vector.unwrapped.task.max_source_length == 6 and vector.unwrapped.split.name == "test"
 
@@ -209,7 +214,7 @@ def test_sizes_are_those_of_the_sources(task):
 
 @pytest.mark.parametrize("name", OURS)
 def test_scoring_reads_a_source_once_for_all_its_sequences(name, arguments, monkeypatch):
-    task = gym.make(name, **arguments[name]).unwrapped.task
+    task = task_of(gym.make(name, **arguments[name]))
     ids = np.repeat(task.instances("train").ids(0, 4), 5)
     sequences, read, source = task.references(ids)[0], [], task.source
     monkeypatch.setattr(task, "source", lambda asked: (read.extend(asked.tolist()), source(asked))[1])
@@ -267,7 +272,7 @@ def test_the_vector_environment_is_the_single_one_side_by_side(made):
 def test_instances_come_from_the_chosen_split(made):
     for split in ("train", "validation", "test"):
         env = gym.make(made[0], split=split, **made[1]).unwrapped
-        chosen = env.task.instances(split)
+        chosen = task_of(env).instances(split)
         ids = {env.reset(seed=seed)[1]["instance_id"] for seed in range(30)}
         assert len(ids) > 3 and min(ids) >= chosen.first
         assert chosen.size is None or max(ids) < chosen.first + chosen.size
@@ -297,7 +302,7 @@ def test_a_masked_reset_is_gymnasiums():
         mask = np.array([False, True, True])
         trace = [env.reset(seed=3), env.step(np.array([2, END, 1])), env.reset(options={"reset_mask": mask})]
         traces.append([*trace, env.step(np.array([1, 1, END])), env.reset(seed=[None, 8, None])])
-    np.testing.assert_equal(*traces)
+    np.testing.assert_equal(traces[0], traces[1])
 
 
 def test_seeds_may_be_given_a_row():

@@ -313,7 +313,7 @@ def test_only_what_stands_before_end_or_the_length_counts():
 
 def test_padding_of_shorter_sets_never_counts():
     points = np.zeros((2, 4, 2))
-    points[:, :3] = [[0.5, 0.5], [1, 0.5], [1, 1]]
+    points[:, :3] = np.array([[0.5, 0.5], [1, 0.5], [1, 1]])
     counts = np.array([3, 4])
     tokens, lengths = hull.hulls(points, counts)
     assert tokens[:, :4].tolist() == [[1, 2, 3, 0], [2, 3, 4, 0]] and lengths.tolist() == [4, 4]

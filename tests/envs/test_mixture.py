@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def vertices(points, counts, sequences, lengths, ids):
 TEXTS = (["a", "bbb"], [("a", "aa"), ("b",)], np.array([0, 1]))
 KNOWN = ("one", "two", "three")
 VALUES = {"one": np.array([1.0, 2.0]), "two": np.array([0.5, 0.25]), "three": np.array([9.0, 9.0])}
-SMALL = {"cldr_sizes": (60, 8, 8), "units": "character"}
+SMALL: dict[str, Any] = {"cldr_sizes": (60, 8, 8), "units": "character"}
 numbers = itertools.count()
 
 

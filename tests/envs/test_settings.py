@@ -61,7 +61,7 @@ def test_a_new_task_is_its_settings_its_class_and_a_line_in_registry_and_union()
     register(SpellingSettings.env_id, SpellingTask)
     data = load_config("hull").model_dump(mode="json") | {"task": {"type": "spelling", "letters": 7}}
     config = SpellingConfig.model_validate_json(json.dumps(data))
-    task = make_task(config.task)
+    task = make_task(config.task)  # type: ignore[arg-type]
     assert isinstance(task, SpellingTask) and task.settings == config.task and task.vocabulary_size == 8
     assert SpellingConfig.model_validate_json(config.model_dump_json()) == config
     assert SpellingSettings.file_keys() == ["words"]
@@ -122,5 +122,5 @@ def test_rl_has_other_instances_if_they_are_named() -> None:
     assert not ConvexHullSettings().trains_rl_on_others and not TranslationSettings().trains_rl_on_others
     assert ConvexHullSettings(rl_generated=True).trains_rl_on_others
     assert ConvexHullSettings(rl_file="a").trains_rl_on_others
-    named = {key: "a" for key in TranslationSettings.file_keys() if not key.startswith("test")}
+    named: dict[str, Any] = {key: "a" for key in TranslationSettings.file_keys() if not key.startswith("test")}
     assert TranslationSettings(**named).trains_rl_on_others

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import jiwer
 import numpy as np
@@ -68,7 +69,7 @@ def test_chrf_is_sacrebleus(orders, lowercase):
     options = TextOptions(
         lowercase=lowercase, chrf_char_order=orders[0], chrf_word_order=orders[1], chrf_beta=orders[2]
     )
-    metric = CHRF(*orders, lowercase=lowercase)
+    metric = CHRF(orders[0], orders[1], orders[2], lowercase=lowercase)
     equals("chrf", lambda text, others: metric.sentence_score(text, others).score / 100, options)
 
 
@@ -199,7 +200,7 @@ def test_every_option_changes_the_signature_of_its_rewards_and_of_no_others():
     usual = signatures(TextOptions())
     assert len(set(usual.values())) == len(TEXT_REWARDS)
     tokens = {"bleu", "gleu", "rouge_l", "length_ratio", "neg_repetition"}
-    changes = {
+    changes: dict[str, tuple[Any, set[str]]] = {
         "reward_tokenizer": ("none", tokens),
         "lowercase": (True, set(TEXT_REWARDS) - {"neg_ter"}),
         "smoothing": ("floor", {"bleu"}),

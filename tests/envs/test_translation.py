@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -284,7 +285,7 @@ def test_artifacts_go_with_other_evaluation_files(files, tmp_path):
 
 
 def test_artifacts_of_a_made_corpus_bring_the_corpus_back(tmp_path):
-    sizes = {"cldr_sizes": (100, 5, 5)}
+    sizes: dict[str, Any] = {"cldr_sizes": (100, 5, 5)}
     task = TranslationTask(**sizes, vocabulary_size=300)
     task.save_artifacts(tmp_path)
     loaded = TranslationTask(**sizes, artifacts=str(tmp_path))
@@ -318,7 +319,7 @@ def test_shared_data_stand_for_the_files_and_are_not_copied(task, files, tmp_pat
     assert task.shared_data() is None, "nothing was read"
     task.prepare()
     task.save_artifacts(tmp_path)
-    buffers = []
+    buffers: list[Any] = []
     pickled = pickle.dumps(task.shared_data(), protocol=5, buffer_callback=buffers.append)
     assert len(buffers) == 3 * 4 + 2 * (1 + 2 + 2), "tokens and offsets of both sides; text and offsets of references"
     moved = dict.fromkeys(("train_source", "train_target", "validation_source", "test_source"), "nowhere")

@@ -37,8 +37,8 @@ def test_labels_say_what_is_in_a_group() -> None:
 
 def test_rare_words_are_those_that_training_hardly_has(text_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = load_policy(text_run).task
-    ids, train = (task.instances(split).ids() for split in ("test", "train"))  # type: ignore[arg-type]
-    texts = [task.text_pairs(*task.references(part), part).references[0] for part in (ids, train)]  # type: ignore[union-attr]
+    ids, train = (task.instances(split).ids() for split in ("test", "train"))
+    texts = [task.text_pairs(*task.references(part), part).references[0] for part in (ids, train)]
     counts = Counter(" ".join(texts[1]).split())
     assert make_buckets(task, ids, None)[1].labels == ["0.00"]  # no word is rare
     limit = sorted(counts.values())[3]

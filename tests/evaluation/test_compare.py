@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.sampling import decode
 from rlseq.evaluation.arms import ArmSpec, Role, rewards_of, study_arms
 from rlseq.evaluation.compare import Comparison, compare, compare_checkpoints
+from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import Outputs, evaluate, evaluate_checkpoint
 from rlseq.evaluation.judging import Arm
-from rlseq.evaluation.loading import EvaluationError, load_policy
+from rlseq.evaluation.loading import load_policy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.evaluation.seeds import compare_arms, holm, of_means
 from rlseq.report.page import comparison_page
@@ -122,7 +124,7 @@ def test_an_unknown_name_plays_the_part_of_its_training(hull_run: Path) -> None:
 
 
 def test_seeds_are_compared_as_by_hand(study: Comparison, hull_runs: list[Path]) -> None:
-    found = {
+    found: dict[str, Any] = {
         phase: np.stack(
             [evaluate_checkpoint(run / "checkpoints" / phase).outputs.values["edge_f1"] for run in hull_runs]
         )
@@ -220,7 +222,7 @@ def test_outputs_that_do_not_fit_are_refused(hull_run: Path, tmp_path: Path, tex
 
 
 def test_accuracy_is_tested_with_mcnemars_test_in_percentage_points(hull: Comparison) -> None:
-    first, second = (outputs(arm).values["accuracy"] for arm in hull.arms)
+    first, second = (outputs(arm).values["accuracy"].astype(bool) for arm in hull.arms)
     gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
     assert gained + lost > 10  # the arms differ
     found = difference(hull, "accuracy")
@@ -248,13 +250,13 @@ def test_a_metric_that_failed_has_no_difference(hull: Comparison) -> None:
 def test_bleu_has_the_p_value_of_sacrebleu(text: Comparison) -> None:
     pairs = [arm.judged[0].texts for arm in text.arms]
     assert pairs[0] is not None and pairs[1] is not None
-    systems = [("mle", pairs[0].hypotheses), ("rl", pairs[1].hypotheses)]
+    systems: list[tuple[str, Sequence[str]]] = [("mle", pairs[0].hypotheses), ("rl", pairs[1].hypotheses)]
     test = PairedTest(systems, {"BLEU": BLEU(force=True)}, pairs[0].references, test_type="bs", n_samples=200)
     oracle = test()[1]["BLEU"]
     assert test._seed == 12345
     found = difference(text, "BLEU")
-    assert found["p_value"] == oracle[1].p_value  # type: ignore[union-attr]
-    assert found["delta"] == oracle[1].score - oracle[0].score  # type: ignore[union-attr]
+    assert found["p_value"] == oracle[1].p_value
+    assert found["delta"] == oracle[1].score - oracle[0].score
     assert found["delta"] != 0
 
 

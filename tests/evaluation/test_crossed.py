@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_one_instance_is_refused() -> None:
 
 def test_satterthwaites_interval_would_fail_where_this_one_holds() -> None:
     """Nine tenths of the variance are the seeds', of which there are 3; the rest is known. The coverage is exact."""
-    covered = []
+    covered: list[Any] = []
     for spread in scipy.stats.chi2.ppf((np.arange(200) + 0.5) / 200, 2) / 2:
         variance, df = 0.9 * spread + 0.1, (0.9 * spread + 0.1) ** 2 / ((0.9 * spread) ** 2 / 2)
         _, half = cochran_cox(0.0, [Part(0.9 * spread, 2), Part(0.1, 10_000)]).ci95

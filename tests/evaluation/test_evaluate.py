@@ -14,9 +14,11 @@ import sacrebleu
 import torch
 
 from rlseq.data.tasks import make_vector_env
-from rlseq.evaluation.decoding import DecodingOptions, Output, generate_outputs
+from rlseq.evaluation.decoding import Output, generate_outputs
+from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import evaluate, evaluate_checkpoint
-from rlseq.evaluation.loading import EvaluationError, LoadedPolicy, load_policy
+from rlseq.evaluation.loading import LoadedPolicy, load_policy
+from rlseq.evaluation.options import DecodingOptions
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from rlseq.training.rollout import Decoding, Rollout, rollout, shards
 
@@ -206,7 +208,13 @@ def test_too_large_an_exhaustive_search_is_refused(text: LoadedPolicy) -> None:
 
 
 def test_what_was_asked_for_is_told(hull: LoadedPolicy) -> None:
-    beam = {"beam_size": 4, "length_penalty": 0.6, "length_norm": "gnmt", "coverage_penalty": 0.2, "groups": 2}
+    beam: Any = {
+        "beam_size": 4,
+        "length_penalty": 0.6,
+        "length_norm": "gnmt",
+        "coverage_penalty": 0.2,
+        "groups": 2,
+    }
     found = evaluate(hull, decoding=DecodingOptions("beam", **beam), max_instances=3).to_json()["decoding"]
     assert found == {"method": "beam"} | beam | {"diversity": 0.5}
     drawn = DecodingOptions("sample", temperature=0.7, top_k=3, top_p=0.9, groups=5)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,10 +106,10 @@ def test_proportions_are_second_minus_first() -> None:
 
 @pytest.mark.parametrize("metric", [BLEU(), CHRF(), TER()], ids=["bleu", "chrf", "ter"])
 @pytest.mark.parametrize("seeds", [(1, 2), (3, 4)])
-def test_text_p_value_is_that_of_sacrebleus_paired_test(metric: object, seeds: tuple[int, int]) -> None:
+def test_text_p_value_is_that_of_sacrebleus_paired_test(metric: Any, seeds: tuple[int, int]) -> None:
     (first, references), (second, _) = corpus(seeds[0]), corpus(seeds[1], noise=0.35)
-    systems = [("first", first), ("second", second)]
-    test = PairedTest(systems, {"metric": metric}, references, test_type="bs", n_samples=200)
+    systems: list[tuple[str, Sequence[str]]] = [("first", first), ("second", second)]
+    test: Any = PairedTest(systems, {"metric": metric}, references, test_type="bs", n_samples=200)
     oracle = next(results for name, results in test()[1].items() if name != "System")
 
     one, other = (score_text(metric, lines, references, 200, test._seed) for lines in (first, second))

@@ -13,6 +13,7 @@ import pytest
 
 from rlseq.rllib import algorithm, fleet
 from rlseq.rllib.engine import RllibEngine
+from rlseq.rllib.learner_group import LearnersLost
 from rlseq.training.engine import TrainingError
 from tests.rllib.tools import (
     EVERYTHING,
@@ -169,7 +170,7 @@ def test_all_learners_dead_never_pass_in_silence(learners: RllibEngine) -> None:
 
 
 def test_learners_lost_again_and_again_stop_the_run(learners: RllibEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = algorithm.LearnersLost("gone")
+    lost = LearnersLost("gone")
 
     def lose(*arguments: object) -> None:
         raise lost

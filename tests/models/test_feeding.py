@@ -156,7 +156,7 @@ def test_what_is_fed_has_a_gradient(policy: EncoderDecoder) -> None:
         captured.append(law)
         return embed(law, *rest)
 
-    policy.output.embed_expected = capture  # type: ignore[method-assign]
+    policy.output.embed_expected = capture  # type: ignore[method-assign, assignment]
     try:
         features = policy.forced(memory, rows, lengths, "distribution").features
     finally:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from rlseq.config.schema import MatchFunction
 from rlseq.models.attention import Attention, fast_tanh
 from rlseq.models.recurrent import BidirectionalLSTM, LSTMLayer, lstm_step
 from rlseq.objectives.logits import IMPOSSIBLE
@@ -70,7 +71,7 @@ def match_by_definition(attention: Attention, h: Tensor, z: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("match", MATCHES)
-def test_match_functions_are_those_of_the_papers(match: str) -> None:
+def test_match_functions_are_those_of_the_papers(match: MatchFunction) -> None:
     torch.manual_seed(0)
     attention = Attention(match, 6, 6)
     queries, states = torch.randn(2, 3, 6), torch.randn(2, 4, 6)
@@ -88,14 +89,14 @@ def test_match_functions_are_those_of_the_papers(match: str) -> None:
 
 
 @pytest.mark.parametrize("match", ["additive", "bilinear"])
-def test_learned_match_functions_compare_different_widths(match: str) -> None:
+def test_learned_match_functions_compare_different_widths(match: MatchFunction) -> None:
     attention = Attention(match, 6, 4)
     scores = attention(torch.randn(2, 3, 6), attention.keys(torch.randn(2, 5, 4)), torch.ones(2, 5, dtype=torch.bool))
     assert scores.shape == (2, 3, 5)
 
 
 @pytest.mark.parametrize("match", ["dot", "scaled_dot", "cosine"])
-def test_products_of_different_widths_are_refused(match: str) -> None:
+def test_products_of_different_widths_are_refused(match: MatchFunction) -> None:
     with pytest.raises(ValueError, match=f"{match}.*one width: 6 ≠ 4"):
         Attention(match, 6, 4)
 

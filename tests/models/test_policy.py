@@ -224,7 +224,7 @@ def test_a_vocabulary_that_both_sides_share_may_have_one_table() -> None:
 
 # -------------------------------------------------------------------------------------------------------------- modes
 @pytest.mark.parametrize("make", [attention_policy, pointer_policy])
-def test_dropout_is_off_in_evaluation_and_on_in_training(make: Callable[..., SequencePolicy]) -> None:
+def test_dropout_is_off_in_evaluation_and_on_in_training(make: Callable[..., EncoderDecoder]) -> None:
     plain, policy = make(), make(dropout=0.5)
     given = batch(policy)
     assert torch.equal(policy(*given), plain(*given))

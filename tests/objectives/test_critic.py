@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def with_critic(policy: SequencePolicy) -> SequencePolicy:
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in policy.critic.parameters():
-            parameter += torch.randn(parameter.shape, generator=generator)
+            parameter.add_(torch.randn(parameter.shape, generator=generator))
     return policy
 
 
@@ -101,7 +101,7 @@ def test_a_critic_lowers_the_variance_that_its_absence_leaves() -> None:
     enumeration = Enumeration(attention_policy(vocabulary=3), 3)
     enumeration.rewards = enumeration.rewards + 5.0
     fitted = Critic(8, CriticConfig(hidden_size=5)).double()
-    torch.nn.init.constant_(fitted[2].bias, 5.0)
+    torch.nn.init.constant_(cast(Tensor, fitted[2].bias), 5.0)
     spread = []
     for baseline, critic in (("none", None), ("critic", fitted)):
         enumeration.policy.critic, squares = critic, 0.0

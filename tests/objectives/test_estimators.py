@@ -157,7 +157,7 @@ def test_dynamic_sampling_scales_the_exact_gradient() -> None:
 class Started(Enumeration):
     """Sample k begins with the k-th start and follows the policy from there."""
 
-    starts = (1, 2)
+    starts: tuple[int, ...] = (1, 2)
 
     def of(self, start: int) -> Tensor:
         """Probability of each sequence given its first token."""
@@ -229,7 +229,7 @@ def test_in_later_epochs_a_given_start_has_the_ratio_one(ratio: str) -> None:
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in enumeration.policy.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator).double()
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator).double())
     for index, batch in zip(rows, batches, strict=True):
         log_ratio = (enumeration.token_log_probs() - drawn_under)[index, : int(enumeration.lengths[index])].clone()
         log_ratio[0] = 0.0

@@ -74,10 +74,11 @@ class Enumeration:
         rewards = self.rewards[index]
         if greedy:
             rewards[-1] = self.greedy_reward
-        shape = (1, len(index))
+        shape, (source, source_lengths) = (1, len(index)), self.task.source(np.array([0]))
         return Rollout(
             np.array([0]),
-            *self.task.source(np.array([0])),
+            source,
+            source_lengths,
             self.rows[index][None].numpy(),
             self.lengths[index][None].numpy(),
             self.sampler().log()[index][None].numpy(),

@@ -154,8 +154,8 @@ def test_loss_and_gradients_are_those_of_the_support_alone(law: SamplingLaw, fus
     weights = torch.randn(len(features), generator=torch.Generator().manual_seed(1)).double()
     logits = torch.nn.functional.linear(features, weight, bias)
     expected = torch.autograd.grad(plain_loss(law, logits, targets, weights), inputs)
-    read = (features, (weight, bias)) if fused else (torch.nn.functional.linear(features, weight, bias), None)
-    loss, nll = weighted_nll(*read, targets, weights, law=law)
+    found = weighted_nll(features if fused else logits, (weight, bias) if fused else None, targets, weights, law=law)
+    loss, nll = found
     torch.testing.assert_close(loss, plain_loss(law, logits, targets, weights))
     torch.testing.assert_close((nll * weights).sum(), loss)
     for ours, theirs in zip(torch.autograd.grad(loss, inputs), expected, strict=True):

@@ -26,7 +26,7 @@ def config(kind: str, **keys: Any) -> RLConfig:
 
 
 def test_every_section_has_its_class() -> None:
-    assert list(OBJECTIVES) == [section().type for section in OBJECTIVE_SECTIONS]
+    assert list(OBJECTIVES) == [section.model_fields["type"].default for section in OBJECTIVE_SECTIONS]
 
 
 @pytest.mark.parametrize("kind", OBJECTIVES)
@@ -42,7 +42,7 @@ def test_a_step_against_the_gradient_lowers_the_loss_and_statistics_carry_no_gra
     with torch.no_grad():
         for parameter in enumeration.policy.parameters():
             if parameter.grad is not None:
-                parameter -= 1e-4 * parameter.grad
+                parameter.sub_(parameter.grad, alpha=1e-4)
     assert batch_loss(enumeration.policy, None, tensors, rl)[0] < loss
 
 

@@ -156,7 +156,7 @@ def test_later_epochs_follow_the_clipped_objective_of_the_papers(ppo: dict[str, 
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in enumeration.policy.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator).double()
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator).double())
     idle = 0
     for index, batch in enumerate(batches):
         advantage = float(enumeration.rewards[index]) - enumeration.greedy_reward

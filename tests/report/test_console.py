@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.report import lines
 from rlseq.report.console import PlainConsole, RichConsole
@@ -76,7 +77,8 @@ def test_the_bar_is_full_when_a_phase_ends_between_two_log_lines(run: MetricsLog
     console = RichConsole(io.StringIO(), width=100)
     reporter = Reporter([console])
     reporter.start(config, run)
-    for name, begun in (("mle", 0), ("rl", 30)):
+    phases: list[tuple[Phase, int]] = [("mle", 0), ("rl", 30)]
+    for name, begun in phases:
         reporter.phase(name, config.phase(name).title, 30)
         reporter.validation(name, begun, {"accuracy": 1.0}, True, [])
         reporter.updates(name, begun + 20, 20, {"train/loss": 1.0})

@@ -71,7 +71,7 @@ def test_hull_shows_the_reference_dashed_and_the_output_closed(rows: list[Sample
     assert lines["reference"].get_xydata().tolist() == [[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]
     assert lines["output"].get_linestyle() == "-"
     assert lines["output"].get_xydata().tolist() == [[0, 0], [1, 0], [1, 1], [0, 0]]
-    assert len(lines["points"].get_xydata()) == 5
+    assert np.shape(lines["points"].get_xydata()) == (5, 2)
     assert [text.get_text() for text in axes.texts] == ["p1", "p2", "p3", "p4", "p5"]
 
 

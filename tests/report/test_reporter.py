@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_multiplexer import EventMultiple
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG, parse_session_start_info_plugin_data
 
 from rlseq.config.load import load_config
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.report.files import CurvesFile, LogFile, MetricsFile, SampleFiles
 from rlseq.report.reporter import Reporter
@@ -36,7 +37,8 @@ def train(
     """A run of 4 updates of mle and 4 of rl, from the update it is resumed at."""
     reporter = Reporter(sinks())
     reporter.start(config, run, resumed_at)
-    for phase, first in (("mle", 0), ("rl", 4)):
+    phases: list[tuple[Phase, int]] = [("mle", 0), ("rl", 4)]
+    for phase, first in phases:
         reporter.phase(phase, config.phase(phase).title, 4, max(0, (resumed_at or 0) - first))
         for update in range(first + 1, min(first + 4, until) + 1):
             if update <= (resumed_at or 0):

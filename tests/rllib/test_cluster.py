@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from rlseq.config.schema import ComputeConfig
 from rlseq.rllib import cluster
@@ -91,7 +92,7 @@ def test_a_token_that_others_can_read_is_closed_to_them(tmp_path: Path, monkeypa
     token.write_text("secret")
     token.chmod(0o644)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    monkeypatch.setattr(cluster.ray, "init", lambda **settings: None)
+    monkeypatch.setattr(ray, "init", lambda **settings: None)
     monkeypatch.setenv(cluster.LOOPBACK_ONLY, "0")
     cluster._start_local(1)
     assert token.stat().st_mode & 0o777 == 0o600
@@ -101,8 +102,8 @@ def test_a_running_cluster_is_joined_with_its_token(monkeypatch: pytest.MonkeyPa
     """Having a token is not enough: Ray sends it in one mode only, which must be set before."""
     calls: list[Any] = []
     monkeypatch.setattr(cluster, "maybe_enable_token_auth_if_token_available", lambda **_: calls.append("token"))
-    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(cluster.ray, "init", lambda **settings: calls.append(settings["address"]))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **settings: calls.append(settings["address"]))
     assert cluster.start(ComputeConfig(address="10.0.0.1:6379"))
     assert calls == ["token", "10.0.0.1:6379"]
 

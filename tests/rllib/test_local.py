@@ -19,8 +19,10 @@ from rlseq.rllib import cluster, engine, learner, module
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.config import SequenceConfig
 from rlseq.rllib.context import WorkerContext
+from rlseq.training.batch import to_tensors
 from rlseq.training.engine import TrainingError
 from rlseq.training.rollout import Decoding
+from rlseq.training.update import batch_loss
 from rlseq_envs.env import SequenceVectorEnv
 from tests.rllib.tools import (
     BATCH,
@@ -214,7 +216,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_step(
     """The square root at 0 is finite and its slope is not. RLlib would step on a gradient with zeros for NaNs."""
     ours = make_engine(config())
     ours.update(requests("mle", 0, 2))
-    before, real = ours.get_state(), module.batch_loss
+    before, real = ours.get_state(), batch_loss
 
     def poisoned(policy: Any, *arguments: Any) -> Any:
         parameter = next(policy.parameters())
@@ -308,7 +310,7 @@ def test_the_module_is_stateless_and_no_column_is_named_like_rllibs_lengths(monk
     assert local is not None
     assert not local.module["default_policy"].is_stateful()
     names: set[str] = set()
-    real = learner.to_tensors
+    real = to_tensors
     monkeypatch.setattr(
         learner, "to_tensors", lambda batches, device: (names.update(*batches), real(batches, device))[1]
     )

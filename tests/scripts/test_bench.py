@@ -23,7 +23,7 @@ from rlseq.objectives.losses import negative_log_likelihood
 from tests.support import attention_policy, pointer_policy, sources
 
 ROOT = Path(__file__).resolve().parents[2]
-PLAIN = {"match": "bilinear", "feed_context": False, "tie_embeddings": False}
+PLAIN: dict[str, Any] = {"match": "bilinear", "feed_context": False, "tie_embeddings": False}
 COLUMNS = {"name", "ours", "other", "ratio", "goal", "ok"}
 LENGTHS = [3, 7, 1, 5]
 

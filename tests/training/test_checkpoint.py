@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +19,14 @@ from rlseq.training import checkpoint as module
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 RANDOM = np.random.default_rng(0)
-TENSORS = {
+TENSORS: dict[str, Any] = {
     "policy/embedding.weight": RANDOM.normal(size=(5, 3)).astype(np.float32),
     "policy/first": RANDOM.normal(size=(4,)).astype(np.float32),
     "optimizer/0/step": np.array(7, dtype=np.int64),
     "optimizer/0/exp_avg": RANDOM.normal(size=(5, 3)),
     "reference/first": np.zeros((0, 2), dtype=np.float32),
 }
-META = {
+META: dict[str, Any] = {
     "phase": "mle",
     "update": 3,
     "metrics": {"accuracy": 12.5, "area": float("nan")},

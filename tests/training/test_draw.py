@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ def config(**keys: Any) -> RLConfig:
     return RLConfig.model_validate(base | keys)
 
 
-def drawn(rewards: dict[int, list[float]], rl: RLConfig, shift: int = 0) -> tuple[Drawn, list[tuple[list[int], int]]]:
+def drawn(
+    rewards: Mapping[int, Sequence[float]], rl: RLConfig, shift: int = 0
+) -> tuple[Drawn, list[tuple[list[int], int]]]:
     """What update 9 trains on if instances have these rewards and all others 0.5 twice; and what was rolled out."""
     asked = []
 
@@ -54,7 +57,7 @@ def test_nothing_is_replaced_unless_asked_for() -> None:
 
 
 def test_the_first_instances_that_teach_are_kept_in_the_order_of_drawing() -> None:
-    rewards = {1: [0, 1], 3: [1, 0], 4: [0.0, 0.25], 6: [0, 1], 7: [0, 1]}
+    rewards: dict[int, list[float]] = {1: [0, 1], 3: [1, 0], 4: [0.0, 0.25], 6: [0, 1], 7: [0, 1]}
     found, asked = drawn(rewards, config())
     assert asked == [([0, 1, 2, 3], 9), ([4, 5, 6, 7], 9 + REDRAWN)]  # full after one further draw
     assert instances([1, 3, 4, 6], found)

@@ -22,7 +22,7 @@ SMALL = [
 
 
 def measured(pairs: int, place: Path) -> dict[str, float]:
-    command = [sys.executable, SCRIPT, "--pairs", str(pairs), "--json", place / "figures", *SMALL]
+    command = [sys.executable, str(SCRIPT), "--pairs", str(pairs), "--json", str(place / "figures"), *SMALL]
     subprocess.run(command, cwd=place, check=True, capture_output=True)
     figures: dict[str, float] = json.loads((place / "figures").read_text())
     return figures

@@ -14,7 +14,6 @@ import torch
 import rlseq_envs
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
-from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.report.files import MetricsFile
 from rlseq.report.reporter import Reporter
 from rlseq.training.batch import rl_batch
@@ -34,8 +33,8 @@ POINTER = {"type": "pointer", "hidden_size": 32}
 WITHIN = 40  # updates in which a fault has to be reported
 
 
-LETTERS = {"longest": 6}
-SAMPLES = {"baseline": "leave_one_out", "samples": 4}
+LETTERS: dict[str, Any] = {"longest": 6}
+SAMPLES: dict[str, Any] = {"baseline": "leave_one_out", "samples": 4}
 
 
 def reverse(**arguments: Any) -> dict[str, Any]:
@@ -80,7 +79,7 @@ def warnings_of_rl(settings: Config, start: Tensors, path: Path) -> tuple[list[s
 
 # -------------------------------------------------------------------------------------------------- spoilt policies
 SAMPLING = config(reverse(**LETTERS), **SAMPLES)
-Spoil = Callable[[EncoderDecoder], None]
+Spoil = Callable[[Any], None]
 
 
 @cache
@@ -89,7 +88,6 @@ def statistics(spoil: Spoil | None, updates: int) -> list[dict[str, float]]:
     engine = engine_of(SAMPLING)
     engine.set_weights(weights("letters", 150))
     policy = engine.trainee.policy
-    assert isinstance(policy, EncoderDecoder)
     with torch.no_grad():
         if spoil is not None:
             spoil(policy)
@@ -103,30 +101,30 @@ def of_update(engine: PlainEngine, update: int) -> dict[str, float]:
     return rl_batch(engine.task, Rollout.concatenate(drawn), SAMPLING.rl)[1]
 
 
-def ends_at_once(policy: EncoderDecoder) -> None:
+def ends_at_once(policy: Any) -> None:
     policy.output.bias[0] += 50.0
 
 
-def never_ends(policy: EncoderDecoder) -> None:
+def never_ends(policy: Any) -> None:
     policy.output.bias[0] -= 50.0
 
 
-def one_token_for_ever(policy: EncoderDecoder) -> None:
+def one_token_for_ever(policy: Any) -> None:
     policy.output.bias[2] += 50.0
 
 
-def ignores_its_source(policy: EncoderDecoder) -> None:
+def ignores_its_source(policy: Any) -> None:
     policy.embedding.table.weight.zero_()
     policy.output.weight *= 20.0
     policy.output.bias *= 20.0
 
 
-def draws_at_random(policy: EncoderDecoder) -> None:
+def draws_at_random(policy: Any) -> None:
     policy.output.weight.zero_()
     policy.output.bias.zero_()
 
 
-def is_peaked(policy: EncoderDecoder) -> None:
+def is_peaked(policy: Any) -> None:
     policy.output.weight *= 100.0
     policy.output.bias *= 100.0
 

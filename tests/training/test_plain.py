@@ -17,7 +17,7 @@ from rlseq.training import plain, trainee
 from rlseq.training.batch import rl_batch
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, policy_weights
 from rlseq.training.plain import PlainEngine
-from rlseq.training.update import RESAMPLED
+from rlseq.training.update import RESAMPLED, batch_loss
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, tiny_config
 
 RL = {"samples": 2, "kl": 0.1, "entropy": 0.01, "cross_entropy": 0.1, "average": 0.9, "dropout": True}
@@ -238,7 +238,7 @@ def test_a_loss_that_is_not_finite_is_refused(phase: Phase, value: float, monkey
     ours.update(requests("mle", range(2)))
     ours.start_phase(phase)
     ours.update(requests(phase, range(2)))
-    kept = plain.batch_loss
+    kept = batch_loss
 
     def spoilt(*args: Any) -> Any:
         loss, stats = kept(*args)
@@ -253,7 +253,7 @@ def test_a_loss_that_is_not_finite_is_refused(phase: Phase, value: float, monkey
 def test_a_gradient_that_is_not_finite_under_a_finite_loss_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = engine(config())
     ours.update(requests("mle", range(2)))
-    kept = plain.batch_loss
+    kept = batch_loss
 
     def spoilt(*args: Any) -> Any:
         loss, stats = kept(*args)
@@ -281,7 +281,7 @@ def test_a_reward_that_is_not_finite_is_refused() -> None:
 def test_an_epoch_that_is_not_finite_says_that_steps_were_taken_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, calls = engine(config("reverse", rl=PPO)), []
     ours.start_phase("rl")
-    kept = plain.batch_loss
+    kept = batch_loss
 
     def spoilt(*args: Any) -> Any:
         loss, stats = kept(*args)
@@ -348,7 +348,7 @@ def test_the_gradients_variance_is_half_the_squared_distance_of_two_batches() ->
     for update in (request.update, request.update + RESAMPLED):
         drawn = ours.rollout(request.ids, num_samples=2, greedy=True, update=update, averaged=False)
         batch = {n: torch.from_numpy(column) for n, column in rl_batch(ours.task, drawn, settings.rl)[0].items()}
-        loss = plain.batch_loss(ours.trainee.policy, None, batch, settings.rl)[0]
+        loss = batch_loss(ours.trainee.policy, None, batch, settings.rl)[0]
         gradients.append(torch.autograd.grad(loss, list(ours.trainee.policy.parameters()), allow_unused=True))
     squares = [(a - b).square().sum() for a, b in zip(*gradients, strict=True) if a is not None and b is not None]
     found = ours.update([request])[0]["train/grad_variance"]
@@ -374,7 +374,7 @@ def test_rl_rolls_out_what_its_baseline_needs() -> None:
     for baseline, columns in (("greedy", 3), ("leave_one_out", 2)):
         ours = engine(config(rl={"samples": 2, "baseline": baseline}))
         ours.start_phase("rl")
-        seen = []
+        seen: list[Any] = []
         kept = ours.score
         ours.score = lambda ids, rows, kept=kept, seen=seen: seen.append(len(ids)) or kept(ids, rows)
         ours.update(requests("rl", range(1)))

@@ -204,7 +204,7 @@ def test_rl_starts_from_the_best_mle_weights_and_a_fork_from_any(tmp_path: Path)
         assert all(np.array_equal(start[f"{prefix}/{name}"], value) for name, value in best.items())
     assert [request.update for request in engine.requests] == list(range(21))
     for phase in ("mle", "rl"):
-        kept = load_checkpoint(run.checkpoint(phase, "best")).meta["metrics"]  # type: ignore[arg-type]
+        kept = load_checkpoint(run.checkpoint(phase, "best")).meta["metrics"]
         assert kept["accuracy"] == max(recorder.scores(phase))
     assert max(recorder.scores("rl")) >= recorder.scores("rl")[0] == max(recorder.scores("mle"))
 

@@ -84,7 +84,8 @@ def test_tokens_depend_on_seed_update_instance_and_sample(make: Make) -> None:
     env, policy = make()
     ids = np.arange(8)
     base = rolled(env, policy, ids)
-    for other in ({"seed": 1}, {"update": 8}):
+    changes: list[dict[str, Any]] = [{"seed": 1}, {"update": 8}]
+    for other in changes:
         changed = rolled(env, policy, ids, **other)
         assert not np.array_equal(changed.lengths[:, :3], base.lengths[:, :3]) or not np.array_equal(
             changed.sequences[:, :3], base.sequences[:, :3]
@@ -208,7 +209,7 @@ def test_sampling_more_than_there_is_is_sampling_all() -> None:
     env, policy = reverse()
     plain, ours = (rolled(env, policy, np.arange(9), sampled_tokens=count) for count in (None, 100))
     np.testing.assert_array_equal(ours.sequences, plain.sequences)
-    assert not ours.given.any()  # type: ignore[union-attr]
+    assert not ours.given.any()
 
 
 @both_tasks

@@ -106,7 +106,7 @@ def test_a_moved_run_still_finds_its_checkpoints(run: RunDirectory, tmp_path: Pa
 def test_checkpoints_that_are_not_there_are_named(run: RunDirectory) -> None:
     for which in ("best", "latest", 7):
         with pytest.raises(CheckpointError, match=f"has no {which} checkpoint of phase rl"):
-            run.checkpoint("rl", which)  # type: ignore[arg-type]
+            run.checkpoint("rl", which)
     assert run.latest() is None
 
 

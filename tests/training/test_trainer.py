@@ -248,7 +248,8 @@ def test_a_loss_that_is_not_finite_in_rl_is_recovered_from_and_passed_over(tmp_p
 def test_an_update_is_told_the_mean_reward_of_those_before_it_and_a_recovery_forgets_what_came_after(
     tmp_path: Path,
 ) -> None:
-    gain, rewards = fails_at(33), {}
+    rewards: dict[int, Any] = {}
+    gain = fails_at(33)
 
     def reward(request: UpdateRequest) -> float:
         return rewards.setdefault(request.update, request.phase_update / 7)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -53,9 +53,11 @@ def rollout(rewards: Any = REWARDS, greedy: bool = True) -> Rollout:
     columns = np.column_stack([rewards, GREEDY]) if greedy else np.asarray(rewards)
     truncated = np.zeros((3, each), np.bool_)
     truncated[1, 1] = True
+    source, source_lengths = task().source(np.arange(3))
     return Rollout(
         np.arange(3),
-        *task().source(np.arange(3)),
+        source,
+        source_lengths,
         rows.view(3, each, -1).numpy(),
         lengths.view(3, each).numpy(),
         -np.arange(3.0 * each).reshape(3, each),
@@ -158,9 +160,10 @@ def test_rewards_become_weights_by_hand(kind: str, divisor: float) -> None:
 )
 def test_repetition_by_hand(sequences: list[list[int]], repeated: int, bigrams: int) -> None:
     rows, lengths = padded(sequences)
+    source, source_lengths = task().source(np.arange(1))
     drawn = Rollout(
-        np.arange(1), *task().source(np.arange(1)), rows[None].numpy(), lengths[None].numpy(),
-        *(np.zeros((1, len(rows))) for _ in range(2)), {}, np.zeros((1, len(rows)), np.bool_), False,
+        np.arange(1), source, source_lengths, rows[None].numpy(), lengths[None].numpy(),
+        np.zeros((1, len(rows))), np.zeros((1, len(rows))), {}, np.zeros((1, len(rows)), np.bool_), False,
     )  # fmt: skip
     stats = rl_batch(task(), drawn, rl(samples=len(sequences), baseline="none"))[1]
     assert stats["rollout/repetition"] == pytest.approx(repeated / bigrams)
@@ -217,7 +220,8 @@ def test_rows_of_zero_advantage_are_skipped_unless_another_term_reads_them(monke
 
 def test_a_critic_reads_the_states_of_the_pass_that_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     model, config, counted = policy(), rl(baseline="critic"), []
-    model.critic = Critic(model.decoder.lstm.hidden_size, config.critic)
+    assert config.critic is not None
+    model.critic = Critic(8, config.critic)
     forced = model.forced
     monkeypatch.setattr(
         model, "forced", lambda memory, rows, lengths: counted.append(len(rows)) or forced(memory, rows, lengths)
@@ -304,7 +308,7 @@ def drawn_under(model: SequencePolicy) -> Rollout:
 def test_bf16_updates_are_fp32_ones_but_for_rounding(match: str, feed: bool, phase: str) -> None:
     model, found = policy(match=match, feed_context=feed), []
     for precision in ("fp32", "bf16"):
-        mle = MLEConfig(updates=1, label_smoothing=0.1, precision=precision)  # type: ignore[arg-type]
+        mle = MLEConfig(updates=1, label_smoothing=0.1, precision=precision)
         config: Any = mle if phase == "mle" else rl(kl=0.1, precision=precision)
         batch = (
             mle_batch(task(), np.arange(3), mle, 0)
@@ -319,7 +323,7 @@ def test_bf16_updates_are_fp32_ones_but_for_rounding(match: str, feed: bool, pha
 # -------------------------------------------------------------------------------------------------- several learners
 def shaken_critic() -> Critic:
     critic = Critic(8, CriticConfig(hidden_size=4))
-    torch.nn.init.normal_(critic[2].weight, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(cast(Tensor, critic[2].weight), generator=torch.Generator().manual_seed(0))
     return critic
 
 
@@ -327,7 +331,7 @@ def shaken_critic() -> Critic:
 @pytest.mark.parametrize("phase", ["mle", "rl", "mrt", "critic", "actor_critic"])
 def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phase: str) -> None:
     model, reference = policy(), policy(seed=5)
-    keys = {
+    keys: dict[str, dict[str, Any]] = {
         "rl": {"kl": 0.2, "entropy": 0.1, "cross_entropy": 0.3},
         "mrt": {"objective": {"type": "mrt", "alpha": 0.5, "reference": False}, "baseline": "none", "kl": 0.2},
         "critic": {"baseline": "critic", "normalization": "token"},
