@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 import rlseq_envs
 from rlseq.config.load import parse_config
 from rlseq.config.schema import AttentionPolicyConfig, Config, PointerPolicyConfig
+from rlseq.decoding.ranking import Ranking
+from rlseq.decoding.search import Beam, Search
 from rlseq.models.build import build_policy
 from rlseq.models.embedding import TokenEmbedding
 from rlseq.models.encoder_decoder import EncoderDecoder
@@ -91,6 +94,22 @@ def every_sequence(choices: int, limit: int) -> list[tuple[int, ...]]:
         for start in itertools.product(range(1, choices), repeat=length - 1):
             found += [(*start, last) for last in (range(choices) if length == limit else [0])]
     return found
+
+
+def search_of(**keys: Any) -> Search:
+    """A search from the keys of ``Search`` and of ``Ranking`` side by side."""
+    return Search(**_with_ranking(keys))
+
+
+def beam_of(size: int, **keys: Any) -> Beam:
+    """A beam from the keys of ``Beam`` and of ``Ranking`` side by side."""
+    return Beam(size=size, **_with_ranking(keys))
+
+
+def _with_ranking(keys: dict[str, Any]) -> dict[str, Any]:
+    names = [field.name for field in fields(Ranking)]
+    ranking = Ranking(**{name: value for name, value in keys.items() if name in names})
+    return {name: value for name, value in keys.items() if name not in names} | {"ranking": ranking}
 
 
 def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from rlseq.decoding.ending import without_end
-from rlseq.decoding.ranking import LengthNorm, Ranking
 from rlseq.decoding.sampling import Decoded
+from rlseq.decoding.search import Beam
 from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.memory import Memory, Sharing
 from rlseq.models.policy import SequencePolicy
@@ -21,19 +19,7 @@ NEVER = -1e30  # the score of a hypothesis that does not exist
 
 @torch.no_grad()
 def beam_search(
-    policy: SequencePolicy,
-    memory: Memory,
-    limits: Tensor,
-    *,
-    size: int,
-    length_penalty: float = 1.0,
-    length_norm: LengthNorm = "power",
-    coverage_penalty: float = 0.0,
-    min_length: int = 1,
-    groups: int = 1,
-    diversity: float = 0.0,
-    n_best: int = 1,
-    linear: Linear | None = None,
+    policy: SequencePolicy, memory: Memory, limits: Tensor, beam: Beam, linear: Linear | None = None
 ) -> Decoded:
     """The best ``n_best`` hypotheses of each source under a beam of ``size``.
 
@@ -51,28 +37,19 @@ def beam_search(
         policy: In evaluation mode.
         memory: The encoded sources, batch_size of them.
         limits: (batch_size,) most tokens of each; a hypothesis that reaches its limit counts as finished.
-        size: Hypotheses kept a source, all groups together.
-        length_penalty: As of ``Ranking``.
-        length_norm: As of ``Ranking``.
-        coverage_penalty: As of ``Ranking``.
-        min_length: Fewest tokens, END included; see ``without_end``. Probabilities stay the policy's.
-        groups: A divisor of ``size``.
-        diversity: λ ≥ 0.
-        n_best: Hypotheses returned a source, best first, at most ``size``; where there are fewer, the rest have
-            length 0 and log-probability −1e30.
+        beam: How to search, and what for.
         linear: As of ``decode``.
     """
     if not len(limits):
-        empty = limits.new_zeros(0, n_best, 0)
-        return Decoded(empty, limits.new_zeros(0, n_best), memory.summary.new_zeros(empty.shape))
-    linear = linear or PackedLinear(len(limits) * size)
-    ranking = Ranking(length_penalty, length_norm, coverage_penalty)
-    beam = _Beam(policy, memory, limits, _Settings(ranking, groups, size // groups, diversity, min_length, n_best))
+        empty = limits.new_zeros(0, beam.n_best, 0)
+        return Decoded(empty, limits.new_zeros(0, beam.n_best), memory.summary.new_zeros(empty.shape))
+    linear = linear or PackedLinear(len(limits) * beam.size)
+    alive = _Hypotheses(policy, memory, limits, beam)
     for time in range(int(limits.max())):
-        beam.advance(time, linear)
-        if not beam.drop_done():
+        alive.advance(time, linear)
+        if not alive.drop_done():
             break
-    sequences, lengths, log_probs = (part[:, :n_best] for part in beam.ranked())
+    sequences, lengths, log_probs = (part[:, : beam.n_best] for part in alive.ranked())
     longest = int(lengths.max())
     return mark_missing(Decoded(sequences[:, :, :longest], lengths, log_probs[:, :, :longest]))
 
@@ -85,28 +62,16 @@ def mark_missing(found: Decoded) -> Decoded:
     return Decoded(found.sequences.masked_fill(missing, 0), found.lengths, log_probs)
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """How a beam searches; ``width`` hypotheses a group."""
-
-    ranking: Ranking
-    groups: int
-    width: int
-    diversity: float
-    min_length: int
-    n_best: int
-
-
-class _Beam:
+class _Hypotheses:
     """Hypotheses alive, (sources, groups, width) of sources that are not done, and the finished ones of all sources."""
 
-    def __init__(self, policy: SequencePolicy, memory: Memory, limits: Tensor, settings: _Settings) -> None:
+    def __init__(self, policy: SequencePolicy, memory: Memory, limits: Tensor, beam: Beam) -> None:
         longest, floats = int(limits.max()), memory.summary
-        shape = (len(limits), settings.groups, settings.width)
-        self.policy, self.settings = policy, settings
+        shape = (len(limits), beam.groups, beam.width)
+        self.policy, self.beam = policy, beam
         self.sources = torch.arange(len(limits), device=limits.device)  # the sources still searched
         self.limits, self.real = limits, policy.attention_mask(memory)
-        rows = self.sources.repeat_interleave(settings.groups * settings.width)
+        rows = self.sources.repeat_interleave(beam.groups * beam.width)
         self.memory = memory.shared_by(Sharing.of(rows))
         self.state: State = select_rows(policy.initial_state(memory), rows)
         self.tokens = torch.zeros_like(rows)
@@ -115,7 +80,7 @@ class _Beam:
         self.scores = self.totals  # what the search goes by: log-probabilities less the costs of diversity
         self.sequences = limits.new_zeros(*shape, longest)
         self.log_probs = floats.new_zeros(*shape, longest)
-        covers = settings.ranking.coverage_penalty > 0
+        covers = beam.ranking.coverage_penalty > 0
         self.attended = floats.new_zeros(*shape, self.real.shape[1]) if covers else None
         self.finished = torch.zeros_like(self.sequences)
         self.finished_log_probs = torch.zeros_like(self.log_probs)
@@ -126,7 +91,7 @@ class _Beam:
         """One token more: extend, move what ended to the finished, keep the rest."""
         logits, state, attention = self.policy.step(self.tokens, time, self.state, self.memory, linear)
         law = logits.log_softmax(-1).view(*self.scores.shape, -1)
-        self.scores, parents, tokens = self._choose(without_end(law) if time + 1 < self.settings.min_length else law)
+        self.scores, parents, tokens = self._choose(without_end(law) if time + 1 < self.beam.min_length else law)
         self._follow(parents, state, attention)
         taken = law.flatten(2).gather(2, parents * law.shape[-1] + tokens)
         self.totals = torch.where(self.scores > NEVER, self.totals.gather(2, parents) + taken, NEVER)
@@ -138,12 +103,12 @@ class _Beam:
 
     def _choose(self, law: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, parents and tokens of the best continuations of each group, (sources, groups, width) each."""
-        if not self.settings.diversity:
+        if not self.beam.diversity:
             return _best(self.scores, law)
         costs, chosen = torch.zeros_like(law[:, 0, 0]), []
         for scores, of_group in zip(self.scores.unbind(1), law.unbind(1), strict=True):
             chosen.append(_best(scores, of_group - costs[:, None]))
-            times = (chosen[-1][0] > NEVER).to(costs) * self.settings.diversity
+            times = (chosen[-1][0] > NEVER).to(costs) * self.beam.diversity
             costs = costs.scatter_add(1, chosen[-1][2], times)
         scores, parents, tokens = (torch.stack(parts, 1) for parts in zip(*chosen, strict=True))
         return scores, parents, tokens
@@ -160,10 +125,10 @@ class _Beam:
     def _finish(self, ends: Tensor, time: int) -> None:
         """Merge hypotheses that end at ``time`` into the finished ones, best first and older ones before equals."""
         length = torch.full_like(self.limits, time + 1)[:, None, None]
-        scores = self.settings.ranking.score(self.totals, length, self.attended, self.real[:, None, None])
+        scores = self.beam.ranking.score(self.totals, length, self.attended, self.real[:, None, None])
         merged = torch.cat([self.finished_scores[self.sources], torch.where(ends, scores, NEVER)], 2)
         merged, order = merged.sort(dim=2, descending=True, stable=True)
-        width = self.settings.width
+        width = self.beam.width
         columns = (
             (self.finished, self.sequences),
             (self.finished_log_probs, self.log_probs),
@@ -179,8 +144,8 @@ class _Beam:
         A source whose groups are not all done keeps them all: what one chooses bears on those behind it. More than the
         ``n_best`` best of each group are never among the ``n_best`` best of all.
         """
-        last = min(self.settings.n_best, self.settings.width) - 1
-        bound = self.settings.ranking.bound(self.totals, self.limits[:, None, None])
+        last = min(self.beam.n_best, self.beam.width) - 1
+        bound = self.beam.ranking.bound(self.totals, self.limits[:, None, None])
         passes = (self.totals > NEVER) & (bound > self.finished_scores[self.sources][:, :, last, None])
         keep = passes.flatten(1).any(1).nonzero()[:, 0]
         if 0 < len(keep) < len(self.sources):
@@ -197,7 +162,7 @@ class _Beam:
     def ranked(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sequences, lengths and log-probabilities of the finished, (batch_size, size, …), best first, each once."""
         columns = [part.flatten(1, 2) for part in (self.finished, self.lengths, self.finished_log_probs)]
-        if self.settings.groups > 1:
+        if self.beam.groups > 1:
             order = self.finished_scores.flatten(1).argsort(dim=1, descending=True, stable=True)
             columns = [_take(part[:, None], order[:, None])[:, 0] for part in columns]
             twice = _seen_before(columns[0], columns[1])

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from rlseq.decoding.beam import mark_missing
 from rlseq.decoding.ending import without_end
-from rlseq.decoding.ranking import LengthNorm, Ranking
 from rlseq.decoding.sampling import Decoded
+from rlseq.decoding.search import Search
 from rlseq.models.linear import Linear, PackedLinear
 from rlseq.models.memory import Memory, Sharing
 from rlseq.models.policy import SequencePolicy
@@ -28,16 +28,7 @@ class SearchTooLarge(ValueError):
 
 @torch.no_grad()
 def exhaustive_search(
-    policy: SequencePolicy,
-    memory: Memory,
-    limits: Tensor,
-    *,
-    length_penalty: float = 1.0,
-    length_norm: LengthNorm = "power",
-    coverage_penalty: float = 0.0,
-    min_length: int = 1,
-    n_best: int = 1,
-    linear: Linear | None = None,
+    policy: SequencePolicy, memory: Memory, limits: Tensor, search: Search, linear: Linear | None = None
 ) -> Decoded:
     """The best ``n_best`` of all sequences of each source that end by END or by the limit, one source after the other.
 
@@ -45,24 +36,22 @@ def exhaustive_search(
         policy: In evaluation mode.
         memory: The encoded sources, batch_size of them.
         limits: (batch_size,) most tokens of each.
-        length_penalty: As of ``Ranking``.
-        length_norm: As of ``Ranking``.
-        coverage_penalty: As of ``Ranking``.
-        min_length: As of ``beam_search``.
-        n_best: Sequences returned a source, best first; where there are fewer, as of ``beam_search``.
+        search: What for.
         linear: As of ``decode``.
 
     Raises:
         SearchTooLarge: A source has more than ``MOST`` sequences of possible choices.
     """
-    ranking, linear = Ranking(length_penalty, length_norm, coverage_penalty), linear or PackedLinear(ROWS)
+    linear, n_best = linear or PackedLinear(ROWS), search.n_best
     longest = int(limits.max()) if len(limits) else 0
     sequences = limits.new_zeros(len(limits), n_best, longest)
     lengths, log_probs = limits.new_zeros(len(limits), n_best), memory.summary.new_zeros(sequences.shape)
     for place, limit in enumerate(limits.tolist()):
         alone = memory.select(limits.new_tensor([place]))
-        found = _every_sequence(policy, alone, limit, min_length, linear)
-        scores = ranking.score(found.log_probs.sum(1), found.lengths, found.attended, policy.attention_mask(alone))
+        found = _every_sequence(policy, alone, limit, search.min_length, linear)
+        scores = search.ranking.score(
+            found.log_probs.sum(1), found.lengths, found.attended, policy.attention_mask(alone)
+        )
         best = scores.argsort(descending=True, stable=True)[:n_best]
         sequences[place, : len(best), :limit] = found.tokens[best]
         log_probs[place, : len(best), :limit] = found.log_probs[best]

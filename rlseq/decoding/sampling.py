@@ -38,49 +38,63 @@ class Decoded:
     attention: Tensor | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What is decoded of each instance: K samples, one for each column of ``uniforms``, then the greedy sequence.
+
+    Attributes:
+        uniforms: (batch_size, K, ≥ limits.max()) in [0, 1); None: no samples.
+        greedy: Decode the greedy sequence, too; it is the last of the R.
+        law: Of the samples.
+        min_length: Fewest tokens, END included; see ``without_end``.
+        prefixes: (batch_size, R, limits.max()) tokens that each sequence begins with, −1 from where on the policy
+            chooses; None: it chooses all. The log-probability of a given token is 0.
+        score_greedy: Find the log-probabilities of greedy sequences: a softmax more.
+        with_attention: Return the attention.
+    """
+
+    uniforms: Tensor | None = None
+    greedy: bool = True
+    law: SamplingLaw = POLICY
+    min_length: int = 1
+    prefixes: Tensor | None = None
+    score_greedy: bool = True
+    with_attention: bool = False
+
+    @property
+    def samples(self) -> int:
+        """K."""
+        return 0 if self.uniforms is None else self.uniforms.shape[1]
+
+
+GREEDY = Drawing()
+
+
 @torch.no_grad()
 def decode(
-    policy: SequencePolicy,
-    memory: Memory,
-    limits: Tensor,
-    *,
-    uniforms: Tensor | None = None,
-    greedy: bool = True,
-    law: SamplingLaw = POLICY,
-    min_length: int = 1,
-    with_attention: bool = False,
-    linear: Linear | None = None,
-    prefixes: Tensor | None = None,
-    score_greedy: bool = True,
+    policy: SequencePolicy, memory: Memory, limits: Tensor, drawing: Drawing = GREEDY, linear: Linear | None = None
 ) -> Decoded:
-    """Decode ``K`` samples (one a column of ``uniforms``) and the greedy sequence of each instance, all in one batch.
+    """Decode samples and greedy sequences in one batch.
 
-    Build no graph, draw no randomness of its own: a token is the inverse of its law's CDF at the given uniform.
+    No graph is built. No randomness is drawn here: a token is the inverse CDF of its distribution at a given uniform.
 
     Args:
         policy: In evaluation mode; dropout must be off while decoding.
         memory: The encoded sources, batch_size of them.
         limits: (batch_size,) most tokens of each instance.
-        uniforms: (batch_size, K, ≥ limits.max()) in [0, 1), or None for no samples.
-        greedy: Decode the greedy sequence, too; it is the last of the R.
-        law: Of the samples.
-        min_length: Fewest tokens, END included; see ``without_end``.
-        with_attention: Return the attention.
+        drawing: What to decode.
         linear: Does the policy's linear maps, over several calls under the same weights; default: one for this call.
-        prefixes: (batch_size, R, limits.max()) tokens that each sequence begins with, −1 from where on the policy
-            chooses. The log-probability of a given token is 0.
-        score_greedy: Find the log-probabilities of greedy sequences: a softmax more.
     """
-    batch, device = len(limits), limits.device
-    samples = 0 if uniforms is None else uniforms.shape[1]
-    instance = torch.arange(batch, device=device)
-    instances = torch.cat([instance.repeat_interleave(samples), *([instance] if greedy else [])])
-    draws = None if uniforms is None else uniforms.reshape(batch * samples, -1)
-    loop = _Loop(policy, memory, limits, instances, batch * samples, law, min_length, with_attention, score_greedy)
-    parts = () if prefixes is None else prefixes.tensor_split([samples], 1)  # of the samples, and of the greedy ones
+    batch, samples = len(limits), drawing.samples
+    instance = torch.arange(batch, device=limits.device)
+    instances = torch.cat([instance.repeat_interleave(samples), *([instance] if drawing.greedy else [])])
+    draws = None if drawing.uniforms is None else drawing.uniforms.reshape(batch * samples, -1)
+    loop = _Loop(policy, memory, limits, instances, drawing)
+    # Of the samples, and of the greedy ones behind them.
+    parts = () if drawing.prefixes is None else drawing.prefixes.tensor_split([samples], 1)
     given = torch.cat([part.flatten(0, 1) for part in parts]) if parts else None
     loop.run(draws, linear or PackedLinear(len(instances)), given)
-    return _by_instance(loop, batch, samples, greedy)
+    return _by_instance(loop, batch, samples, drawing.greedy)
 
 
 class _Loop:
@@ -92,19 +106,10 @@ class _Loop:
     """
 
     def __init__(
-        self,
-        policy: SequencePolicy,
-        memory: Memory,
-        limits: Tensor,
-        instances: Tensor,
-        samples: int,
-        law: SamplingLaw,
-        min_length: int,
-        attention: bool,
-        score_greedy: bool,
+        self, policy: SequencePolicy, memory: Memory, limits: Tensor, instances: Tensor, drawing: Drawing
     ) -> None:
         device, count, longest = limits.device, len(instances), int(limits.max()) if len(limits) else 0
-        self.policy, self.law, self.min_length, self.score_greedy = policy, law, min_length, score_greedy
+        self.policy, self.drawing = policy, drawing
         self.check_every = CHECK_EVERY[device.type]
         self.memory, self.state = memory, policy.initial_state(memory)
         self.inputs = torch.zeros(len(limits), dtype=torch.int64, device=device)  # of each row
@@ -116,12 +121,12 @@ class _Loop:
         self.live = torch.arange(count, device=device)
         self.limits = limits[instances]
         self.running = torch.ones(count, dtype=torch.bool, device=device)
-        self.samples = samples  # how many of the live sequences, the first ones, are samples
+        self.samples = drawing.samples * len(limits)  # how many of the live sequences, the first ones, are samples
         self.sequences = torch.zeros(count, longest, dtype=torch.int64, device=device)
         self.log_probs = torch.zeros(count, longest, device=device)
         self.lengths = self.limits.clone()
         shape = (count, longest, policy.attention_mask(memory).shape[1])
-        self.attention = torch.zeros(shape, device=device) if attention else None
+        self.attention = torch.zeros(shape, device=device) if drawing.with_attention else None
 
     def run(self, draws: Tensor | None, linear: Linear, prefixes: Tensor | None = None) -> None:
         for time in range(self.sequences.shape[1]):
@@ -139,11 +144,11 @@ class _Loop:
 
     def _choose(self, time: int, logits: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
         """Token of each live sequence, and its log-probability."""
-        forbids_end = time + 1 < self.min_length
+        forbids_end = time + 1 < self.drawing.min_length
         tokens, log_probs = [], []
         if draws is not None:
             own, row = self._rows(logits, slice(self.samples))
-            law = self.law.logits(without_end(own) if forbids_end else own).softmax(-1)
+            law = self.drawing.law.logits(without_end(own) if forbids_end else own).softmax(-1)
             tokens.append(inverse_cdf(law, draws, row))
             log_probs.append(law[row, tokens[0]].log())
         if len(self.live) > self.samples:
@@ -151,7 +156,9 @@ class _Loop:
             best = argmax(without_end(own) if forbids_end else own)
             tokens.append(best[row])
             scored = (
-                own.log_softmax(-1).gather(1, best[:, None])[:, 0] if self.score_greedy else own.new_zeros(len(own))
+                own.log_softmax(-1).gather(1, best[:, None])[:, 0]
+                if self.drawing.score_greedy
+                else own.new_zeros(len(own))
             )
             log_probs.append(scored[row])
         return torch.cat(tokens), torch.cat(log_probs)

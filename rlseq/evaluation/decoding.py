@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.beam import beam_search
 from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.exhaustive import SearchTooLarge, exhaustive_search
-from rlseq.decoding.sampling import Decoded, decode
+from rlseq.decoding.ranking import Ranking
+from rlseq.decoding.sampling import Decoded, Drawing, decode
+from rlseq.decoding.search import Beam, Search
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.models.linear import Linear, PackedLinear
-from rlseq.models.memory import Memory
 from rlseq.objectives.law import SamplingLaw
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Floats, Ints
@@ -88,42 +88,37 @@ def _decode_shard(
     place = loaded.device
     memory = encode_sources(loaded.policy, source, source_lengths, place).detach()
     limit = torch.from_numpy(limits).to(place)
-    if options.method in ("beam", "exhaustive"):
-        return _search(loaded, memory, limit, options, n_best, linear)
+    if options.method == "beam":
+        return beam_search(loaded.policy, memory, limit, _beam(options, n_best), linear)
+    if options.method == "exhaustive":
+        try:
+            return exhaustive_search(loaded.policy, memory, limit, _search(options, n_best), linear)
+        except SearchTooLarge as error:
+            raise EvaluationError(str(error)) from error
     longest, draws = int(limits.max(initial=0)), options.method == "sample"
     uniforms = torch.from_numpy(counter_uniforms(options.seed, 0, ids, n_best, longest)).to(place) if draws else None
     law = SamplingLaw(options.temperature, options.top_k, options.top_p)
-    return decode(
-        loaded.policy,
-        memory,
-        limit,
-        uniforms=uniforms,
-        greedy=not draws,
-        law=law,
+    drawing = Drawing(uniforms=uniforms, greedy=not draws, law=law, min_length=options.min_length)
+    return decode(loaded.policy, memory, limit, drawing, linear)
+
+
+def _search(options: DecodingOptions, n_best: int) -> Search:
+    return Search(ranking=_ranking(options), min_length=options.min_length, n_best=n_best)
+
+
+def _beam(options: DecodingOptions, n_best: int) -> Beam:
+    return Beam(
+        ranking=_ranking(options),
         min_length=options.min_length,
-        linear=linear,
+        n_best=n_best,
+        size=options.beam_size,
+        groups=options.groups,
+        diversity=options.diversity if options.groups > 1 else 0.0,
     )
 
 
-def _search(
-    loaded: LoadedPolicy, memory: Memory, limits: Tensor, options: DecodingOptions, n_best: int, linear: Linear
-) -> Decoded:
-    ranking: dict[str, Any] = {
-        "length_penalty": options.length_penalty,
-        "length_norm": options.length_norm,
-        "coverage_penalty": options.coverage_penalty,
-        "min_length": options.min_length,
-        "n_best": n_best,
-        "linear": linear,
-    }
-    if options.method == "beam":
-        diversity = options.diversity if options.groups > 1 else 0.0
-        beam: dict[str, Any] = {"size": options.beam_size, "groups": options.groups, "diversity": diversity}
-        return beam_search(loaded.policy, memory, limits, **beam, **ranking)
-    try:
-        return exhaustive_search(loaded.policy, memory, limits, **ranking)
-    except SearchTooLarge as error:
-        raise EvaluationError(str(error)) from error
+def _ranking(options: DecodingOptions) -> Ranking:
+    return Ranking(options.length_penalty, options.length_norm, options.coverage_penalty)
 
 
 def split_shards(

@@ -17,7 +17,7 @@ from rlseq.config.rl import RLConfig
 from rlseq.config.section import Precision
 from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.encoding import encode_sources
-from rlseq.decoding.sampling import Decoded, decode
+from rlseq.decoding.sampling import Decoded, Drawing, decode
 from rlseq.models.linear import PackedLinear
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
@@ -208,18 +208,15 @@ def rollout(
                 limits = task.length_limits(lengths)
                 memory = encode_sources(policy, source, lengths, device)
                 prefixes = _prefixes(task, part, limits, decoding)
-                decoded = decode(
-                    policy,
-                    memory.detach(),
-                    torch.from_numpy(limits).to(device),
+                drawing = Drawing(
                     uniforms=None if draw is None else torch.from_numpy(draw(int(limits.max()))).to(device),
                     greedy=greedy,
                     law=law,
-                    with_attention=decoding.with_attention,
-                    linear=linear,
                     prefixes=None if prefixes is None else torch.from_numpy(prefixes).to(device),
                     score_greedy=decoding.score_greedy,
+                    with_attention=decoding.with_attention,
                 )
+                decoded = decode(policy, memory.detach(), torch.from_numpy(limits).to(device), drawing, linear)
                 kept = memory if decoding.with_graph else None
                 given = None if prefixes is None else (prefixes >= 0).sum(2)
                 scored.append(scorer.submit(_score, score, part, (source, lengths), decoded, greedy, kept, given))

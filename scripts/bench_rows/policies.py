@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlseq.config.schema import Config
-from rlseq.decoding.sampling import Decoded, decode
+from rlseq.decoding.sampling import Decoded, Drawing, decode
 from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.linear import Linear, fast_matmul
@@ -58,4 +58,5 @@ def decode_batch(
         uniforms = torch.from_numpy(draws)
     with fast_matmul():
         memory = policy.encode(source, lengths)
-    return decode(policy, memory, limits, uniforms=uniforms, greedy=greedy, linear=linear, score_greedy=False)
+    drawing = Drawing(uniforms=uniforms, greedy=greedy, score_greedy=False)
+    return decode(policy, memory, limits, drawing, linear)

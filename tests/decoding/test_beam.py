@@ -11,7 +11,7 @@ from rlseq.decoding import beam
 from rlseq.decoding.beam import beam_search
 from rlseq.decoding.sampling import Decoded, decode
 from rlseq.models.policy import SequencePolicy, length_mask
-from tests.support import attention_policy, every_sequence, padded, pointer_policy, sources
+from tests.support import attention_policy, beam_of, every_sequence, padded, pointer_policy, sources
 
 Hypothesis = tuple[list[int], float]  # tokens and log-probability
 
@@ -28,7 +28,9 @@ def policies(seed: int) -> list[SequencePolicy]:
 
 
 def searched(policy: SequencePolicy, size: int, **keys: Any) -> Decoded:
-    return beam_search(policy, policy.encode(*sources(policy, LENGTHS)), torch.tensor(LIMITS), size=size, **keys)
+    return beam_search(
+        policy, policy.encode(*sources(policy, LENGTHS)), torch.tensor(LIMITS), beam_of(size=size, **keys)
+    )
 
 
 def plain_beam(
@@ -92,7 +94,9 @@ def test_a_large_beam_is_exhaustive_search(seed: int, penalty: float) -> None:
     law = policy(source.expand(len(found), -1), source_lengths.expand(len(found)), rows, lengths)
     scores = (law.detach().gather(2, rows[:, :, None])[:, :, 0] * length_mask(lengths, limit)).sum(1)
     order = (scores / lengths**penalty).argsort(descending=True)
-    out = beam_search(policy, memory, torch.tensor([limit]), size=len(found), length_penalty=penalty, n_best=len(found))
+    out = beam_search(
+        policy, memory, torch.tensor([limit]), beam_of(size=len(found), length_penalty=penalty, n_best=len(found))
+    )
     ranked = [(list(found[i]), float(scores[i])) for i in order.tolist()]
     assert_same(hypotheses(out, 0), ranked)
 
@@ -108,7 +112,7 @@ def test_hypotheses_come_best_first_and_differ() -> None:
 def test_where_there_are_fewer_hypotheses_the_rest_are_marked() -> None:
     policy = pointer_policy(mask_revisits=True)
     memory = policy.encode(*sources(policy, [1, 1]))
-    out = beam_search(policy, memory, torch.tensor([1, 2]), size=8, n_best=4)
+    out = beam_search(policy, memory, torch.tensor([1, 2]), beam_of(size=8, n_best=4))
     assert [len(hypotheses(out, row)) for row in range(2)] == [2, 2]  # END, 1; END, (1, END)
     missing = out.lengths == 0
     assert missing.tolist() == [[False, False, True, True]] * 2
@@ -120,7 +124,7 @@ def test_stopping_early_loses_nothing(penalty: float, monkeypatch: pytest.Monkey
     steps = []
     for never in (False, True):
         if never:
-            monkeypatch.setattr(beam._Beam, "drop_done", lambda self: True)
+            monkeypatch.setattr(beam._Hypotheses, "drop_done", lambda self: True)
         out = []
         for seed in range(6):
             policy: Any = attention_policy(5, seed)
@@ -128,7 +132,9 @@ def test_stopping_early_loses_nothing(penalty: float, monkeypatch: pytest.Monkey
                 policy.output.bias[0] += 1.5
             memory = policy.encode(*sources(policy, [3, 5, 2, 4]))
             out.append(
-                beam_search(policy, memory, torch.tensor([8, 5, 9, 7]), size=3, n_best=2, length_penalty=penalty)
+                beam_search(
+                    policy, memory, torch.tensor([8, 5, 9, 7]), beam_of(size=3, n_best=2, length_penalty=penalty)
+                )
             )
         steps.append(out)
     for early, late in zip(*steps, strict=True):
@@ -143,5 +149,5 @@ def test_finished_sources_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> No
     sizes = []
     step = policy.step
     monkeypatch.setattr(policy, "step", lambda tokens, *rest: sizes.append(len(tokens)) or step(tokens, *rest))
-    beam_search(policy, policy.encode(*sources(policy, [3, 5])), torch.tensor([8, 8]), size=2)
+    beam_search(policy, policy.encode(*sources(policy, [3, 5])), torch.tensor([8, 8]), beam_of(size=2))
     assert len(sizes) < 8

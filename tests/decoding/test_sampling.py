@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rlseq.decoding import sampling
-from rlseq.decoding.sampling import Decoded, decode, inverse_cdf
+from rlseq.decoding.sampling import Decoded, Drawing, decode, inverse_cdf
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.objectives.law import SamplingLaw
 from rlseq_envs.counters import counter_uniforms
@@ -39,7 +39,7 @@ def decoded(policy: SequencePolicy, limits: list[int] | None = None, samples: in
     memory = policy.encode(*sources(policy, LENGTHS))
     bounds = torch.tensor(limits or [length + 1 for length in LENGTHS])
     draws = uniforms(len(LENGTHS), samples, int(bounds.max())) if samples else None
-    return decode(policy, memory, bounds, uniforms=draws, **keys)
+    return decode(policy, memory, bounds, Drawing(uniforms=draws, **keys))
 
 
 # -------------------------------------------------------------------------------------------------------- inverse CDF
@@ -145,9 +145,7 @@ def test_sequences_are_drawn_as_often_as_their_law_says(temperature: float) -> N
         policy,
         policy.encode(source, source_lengths),
         torch.tensor([limit]),
-        uniforms=uniforms(1, count, limit),
-        law=SamplingLaw(temperature),
-        greedy=False,
+        Drawing(uniforms=uniforms(1, count, limit), law=SamplingLaw(temperature), greedy=False),
     )
     drawn = Counter(tuple(row[:n].tolist()) for row, n in zip(out.sequences[0], out.lengths[0], strict=True))
     assert set(drawn) <= set(found)
@@ -204,7 +202,7 @@ def test_tokens_are_drawn_as_often_as_the_truncated_law_says(law: SamplingLaw) -
     within = sum(masses[token] for token in kept)
     kept = [t for place, t in enumerate(kept) if sum(masses[k] for k in kept[:place]) < law.top_p * within]
     assert 1 < len(kept) < 6
-    out = decode(policy, memory, torch.tensor([1]), uniforms=uniforms(1, count, 1), law=law, greedy=False)
+    out = decode(policy, memory, torch.tensor([1]), Drawing(uniforms=uniforms(1, count, 1), law=law, greedy=False))
     drawn = out.sequences[0, :, 0].bincount(minlength=6) / count
     for token in range(6):
         expected = masses[token] / sum(masses[k] for k in kept) if token in kept else 0.0

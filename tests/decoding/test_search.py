@@ -18,11 +18,11 @@ from rlseq.decoding import beam, exhaustive
 from rlseq.decoding.beam import beam_search
 from rlseq.decoding.exhaustive import SearchTooLarge, exhaustive_search
 from rlseq.decoding.ranking import Ranking
-from rlseq.decoding.sampling import Decoded, decode
+from rlseq.decoding.sampling import Decoded, Drawing, decode
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.state import State
-from tests.support import attention_policy, pointer_policy, sources
+from tests.support import attention_policy, beam_of, pointer_policy, search_of, sources
 
 Hypothesis = tuple[list[int], float]  # tokens and log-probability
 
@@ -180,7 +180,7 @@ seeds = st.integers(0, 30)
 def test_a_beam_is_the_plain_one(kind: str, seed: int, keys: dict[str, Any], size: int, n_best: int) -> None:
     assume(n_best <= size)
     policy, memory = double(kind, seed)
-    out = beam_search(policy, memory, torch.tensor(LIMITS), size=size, n_best=n_best, **keys)
+    out = beam_search(policy, memory, torch.tensor(LIMITS), beam_of(size=size, n_best=n_best, **keys))
     for row, limit in enumerate(LIMITS):
         walk = Walk(policy, memory.select(torch.tensor([row])))
         assert_same(hypotheses(out, row), plain_beam(walk, limit, n_best, Options(**keys), size))
@@ -202,7 +202,7 @@ def test_a_diverse_beam_is_the_plain_one(
     assume(n_best <= groups * width)
     policy, memory = double(kind, seed)
     shape: dict[str, Any] = {"size": groups * width, "groups": groups, "diversity": strength}
-    out = beam_search(policy, memory, torch.tensor(LIMITS), n_best=n_best, **shape, **keys)
+    out = beam_search(policy, memory, torch.tensor(LIMITS), beam_of(n_best=n_best, **shape, **keys))
     for row, limit in enumerate(LIMITS):
         walk = Walk(policy, memory.select(torch.tensor([row])))
         assert_same(hypotheses(out, row), plain_beam(walk, limit, n_best, Options(**keys), **shape))
@@ -212,7 +212,7 @@ def test_a_diverse_beam_is_the_plain_one(
 def test_one_group_is_an_ordinary_beam_however_diverse_it_is_to_be(kind: str) -> None:
     policy = KINDS[kind](0)
     memory, limits = policy.encode(*sources(policy, LENGTHS)), torch.tensor(LIMITS)
-    plain, one = (beam_search(policy, memory, limits, size=4, n_best=3, diversity=d) for d in (0.0, 9.0))
+    plain, one = (beam_search(policy, memory, limits, beam_of(size=4, n_best=3, diversity=d)) for d in (0.0, 9.0))
     assert torch.equal(plain.sequences, one.sequences) and torch.equal(plain.log_probs, one.log_probs)
 
 
@@ -221,7 +221,7 @@ def test_groups_find_what_an_ordinary_beam_does_not() -> None:
     memory, limits = policy.encode(*sources(policy, [4] * 8, seed=1)), torch.tensor([5] * 8)
 
     def first_tokens(**keys: Any) -> int:
-        out = beam_search(policy, memory, limits, size=6, n_best=6, **keys)
+        out = beam_search(policy, memory, limits, beam_of(size=6, n_best=6, **keys))
         return sum(len(set(row[:, 0].tolist())) for row in out.sequences)
 
     assert first_tokens(groups=3, diversity=2.0) > 1.3 * first_tokens()
@@ -237,8 +237,8 @@ def test_stopping_early_changes_nothing(kind: str, seed: int, keys: dict[str, An
     for never in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if never:
-                patch.setattr(beam._Beam, "drop_done", lambda self: True)
-            found.append(beam_search(policy, memory, limits, **shape, **keys))
+                patch.setattr(beam._Hypotheses, "drop_done", lambda self: True)
+            found.append(beam_search(policy, memory, limits, beam_of(**shape, **keys)))
     early, late = found
     time = early.sequences.shape[2]
     assert torch.equal(early.sequences, late.sequences[:, :, :time]) and torch.equal(early.lengths, late.lengths)
@@ -254,7 +254,7 @@ def test_early_stopping_stops_early_with_a_coverage_penalty_too(monkeypatch: pyt
     memory = policy.encode(*sources(policy, [3, 5]))
     keys: Any
     for keys in ({"coverage_penalty": 0.1}, {"coverage_penalty": 0.1, "groups": 2, "diversity": 0.5}):
-        beam_search(policy, memory, torch.tensor([40, 40]), size=2, length_norm="gnmt", **keys)
+        beam_search(policy, memory, torch.tensor([40, 40]), beam_of(size=2, length_norm="gnmt", **keys))
     assert len(steps) < 40
 
 
@@ -265,8 +265,8 @@ def test_a_beam_of_one_is_greedy(kind: str, min_length: int, keys: Any) -> None:
     for seed in range(5):
         policy = KINDS[kind](seed)
         memory, limits = policy.encode(*sources(policy, LENGTHS)), torch.tensor(LIMITS)
-        ours = beam_search(policy, memory, limits, size=1, min_length=min_length, **keys)
-        greedy = decode(policy, memory, limits, min_length=min_length)
+        ours = beam_search(policy, memory, limits, beam_of(size=1, min_length=min_length, **keys))
+        greedy = decode(policy, memory, limits, Drawing(min_length=min_length))
         assert torch.equal(ours.sequences, greedy.sequences) and torch.equal(ours.lengths, greedy.lengths)
         torch.testing.assert_close(ours.log_probs, greedy.log_probs, atol=1e-5, rtol=0)
 
@@ -291,7 +291,7 @@ def test_scores_by_hand() -> None:
 def test_exhaustive_search_is_the_plain_one(kind: str, seed: int, keys: dict[str, Any], n_best: int) -> None:
     policy, memory = double(kind, seed)
     limits = [3, 2, 4]
-    out = exhaustive_search(policy, memory, torch.tensor(limits), n_best=n_best, **keys)
+    out = exhaustive_search(policy, memory, torch.tensor(limits), search_of(n_best=n_best, **keys))
     for row, limit in enumerate(limits):
         walk = Walk(policy, memory.select(torch.tensor([row])))
         assert_same(hypotheses(out, row), plain_exhaustive(walk, limit, n_best, Options(**keys)))
@@ -307,8 +307,8 @@ def test_a_beam_that_holds_every_sequence_searches_them_all(
     limits = torch.tensor([4, 2, 4])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exhaustive, "ROWS", rows)
-        every = exhaustive_search(policy, memory, limits, n_best=9, **keys)
-    wide = beam_search(policy, memory, limits, size=121, n_best=9, **keys)
+        every = exhaustive_search(policy, memory, limits, search_of(n_best=9, **keys))
+    wide = beam_search(policy, memory, limits, beam_of(size=121, n_best=9, **keys))
     assert torch.equal(every.sequences, wide.sequences) and torch.equal(every.lengths, wide.lengths)
     torch.testing.assert_close(every.log_probs, wide.log_probs)
 
@@ -317,14 +317,15 @@ def test_too_many_sequences_are_refused_and_only_possible_ones_count() -> None:
     policy, masked = pointer_policy(), pointer_policy(mask_revisits=True)
     limits = torch.tensor([12])
     with pytest.raises(SearchTooLarge, match=r"more than 100,000 sequences of up to \d+ tokens.*max_length.*beam"):
-        exhaustive_search(policy, policy.encode(*sources(policy, [6])), limits)
-    out = exhaustive_search(masked, masked.encode(*sources(masked, [6])), limits, n_best=2000)
+        exhaustive_search(policy, policy.encode(*sources(policy, [6])), limits, search_of())
+    out = exhaustive_search(masked, masked.encode(*sources(masked, [6])), limits, search_of(n_best=2000))
     assert int((out.lengths > 0).sum()) == sum(math.perm(6, count) for count in range(7))
 
 
 def test_no_sources_are_no_accident() -> None:
     policy = attention_policy(4)
     memory = policy.encode(*sources(policy, [2])).select(torch.zeros(0, dtype=torch.int64))
-    for search in (exhaustive_search, lambda *rest: beam_search(*rest, size=4, groups=2, diversity=1.0)):
-        out = search(policy, memory, torch.zeros(0, dtype=torch.int64))
+    none = torch.zeros(0, dtype=torch.int64)
+    found = exhaustive_search(policy, memory, none, search_of())
+    for out in (found, beam_search(policy, memory, none, beam_of(size=4, groups=2, diversity=1.0))):
         assert out.sequences.shape == (0, 1, 0) and out.lengths.shape == (0, 1)

@@ -19,7 +19,7 @@ from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
 from rlseq.decoding.encoding import encode_sources
-from rlseq.decoding.sampling import decode
+from rlseq.decoding.sampling import Drawing, decode
 from rlseq.evaluation.arms import ArmSpec, Role, rewards_of, study_arms
 from rlseq.evaluation.compare import Comparison, compare, compare_checkpoints
 from rlseq.evaluation.errors import EvaluationError
@@ -294,7 +294,7 @@ def decoded(checkpoint: Path, instance: int) -> Floats:
     source, lengths = loaded.task.source(np.array([instance]))
     memory = encode_sources(loaded.policy, source, lengths, "cpu")
     limits = torch.from_numpy(loaded.task.length_limits(lengths))
-    found = decode(loaded.policy, memory, limits, with_attention=True)
+    found = decode(loaded.policy, memory, limits, Drawing(with_attention=True))
     assert found.attention is not None
     return found.attention[0, 0, : found.lengths[0, 0]].double().numpy()
 
