@@ -43,6 +43,10 @@ Exposure = Annotated[
     ),
 ]
 
+WithLikelihood = Annotated[
+    bool, typer.Option("--likelihood", help="Also say how likely the references are: nats and bits a token.")
+]
+
 
 EXAMPLES = [
     "rlseq evaluate runs/hull-20260101-120000 --split test --json result.json",
@@ -64,6 +68,7 @@ def evaluate(
     decoding: DecodingFlags,
     max_instances: MaxInstances = None,
     exposure_bias: Exposure = False,
+    likelihood: WithLikelihood = False,
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
@@ -75,9 +80,10 @@ def evaluate(
     refuse(wrong + check_device(device) + decoding.problems())
 
     from rlseq.evaluation import exposure
+    from rlseq.evaluation import likelihood as of_references
     from rlseq.evaluation.evaluate import evaluate
     from rlseq.evaluation.loading import load_policy
-    from rlseq.report.tables import evaluation_table, exposure_table
+    from rlseq.report.tables import evaluation_table, exposure_table, likelihood_table
 
     with blaming_input():
         loaded = load_policy(checkpoint, device)
@@ -91,8 +97,13 @@ def evaluate(
     if exposure_bias:
         measured = exposure.exposure_bias(loaded, split=split.value, max_instances=max_instances)
         result["exposure_bias"] = measured.to_json()
+    if likelihood:
+        found = of_references.likelihood(loaded, split=split.value, max_instances=max_instances)
+        result["likelihood"] = found.to_json()
     if json:
         write_json(json, result)
     console(json, output).print(evaluation_table(result))
     if exposure_bias:
         console(json, output).print(exposure_table(result["exposure_bias"]))
+    if likelihood:
+        console(json, output).print(likelihood_table(result["likelihood"]))

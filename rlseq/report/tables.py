@@ -54,6 +54,16 @@ def exposure_table(exposure: Mapping[str, Any]) -> Table:
     return table
 
 
+def likelihood_table(likelihood: Mapping[str, Any]) -> Table:
+    """How likely references are."""
+    table = Table(title=f"{likelihood['instances']:,} references of {likelihood['tokens']:,} tokens")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for name in ("nats_per_sequence", "nats_per_token", "perplexity", "bits_per_dimension"):
+        table.add_row(name.replace("_", " "), number_cell(likelihood[name]))
+    return table
+
+
 def preflight_tables(preflight: Mapping[str, Any]) -> list[Table | Text]:
     """A preflight's figures beside what they are judged by, the temperatures tried, the findings and the verdict."""
     title = f"{preflight['name']} before rl, {preflight['figures']['instances']:,} validation instances"

@@ -247,6 +247,12 @@ def test_evaluate_prints_every_metric_and_writes_json(tmp_path: Path, trained: t
     assert all(name in output for name in result["metrics"])
 
 
+def test_evaluate_says_how_likely_references_are_if_asked_to(tmp_path: Path, trained: tuple[Path, str]) -> None:
+    output = done("evaluate", trained[0], "--likelihood", "--json", tmp_path / "out.json")
+    found = json.loads((tmp_path / "out.json").read_text())["likelihood"]
+    assert found["instances"] == 30 and found["nats_per_token"] > 0 and "bits per dimension" in output
+
+
 def test_evaluate_measures_exposure_bias_where_asked_to(tmp_path: Path, trained: tuple[Path, str]) -> None:
     output = done("evaluate", trained[0], "--exposure-bias", "--json", tmp_path / "out.json")
     found = json.loads((tmp_path / "out.json").read_text())["exposure_bias"]
