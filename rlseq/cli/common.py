@@ -24,7 +24,7 @@ P = ParamSpec("P")
 FAILED, WRONG_INPUT, NOT_ADVISABLE, INTERRUPTED = 1, 2, 3, 130
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: auto, cpu or cuda.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result there as JSON; - for standard output.")]
 
 

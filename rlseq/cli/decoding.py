@@ -57,7 +57,7 @@ class DecodingFlags:
     top_p: Annotated[
         float | None, typer.Option(metavar="P", help="Of --sample: draw among the fewest likeliest that hold P.")
     ] = None
-    seed: Annotated[int | None, typer.Option(min=0, help="Of --sample; default: 0.")] = None
+    seed: Annotated[int | None, typer.Option(min=0, metavar="SEED", help="Of --sample; default: 0.")] = None
     min_length: Annotated[
         int | None, typer.Option(metavar="N", help="Fewest tokens, END included; END is forbidden before.")
     ] = None
@@ -116,26 +116,25 @@ def _give(name: str) -> str:
 
 
 def with_decoding(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of ``DecodingFlags``, which it takes as one argument, ``decoding``."""
-    own, hints = (
-        inspect.signature(command, eval_str=True).parameters,
-        get_type_hints(DecodingFlags, include_extras=True),
-    )
-    parameters = []
-    for parameter in own.values():
-        if parameter.name == "decoding":
-            for field in fields(DecodingFlags):
-                parameters.append((field.name, field.default, hints[field.name]))
-        else:
-            parameters.append((parameter.name, parameter.default, parameter.annotation))
+    """Give a command the options of ``DecodingFlags`` in place of its parameter ``decoding``.
+
+    Typer makes an option of each parameter it finds in a command's signature, so the returned command shows it one in
+    which the flags stand where ``decoding`` stood.
+    """
+    kind, hints = inspect.Parameter.KEYWORD_ONLY, get_type_hints(DecodingFlags, include_extras=True)
+    flags = [
+        inspect.Parameter(field.name, kind, default=field.default, annotation=hints[field.name])
+        for field in fields(DecodingFlags)
+    ]
+    shown: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        shown += flags if parameter.name == "decoding" else [parameter.replace(kind=kind)]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        flags = DecodingFlags(**{field.name: given.pop(field.name) for field in fields(DecodingFlags)})
-        command(decoding=flags, **given)
+        decoding = DecodingFlags(**{flag.name: given.pop(flag.name) for flag in flags})
+        command(decoding=decoding, **given)
 
-    kind = inspect.Parameter.KEYWORD_ONLY
-    signature = [inspect.Parameter(name, kind, default=value, annotation=hint) for name, value, hint in parameters]
-    run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
-    run.__annotations__ = {name: hint for name, _, hint in parameters}
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return run
