@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_DISABLE_DOCKER_CPU_WARNING", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import numpy as np
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+WITH_RAY = ("tests/rllib/", "tests/faults/")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., None]) -> Any:
+    """Side by side, the tests of a file stay together, for they share fixtures; and all tests with Ray.
+
+    Two clusters that start at once would both write the one token that Ray keeps for this user.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if nodeid.startswith(WITH_RAY) else nodeid.partition("::")[0]
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +45,26 @@ def ray_cluster() -> Iterator[None]:
     yield
     if started:
         cluster.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """Settings of the process that change results: tests that leave others behind would change those of later tests."""
+    before = _settings()
+    yield
+    assert _settings() == before
+
+
+def _settings() -> dict[str, Any]:
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    return {
+        "threads": torch.get_num_threads(),
+        "dtype": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "oneDNN": torch.backends.mkldnn.enabled,
+        "products": (matmul.fp32_precision, torch.get_float32_matmul_precision()),
+        "denormals": float(torch.tensor(1e-45) * 1.0) != 0.0,
+        "numpy": np.geterr(),
+    }
