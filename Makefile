@@ -1,14 +1,16 @@
 # make train            set up, train `hull` and its equal-time control side by side, say what the reward brought
-# make test             set up, then every check
+# make test             set up, then every check, on as many cores as there are, 4 at most
+# make quick            linters, types, and the tests of pure functions: two minutes of one core
 CONFIG ?= hull
 ARGS ?=
+WORKERS ?= auto
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 
-.PHONY: setup train test lint format bench clean
+.PHONY: setup train test quick lint format bench clean
 
 setup: $(STAMP)
 
@@ -33,7 +35,10 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --no-loadscope-reorder $(ARGS)
+
+quick: lint
+	$(BIN)/pytest -m 'not slow' $(addprefix tests/,config data decoding envs models objectives) $(ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -18,6 +18,12 @@ import torch
 torch.set_num_threads(1)
 
 WITH_RAY = ("tests/rllib/", "tests/faults/")
+LONGEST = (*WITH_RAY, "tests/learning/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that side by side nothing long is left over for the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.hookimpl(optionalhook=True)
