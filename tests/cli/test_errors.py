@@ -267,7 +267,7 @@ try:
 except SystemExit as end:
     print(end.code, *sys.modules, file=sys.stderr)
 """
-HEAVY = {"torch", "ray", "gymnasium", "numba", "matplotlib", "sacrebleu", "scipy", "tensorboard", "rlseq_envs"}
+HEAVY = {"torch", "ray", "gymnasium", "numba", "matplotlib", "sacrebleu", "scipy", "tensorboard", "rlseq_envs.task"}
 
 
 @pytest.mark.parametrize(
