@@ -52,7 +52,7 @@ def resolve(node: Node, data: Any) -> Node:
 
 
 def with_section_defaults(data: Any, node: Node) -> Any:
-    """Fill sections that are given in part from the default of their place.
+    """Fill sections that are given in part from the default of their place, unless that is of another type.
 
     ``rl.optimizer: {clip_norm: 0.5}`` keeps the learning rate that ``rl`` gives its optimiser, which is not the one a
     bare optimiser section would have.
@@ -63,9 +63,11 @@ def with_section_defaults(data: Any, node: Node) -> Any:
     filled = dict(data)
     for key, child in node["properties"].items():
         if key in data and isinstance(data[key], dict):
-            sectioned = "properties" in resolve(child, data[key])
-            default = child.get("default") if sectioned else None
-            filled[key] = with_section_defaults(_merge(default, data[key]), child)
+            default = child.get("default")
+            kind = default.get("type") if isinstance(default, dict) else None
+            given = data[key] if kind is None else {"type": kind} | data[key]
+            fills = "properties" in resolve(child, given) and given.get("type") == kind
+            filled[key] = with_section_defaults(_merge(default, given) if fills else given, child)
     return filled
 
 

@@ -58,6 +58,9 @@ class ReinforceConfig(ObjectiveConfig):
     replaceable = True
     reweights = True
     type: Literal["reinforce"] = "reinforce"
+    # bf16 has samples drawn from another distribution, if only a little, than they are scored under: each is then
+    # weighted by the ratio of its probabilities, cut here (Ionides 2008).
+    importance_cap: Annotated[float, Field(ge=1.0)] = 2.0
 
 
 class MixerConfig(ObjectiveConfig):

@@ -25,19 +25,17 @@ class RLConfig(PhaseConfig):
     # What training sees as rewards. Controls have 'constant': 1 for every sequence, or 'shuffled': those of a batch,
     # permuted over its instances at random. What is reported and what validation measures is the task's reward.
     reward_source: Literal["task", "constant", "shuffled"] = "task"
-    # Rewards are clipped to these bounds, in the task's own units, and then multiplied by the scale: this is what the
+    # Rewards are clipped to these bounds, in the task's units, and then multiplied by the scale: this is what the
     # baseline and the advantages are made of. Validation and the reported rewards are not touched.
     reward_clip: tuple[float, float] | None = None
     reward_scale: PositiveFloat = 1.0
     samples: PositiveInt = 1  # sequences sampled an instance
-    # Of sampling, in this order; samples are scored under the same law, renormalised and with its support held fixed.
+    # Of sampling, in this order; samples are scored under the same distribution, renormalised and with its support held
+    # fixed.
     temperature: PositiveFloat = 1.0
     top_k: Annotated[int, Field(ge=2)] | None = None  # draw among the likeliest choices only (1 would teach nothing)
     top_p: PositiveFraction = 1.0  # draw among the fewest likeliest choices that hold this probability (nucleus)
     sampling_precision: Precision = "fp32"  # of the matrix products that decode what is trained on
-    # bf16 has samples drawn under a law a little beside the one they are scored under: each is then weighted by the
-    # ratio of its probabilities, cut here (Ionides 2008).
-    importance_cap: Annotated[float, Field(ge=1.0)] = 2.0
     dropout: bool = False  # while scoring; never while decoding
     # What advantages are divided by: 'batch', their standard deviation over the batch; 'instance', that of the rewards
     # of the instance's samples (GRPO, Shao et al. 2024). 'instance' is biased: it weighs an instance by 1 / standard
@@ -49,9 +47,9 @@ class RLConfig(PhaseConfig):
     # The first token of a sample: the policy's, or one of the right ones that the task names, another for each sample
     # (POMO, Kwon et al. 2020). A given token is not trained.
     starts: Literal["policy", "task"] = "policy"
-    cross_entropy: NonNegativeFloat = 0.0  # weight of a share of cross-entropy on the references
+    cross_entropy: NonNegativeFloat = 0.0  # weight of cross-entropy on the references
     kl: NonNegativeFloat = 0.0  # weight of KL(policy ‖ mle policy) on the sampled states, over all choices
-    entropy: NonNegativeFloat = 0.0  # weight of an entropy bonus, of the law that is sampled from
+    entropy: NonNegativeFloat = 0.0  # weight of an entropy bonus, of the distribution that is sampled from
     variance_every: NonNegativeInt = 0  # updates between estimates of the gradient's variance: two more passes; 0: none
     # A validation this far (in the selection metric's units) below the best is a collapse: back to the best
     # checkpoint, with the learning rate multiplied by recovery_factor; after max_recoveries the phase ends.

@@ -34,7 +34,7 @@ class Reinforce(Objective[ReinforceConfig]):
             scored.targets,
             scored.lengths,
             scored.of_rows("log_probs"),
-            self.rl.importance_cap,
+            self.section.importance_cap,
         )
         loss = scored.weighted_nll(weights * ratio.repeat_interleave(scored.lengths))
         return loss, {"train/importance_mean": ratio.sum() / max(1, len(ratio))}

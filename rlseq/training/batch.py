@@ -91,9 +91,10 @@ def rl_batch(
     if rollout.potentials is not None:
         potentials = rollout.potentials[:, : samples.rewards.shape[1]]
         advantage = advantage - rewards_before(config, potentials) * samples.sampled
-    times = _times_drawn(samples.sequences)
+    first = first_of_equals(samples.sequences)
+    times = _merged(np.ones(first.shape), first)
     batch = {"source": rollout.source, "source_lengths": rollout.source_lengths}
-    batch |= _weighted_samples(samples, advantage, times, objective)
+    batch |= _weighted_samples(samples, advantage, first, times, objective)
     batch |= objective.columns(samples, batch)
     stats = rollout_statistics(rollout, config) | objective.statistics(batch)
     if config.critic:
@@ -133,26 +134,33 @@ def _samples(task: SequenceTask, rollout: Rollout, rewards: Floats, objective: O
     )
 
 
-def _times_drawn(sequences: Ints) -> Floats:
-    """How often each sequence of an instance was drawn, (batch_size, K), at the first of equal ones; 0 at others."""
-    first = first_of_equals(sequences)
-    times = np.zeros(first.shape)
-    np.add.at(times, (np.arange(len(first))[:, None], first), 1.0)
-    return times
+def _merged(values: Floats, first: Ints) -> Floats:
+    """Values (batch_size, K, …) of equal samples summed into the first of them; 0 at the others."""
+    merged = np.zeros_like(values)
+    np.add.at(merged, (np.arange(len(first))[:, None], first), values)
+    return merged
 
 
-def _weighted_samples(samples: Samples, advantage: Floats, times: Floats, objective: Objective[Any]) -> Batch:
-    """Targets and weights: those of equal samples are summed into the first of them."""
-    sequences, lengths = samples.sequences, samples.lengths
+def _weighted_samples(
+    samples: Samples, advantage: Floats, first: Ints, times: Floats, objective: Objective[Any]
+) -> Batch:
+    """Targets and weights.
+
+    Args:
+        samples: As they were drawn.
+        advantage: (batch_size, K, time).
+        first: (batch_size, K) the first sample that equals each.
+        times: (batch_size, K) how often each was drawn, 0 at all but the first of equal ones.
+        objective: Says what a given token counts as.
+    """
+    lengths = samples.lengths
     divisor = objective.rl.loss_divisor(lengths.size, int(lengths.sum()))
-    given = (np.arange(sequences.shape[2]) < lengths[:, :, None]) & ~samples.sampled
-    weights = np.zeros_like(advantage)
-    rows = np.arange(len(sequences))[:, None]
-    np.add.at(weights, (rows, first_of_equals(sequences)), np.where(given, objective.given_advantage, advantage))
+    given = (np.arange(samples.sequences.shape[2]) < lengths[:, :, None]) & ~samples.sampled
+    merged = _merged(np.where(given, objective.given_advantage, advantage), first)
     return {
-        "targets": sequences,
+        "targets": samples.sequences,
         "target_lengths": lengths,
-        "weights": (weights / divisor).astype(np.float32),
+        "weights": (merged / divisor).astype(np.float32),
         "state_weights": (times / divisor).astype(np.float32),
     }
 

@@ -116,26 +116,17 @@ def _rl_loss(
     rows = _select_rows(batch, config, objective)
     features, hidden = _read_again(policy, memory, rows)
     scored = _score(policy, features, rows, batch, config, objective)
-    terms, stats, weights = [], {}, scored.of_tokens("weights")
+    weights, terms, stats = scored.of_tokens("weights"), [], {}
     if config.critic:
         assert policy.critic is not None and hidden is not None
         weights, errors = _subtract_values(policy.critic(hidden), scored, config.critic)
         terms, stats = [config.critic.weight * errors], {"train/value_loss": errors.detach()}
-    loss, more = objective.loss(scored, weights)
-    stats |= more | {"train/policy_loss": loss.detach()}
-    if config.kl:
-        assert anchor is not None
-        divergence = _divergence(anchor, rows, scored)
-        terms.append(config.kl * divergence)
-        stats["train/kl"] = divergence.detach()
-    if config.entropy:
-        terms.append(-config.entropy * _entropy(scored))
-    if config.cross_entropy:
-        term, stats["train/nll"] = _cross_entropy(policy, memory, batch)
-        terms.append(term)
-    for term in terms:
+    loss, of_objective = objective.loss(scored, weights)
+    stats |= of_objective | {"train/policy_loss": loss.detach()}
+    extra, of_terms = _extra_terms(policy, anchor, memory, rows, scored, config)
+    for term in terms + extra:
         loss = loss + term
-    return loss, stats | {"train/loss": loss.detach()}
+    return loss, stats | of_terms | {"train/loss": loss.detach()}
 
 
 def _reads_states(config: RLConfig) -> bool:
@@ -190,12 +181,35 @@ def _subtract_values(values: Tensor, scored: Scored, config: CriticConfig) -> tu
     """
     sampled, mask = scored.batch["value_weights"].flatten(0, 1)[scored.rows].ne(0), scored.mask
     weights = scored.batch["weights"].flatten(0, 1)[scored.rows]
-    scaled = values.detach() * scored.of_rows("state_weights").repeat_interleave(scored.lengths)
+    scaled = values.detach() * _state_weights(scored)
     errors = weights - scaled.new_zeros(mask.shape).masked_scatter(mask, scaled)
     if config.gae_lambda < 1.0:
         errors = generalised_advantages(errors, config.gae_lambda)
     squares = (values - scored.of_tokens("returns")).square()
     return torch.where(sampled, errors, weights)[mask], (scored.of_tokens("value_weights") * squares).sum()
+
+
+def _extra_terms(
+    policy: SequencePolicy,
+    anchor: SequencePolicy | None,
+    memory: Memory,
+    rows: _Rows,
+    scored: Scored,
+    config: RLConfig,
+) -> tuple[list[Tensor], Statistics]:
+    """What is added to any objective, if its weight is above 0, and statistics by tag."""
+    terms, stats = [], {}
+    if config.kl:
+        assert anchor is not None
+        divergence = _divergence(anchor, rows, scored)
+        terms.append(config.kl * divergence)
+        stats["train/kl"] = divergence.detach()
+    if config.entropy:
+        terms.append(-config.entropy * _entropy(scored))
+    if config.cross_entropy:
+        term, stats["train/nll"] = _cross_entropy(policy, memory, scored.batch)
+        terms.append(term)
+    return terms, stats
 
 
 def _state_weights(scored: Scored) -> Tensor:

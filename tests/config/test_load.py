@@ -181,6 +181,7 @@ def test_a_key_with_two_letters_swapped_is_refused_and_found_again(path: str, ra
     ("before", "given", "objective"),
     [
         ("reinforce", [], ReinforceConfig()),
+        ("{importance_cap: 3}", ["rl.sampling_precision=bf16"], ReinforceConfig(importance_cap=3.0)),
         ("ppo", ["rl.objective.epochs=2"], PPOConfig(epochs=2)),
         ("ppo", ["rl.objective={epochs: 2}", "rl.objective.clip=0.1"], PPOConfig(epochs=2, clip=0.1)),
         ("reinforce", ["rl.objective=ppo", "rl.objective.epochs=2"], PPOConfig(epochs=2)),
@@ -264,11 +265,11 @@ extra: 1
         ("rl: {updates: 1, objective: {type: mrt, alpha: 0}}", "rl.objective.alpha: 0 is not a number above 0"),
         (
             "rl: {updates: 1, objective: {type: reinforce, epochs: 2}}",
-            "rl.objective.epochs: a key of another type; the keys here are type",
+            "rl.objective.epochs: a key of another type; the keys here are type, importance_cap",
         ),
         (
             "rl: {updates: 1, objective: {epochs: 2}}",
-            "rl.objective.type: missing; give mixer, mrt, ppo, reinforce or self_training",
+            "rl.objective.epochs: a key of another type; the keys here are type, importance_cap",
         ),
         (
             "rl: {updates: 1, objective: {type: ppo, epoch: 2}}",

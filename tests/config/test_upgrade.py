@@ -39,11 +39,13 @@ DUMPED: dict[str, Any] = {
     "baseline": "greedy",
     "critic": {"hidden_size": 64, "weight": 0.5, "shaped": False, "gae_lambda": 1.0},
     "baseline_decay": 0.95,
+    "importance_cap": 2.0,
     "samples": 2,
     "normalize_advantage": "none",
 }
 OLD: dict[str, tuple[dict[str, Any], ObjectiveConfig, BaselineConfig]] = {
     "reinforce": ({}, ReinforceConfig(), GreedyConfig()),
+    "reinforce, weighted": ({"importance_cap": 3.0}, ReinforceConfig(importance_cap=3.0), GreedyConfig()),
     "loo": ({"baseline": "leave_one_out", "normalize_advantage": True}, ReinforceConfig(), LeaveOneOutConfig()),
     "running_mean": (
         {"baseline": "running_mean", "baseline_decay": 0.5, "normalize_advantage": False},
@@ -109,6 +111,10 @@ def test_new_keys_on_the_command_line_change_an_old_configuration() -> None:
         ({"ppo": {"epochs": 2}}, "rl.ppo: moved; write rl.objective={type: ppo, …}"),
         ({"critic": {"shaped": True}}, "rl.critic: moved; write rl.baseline={type: critic, …}"),
         ({"baseline_decay": 0.5}, "rl.baseline_decay: moved; write rl.baseline={type: running_mean, decay: …}"),
+        (
+            {"importance_cap": 3.0, "objective": "ppo"},
+            "rl.importance_cap: moved; write rl.objective={type: reinforce, importance_cap: …}",
+        ),
     ],
 )
 def test_what_an_old_configuration_says_of_something_unused_is_refused(keys: dict[str, Any], problem: str) -> None:

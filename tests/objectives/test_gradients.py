@@ -214,7 +214,8 @@ def test_importance_weights_undo_the_samplers_law(baseline: str, samples: int) -
     keys: dict[str, Any] = {"baseline": baseline, "samples": samples}
     exact, plain = enumeration.exact(), enumeration.expected_estimate(config(**keys))
     assert float((plain - exact).abs().max()) > 1e-2  # the control
-    ours = enumeration.expected_estimate(config(**keys, sampling_precision="bf16", importance_cap=1e9))
+    uncut = {"type": "reinforce", "importance_cap": 1e9}
+    ours = enumeration.expected_estimate(config(**keys, sampling_precision="bf16", objective=uncut))
     assert_same(ours, exact)
 
 

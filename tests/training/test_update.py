@@ -278,7 +278,7 @@ def test_a_share_of_cross_entropy_is_that_of_the_references() -> None:
 
 # --------------------------------------------------------------------------------------------------------- precision
 def test_samples_of_another_law_are_weighted_by_its_ratio_and_no_more_than_the_cap() -> None:
-    model, config = policy(), rl(sampling_precision="bf16", importance_cap=1.5)
+    model, config = policy(), rl(sampling_precision="bf16", objective={"type": "reinforce", "importance_cap": 1.5})
     values, drawn = (
         nll(model, [0, 0, 1, 1, 2, 2], [row for instance in SAMPLES for row in instance]),
         drawn_under(model),
