@@ -15,7 +15,7 @@ from rlseq.config.section import Fraction, Section, UnitInterval
 
 
 class ScheduledSamplingConfig(Section):
-    """Scheduled sampling: the reference's token is the next input with probability p, the policy's own otherwise.
+    """Scheduled sampling: the reference's token is the next input with probability p, the policy's otherwise.
 
     p of update i of the phase, from 0, by Bengio et al. 2015, sec. 2.4: ``linear`` max(ε, k − c i), at most 1;
     ``exponential`` kⁱ; ``inverse_sigmoid`` k / (k + exp(i / k)).
@@ -26,7 +26,7 @@ class ScheduledSamplingConfig(Section):
     slope: NonNegativeFloat = 0.0  # c, of linear: what p falls by in an update
     epsilon: UnitInterval = 0.0  # ε, of linear: the least p
     per: Literal["token", "sequence"] = "token"  # what one toss decides on: a single input, or all of a sequence
-    own: Literal["sample", "greedy"] = "sample"  # the policy's own token: drawn from its law, or the likeliest
+    own: Literal["sample", "greedy"] = "sample"  # the policy's token: drawn from its distribution, or the likeliest
 
     @model_validator(mode="after")
     def _constants(self) -> ScheduledSamplingConfig:
@@ -66,10 +66,10 @@ class MLEConfig(PhaseConfig):
     normalization: Literal["sequence", "token", "constant"] = "token"
     label_smoothing: Fraction = 0.0
     scheduled_sampling: ScheduledSamplingConfig = ScheduledSamplingConfig()
-    # What the decoder reads next: a token, or the expected embedding under the policy's own law of it. Decoding feeds
+    # What the decoder reads next: a token, or its expected embedding under the policy. Decoding feeds
     # tokens in any case, so 'distribution' trains on inputs that are never met again: it is here for comparison.
     feed: Literal["token", "distribution"] = "token"
-    # Weight of Σ_i (τ − Σ_t α_ti)²: every source position is to get a like share τ, learned, of the attention over all
+    # Weight of Σ_i (τ − Σ_t α_ti)²: every source position is to get the same attention τ, learned, over all
     # steps (Xu et al. 2015, eq. 14, with τ 1); only of the attention policy.
     attention_regularization: NonNegativeFloat = 0.0
 

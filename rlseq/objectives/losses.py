@@ -1,7 +1,7 @@
-"""Losses: pure functions of logits at real tokens.
+"""Losses: pure functions of logits at the tokens of sequences.
 
-``N`` is the number of real tokens of a batch, packed row by row; ``C`` the number of choices. Choices that cannot be
-made have the logit ``IMPOSSIBLE``.
+``N`` is the number of tokens of a batch, packed row by row without padding; ``C`` is the number of choices. Choices
+that cannot be made have the logit ``IMPOSSIBLE``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def weighted_nll(
         head: Weight and bias.
         targets: (N,).
         weights: (N,) of each token.
-        smoothing: Share of label smoothing.
+        smoothing: Weight of label smoothing.
         law: What the targets were sampled from; p is theirs under it.
 
     Returns:
@@ -110,12 +110,13 @@ def _project(
     return grads, loss, nll
 
 
-def _by_logits(law: Tensor, targets: Tensor, smoothing: float, weights: Tensor) -> Tensor:
-    """The loss's gradient by the logits (N, C), made of ``law`` in place."""
-    law.scatter_add_(1, targets[:, None], law.new_full((len(law), 1), smoothing - 1.0))
+def _by_logits(probabilities: Tensor, targets: Tensor, smoothing: float, weights: Tensor) -> Tensor:
+    """The loss's gradient by the logits (N, C), made of the probabilities in place."""
+    less = probabilities.new_full((len(probabilities), 1), smoothing - 1.0)
+    probabilities.scatter_add_(1, targets[:, None], less)
     if smoothing:
-        law -= smoothing / law.shape[1]
-    return law.mul_(weights[:, None])
+        probabilities -= smoothing / probabilities.shape[1]
+    return probabilities.mul_(weights[:, None])
 
 
 def _accumulate(grads: list[Tensor], part: slice, features: Tensor, weight: Tensor, by_logits: Tensor) -> None:
@@ -141,7 +142,7 @@ def importance_weights(logits: Tensor, targets: Tensor, lengths: Tensor, log_pro
         logits: (N, C) of p.
         targets: (N,).
         lengths: (rows,) tokens of each sequence, N in all.
-        log_probs: (rows,) under q, the law of the sampler.
+        log_probs: (rows,) under q, which they were drawn from.
         cap: The largest weight.
 
     Returns:
@@ -174,10 +175,10 @@ def negative_log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def label_smoothing(logits: Tensor, targets: Tensor) -> Tensor:
-    """What smoothing by the uniform law over the possible choices adds to −log p(target), per unit of its share.
+    """What smoothing by the uniform distribution over the possible choices adds to −log p(target), at weight 1.
 
-    Szegedy et al. 2016, sec. 7. With the normaliser log Z, −log p(target) is log Z − x_target and the uniform law's
-    cross-entropy is log Z − mean x; the difference x_target − mean x needs no softmax.
+    Szegedy et al. 2016, sec. 7. With the normaliser log Z, −log p(target) is log Z − x_target and the uniform
+    distribution's cross-entropy is log Z − mean x; the difference x_target − mean x needs no softmax.
 
     Args:
         logits: (N, C).
@@ -192,12 +193,12 @@ def label_smoothing(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def kl_divergence(logits: Tensor, reference_logits: Tensor) -> Tensor:
-    """KL(p ‖ q) of each token's law (N,) from logits (N, C); exact over all choices."""
+    """KL(p ‖ q) of each token's distribution (N,) from logits (N, C); exact over all choices."""
     log_p, log_q = _widened(logits).log_softmax(-1), _widened(reference_logits).log_softmax(-1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of each token's law (N,) from logits (N, C)."""
+    """Entropy in nats of each token's distribution (N,) from logits (N, C)."""
     log_p = _widened(logits).log_softmax(-1)
     return -(log_p.exp() * log_p).sum(-1)

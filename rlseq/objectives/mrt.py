@@ -73,9 +73,10 @@ def minimum_risk(log_probs: Tensor, rewards: Tensor, weights: Tensor, alpha: flo
     Returns:
         w (batch_size, K), and the weighted sum of the instances' risks.
     """
-    law = (alpha * log_probs).masked_fill(weights == 0, -torch.inf).softmax(1)
-    expected = (law * rewards).sum(1, keepdim=True)
-    return weights * alpha * law * (rewards - expected), -(weights * law * rewards).sum()
+    probabilities = (alpha * log_probs).masked_fill(weights == 0, -torch.inf).softmax(1)
+    expected = (probabilities * rewards).sum(1, keepdim=True)
+    gradient = weights * alpha * probabilities * (rewards - expected)
+    return gradient, -(weights * probabilities * rewards).sum()
 
 
 def _beside(sequences: Ints, more: Ints) -> Ints:

@@ -43,14 +43,14 @@ def clipped_ratio(
     either has REINFORCE's gradient. In the paper ε′ is ε; DAPO raises it (Yu et al. 2025, eq. 10).
 
     Args:
-        log_ratios: (N,) log p − log q of each token; q is the law it was sampled from.
+        log_ratios: (N,) log p − log q of each token; q is what it was sampled from.
         advantages: (N,), weights of the loss included.
         lengths: (rows,) tokens of each sequence, N in all.
         clip: ε and ε′.
         ratio: Of what.
 
     Returns:
-        w (N,), the objective, and by tag the share of tokens that are clipped and an estimate of KL(q ‖ p) a token.
+        w (N,), the objective, and by tag the fraction of tokens that are clipped and an estimate of KL(q ‖ p) a token.
     """
     if ratio == "sequence":
         log_ratios = (totals(log_ratios, lengths) / lengths).repeat_interleave(lengths)

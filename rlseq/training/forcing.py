@@ -17,8 +17,8 @@ from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Ints
 
 FORCED = "teacher_forcing"  # (batch_size,) p, the probability of the reference's token
-OWN = "own_inputs"  # (batch_size, time) True where the policy's own token is read instead; absent where it never is
-DRAWS = "own_draws"  # (batch_size, time) uniforms that draw it
+REPLACED = "replaced_inputs"  # (batch_size, time) True where the policy's token is read instead; absent if it never is
+DRAWS = "replacing_draws"  # (batch_size, time) uniforms that draw it
 
 
 def reference_probability(config: ScheduledSamplingConfig, update: int) -> float:
@@ -54,20 +54,20 @@ def sampling_columns(
     tosses, draws = counter_uniforms(seed, update, ids, 2, time).swapaxes(0, 1)
     tosses = tosses[:, :1] if config.per == "sequence" else tosses
     positions = np.arange(time)
-    own = (tosses >= forced) & (positions > 0) & (positions < lengths[:, None])  # the first input is "begin"
-    if not own.any():
+    replaced = (tosses >= forced) & (positions > 0) & (positions < lengths[:, None])  # the first input is "begin"
+    if not replaced.any():
         return columns
-    return columns | {OWN: own} | ({DRAWS: draws.astype(np.float32)} if config.own == "sample" else {})
+    return columns | {REPLACED: replaced} | ({DRAWS: draws.astype(np.float32)} if config.own == "sample" else {})
 
 
 def feeding(batch: dict[str, Tensor], config: MLEConfig) -> Feeding | None:
     """What is read in place of the references of a batch with ``sampling_columns``."""
     if config.feed == "distribution":
         return "distribution"
-    if OWN not in batch:
+    if REPLACED not in batch:
         return None
     device, draws = batch["source"].device, batch.get(DRAWS)
-    rows = [replaced.nonzero()[:, 0].to(device) for replaced in batch[OWN].cpu().unbind(1)]
+    rows = [replaced.nonzero()[:, 0].to(device) for replaced in batch[REPLACED].cpu().unbind(1)]
 
     def choose(logits: Tensor, at: Tensor, step: int) -> Tensor:
         logits = logits.float()

@@ -15,7 +15,7 @@ from torch import Tensor
 from rlseq.config.mle import MLEConfig, ScheduledSamplingConfig
 from rlseq.models.feeding import OwnTokens
 from rlseq.training.batch import Batch, mle_batch, split_batch
-from rlseq.training.forcing import DRAWS, FORCED, OWN, feeding, reference_probability, sampling_columns
+from rlseq.training.forcing import DRAWS, FORCED, REPLACED, feeding, reference_probability, sampling_columns
 from rlseq.training.update import batch_loss
 from tests.support import ReverseTask, attention_policy
 
@@ -68,19 +68,19 @@ def test_the_inverse_sigmoid_is_the_papers_and_falls_however_late(k: float, upda
 def test_the_rate_of_own_tokens_is_one_minus_p(p: float) -> None:
     """Of 4,800 inputs; 4 standard deviations."""
     keys = {"constant": p} if p else {"schedule": "exponential", "constant": 1e-9}
-    own = columns(config(**keys), update=0 if p else 9)[OWN]
+    own = columns(config(**keys), update=0 if p else 9)[REPLACED]
     assert not own[:, 0].any()  # "begin" is nobody's token
     assert own[:, 1:].mean() == pytest.approx(1 - p, abs=4 * math.sqrt(p * (1 - p) / 4800))
 
 
 def test_a_sequence_is_the_policys_own_as_a_whole_where_asked_for() -> None:
-    own = columns(config(per="sequence"))[OWN]
+    own = columns(config(per="sequence"))[REPLACED]
     assert (own[:, 1:].all(1) | ~own.any(1)).all()
     assert own[:, 1].mean() == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / 600))
 
 
 def test_nothing_is_replaced_beyond_a_length() -> None:
-    own = sampling_columns(config(constant=0.01), IDS, IDS % 9 + 1, 9, 0, 0)[OWN]
+    own = sampling_columns(config(constant=0.01), IDS, IDS % 9 + 1, 9, 0, 0)[REPLACED]
     assert not own[np.arange(9) >= (IDS % 9 + 1)[:, None]].any() and own.any()
 
 
@@ -97,8 +97,8 @@ def test_tosses_belong_to_seed_update_and_instance() -> None:
     for name, column in columns(config(), ids=some).items():
         np.testing.assert_array_equal(column, whole[name][some])
     for other in (columns(config(), seed=4), columns(config(), update=1)):
-        assert (other[OWN] != whole[OWN]).mean() > 0.2 and (other[DRAWS] != whole[DRAWS]).mean() > 0.9
-    own = whole[OWN][:, 1:]  # draws know nothing of tosses
+        assert (other[REPLACED] != whole[REPLACED]).mean() > 0.2 and (other[DRAWS] != whole[DRAWS]).mean() > 0.9
+    own = whole[REPLACED][:, 1:]  # draws know nothing of tosses
     assert whole[DRAWS][:, 1:][own].mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -130,7 +130,7 @@ def test_own_tokens_are_drawn_from_the_law_they_follow() -> None:
 def test_shares_of_learners_sum_to_the_whole_batch(own: str, feed_context: bool) -> None:
     model, settings = attention_policy(vocabulary=9, feed_context=feed_context), mle(own=own, per="token")
     batch = mle_batch(ReverseTask(), np.arange(7), settings, seed=5)
-    assert batch[OWN].any()
+    assert batch[REPLACED].any()
 
     def gradient(part: Batch) -> Tensor:
         loss, stats = batch_loss(model, None, tensors(part), settings)
