@@ -17,11 +17,12 @@ NUCLEUS = 64  # likeliest choices that are looked through first: most often the 
 
 @dataclass(frozen=True)
 class SamplingLaw:
-    """The policy's law of the next token, tempered, then cut to ``top_k`` choices, then to ``top_p`` of what is left.
+    """The policy's distribution of the next token, tempered and cut to its likeliest choices.
 
-    The order is Hugging Face's. A cut law is renormalised: its logits are the tempered ones on its support and
-    ``IMPOSSIBLE`` elsewhere. Choices as likely as the last one inside are inside, too, so nothing depends on the
-    vocabulary's order. Gradients hold the support fixed.
+    It is tempered first, then cut to ``top_k`` choices, then to ``top_p`` of what is left, as Hugging Face does. A cut
+    distribution is renormalised: its logits are the tempered ones on its support and ``IMPOSSIBLE`` elsewhere. Choices
+    as likely as the last one inside are inside, too, so nothing depends on the vocabulary's order. Gradients hold the
+    support fixed.
 
     Decoder and scorer compute the logits by different products, which differ by rounding, some 1e-6. In about as few
     states the edge of the support falls into that difference, and one side counts a choice that the other does not. The
@@ -70,24 +71,26 @@ class SamplingLaw:
             outside = logits < logits.topk(min(self.top_k, logits.shape[1])).values[:, -1:]
             logits = logits.masked_fill(outside, IMPOSSIBLE)
         if self.top_p < 1.0:
-            law = logits.softmax(-1)
-            beyond = law < _least_of_nucleus(law, self.top_p)
+            probabilities = logits.softmax(-1)
+            beyond = probabilities < _least_of_nucleus(probabilities, self.top_p)
             outside = beyond if outside is None else outside | beyond
         assert outside is not None
         return outside
 
 
-POLICY = SamplingLaw()  # the policy's own law
+POLICY = SamplingLaw()  # the policy's, as it is
 
 
-def _least_of_nucleus(law: Tensor, mass: float) -> Tensor:
+def _least_of_nucleus(probabilities: Tensor, mass: float) -> Tensor:
     """The smallest probability among the fewest likeliest choices that hold ``mass``: (N, 1), from (N, C)."""
-    if law.is_cuda:  # looking whether a few suffice would wait for it
-        return _last_inside(law.sort(dim=1, descending=True).values, mass)[0]
-    least, sufficed = _last_inside(law.topk(min(NUCLEUS, law.shape[1])).values, mass)
+    if probabilities.is_cuda:  # looking whether a few suffice would wait for it
+        return _last_inside(probabilities.sort(dim=1, descending=True).values, mass)[0]
+    least, sufficed = _last_inside(probabilities.topk(min(NUCLEUS, probabilities.shape[1])).values, mass)
     rest = (~sufficed).nonzero()[:, 0]
     if len(rest):
-        descending = torch.from_numpy(np.sort(law[rest].numpy(), axis=1)).flip(1)  # torch sorts four times as slowly
+        descending = torch.from_numpy(np.sort(probabilities[rest].numpy(), axis=1)).flip(
+            1
+        )  # torch sorts four times as slowly
         least[rest] = _last_inside(descending, mass)[0]
     return least
 
