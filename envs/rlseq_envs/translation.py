@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sacrebleu.metrics import BLEU, CHRF, TER
 
-from rlseq_envs.rewards.mixture import Mixture
-from rlseq_envs.rewards.text import TextRewards
-from rlseq_envs.settings.text import SELECTION_METRIC, TEXT_REWARDS
+from rlseq_envs.settings.text import SELECTION_METRIC
 from rlseq_envs.settings.translation import TranslationSettings
 from rlseq_envs.task import END, Ints, Rendering, Reward, SequenceTask, Split, SplitName, TextPairs
 from rlseq_envs.text.cldr import make_corpus, parse_locales
@@ -28,8 +24,9 @@ from rlseq_envs.text.corpus import (
     find_endless_lines,
     read_parallel,
 )
+from rlseq_envs.text.output import TextOutput
 from rlseq_envs.text.storage import TextRows, TokenRows
-from rlseq_envs.text.vocabulary import Vocabulary, load_vocabulary, train_vocabulary
+from rlseq_envs.text.vocabulary import Vocabulary, train_vocabulary
 
 _FIRST_IDS: dict[SplitName, int] = {
     "train": 0,
@@ -39,9 +36,7 @@ _FIRST_IDS: dict[SplitName, int] = {
 }
 _MADE: tuple[SplitName, ...] = ("train", "validation", "test")  # splits of the made corpus
 _TRAINED_ON = ("train", "rl")  # instances that cannot be used are left out; splits to evaluate on leave nothing out
-_PREFIX = "sentence_"  # of rewards as components: no corpus metric is called so
-_MANIFEST = "vocabulary.json"
-_MANIFEST_KEYS = ("corpus", "units", "lowercase", "source", "target")
+_SIDES = ("source", "target")
 
 
 @dataclass(frozen=True)
@@ -84,10 +79,8 @@ class TranslationTask(SequenceTask):
         self.max_length = self.settings.max_length
         self.max_source_length = self.settings.max_source_length
         self.report = CorpusReport()
-        self._artifacts = None if artifacts is None else Path(artifacts)
-        self._manifest = self._read_manifest()
-        self._rewards = TextRewards(self.settings)
-        self._mixture = Mixture(self.settings.reward, TEXT_REWARDS, self.settings.reward_timeout, _PREFIX)
+        directory = None if artifacts is None else Path(artifacts)
+        self.output = TextOutput(self.settings, self._learn_vocabularies, directory, _SIDES)
         if self.corpus_kind == "cldr":
             parse_locales(self.settings.cldr_source_locale, self.settings.cldr_target_locale)
         self._texts: dict[SplitName, ParallelText] = {}
@@ -102,7 +95,7 @@ class TranslationTask(SequenceTask):
             return self.settings.corpus
         if self.settings.named_files:
             return "files"
-        return "cldr" if self._manifest is None else str(self._manifest["corpus"])
+        return self.output.corpus or "cldr"
 
     @property
     def available_splits(self) -> tuple[SplitName, ...]:
@@ -121,9 +114,9 @@ class TranslationTask(SequenceTask):
         self._read([split for split in self.available_splits if split not in self._splits])
         for split in self.available_splits:
             self._encoded(split)
-        if self._mixture.has_own:
+        if self.output.has_own:
             ids = np.resize(self.instances(self.available_splits[0]).ids()[:2], 2)
-            self._mixture.check(self._columns(self.text_pairs(*self.references(ids), ids), ids))
+            self.output.check(self.text_pairs(*self.references(ids), ids), ids)
 
     def instances(self, split: SplitName) -> Split:
         """The split's ids. Raises ValueError for a split without data, CorpusError for unusable files."""
@@ -185,7 +178,7 @@ class TranslationTask(SequenceTask):
     def _sample(
         self, vocabulary: Vocabulary, texts: TextRows, tokens: TokenRows, limit: int, rows: Ints, seed: int
     ) -> tuple[Ints, Ints]:
-        sampled = vocabulary.sample(list(self._cased(texts.take(rows))), self.settings.subword_dropout, seed)
+        sampled = vocabulary.sample(list(self.output.cased(texts.take(rows))), self.settings.subword_dropout, seed)
         within = (new if len(new) <= limit else tokens[row] for new, row in zip(sampled, rows.tolist(), strict=True))
         return TokenRows.gather(within, len(vocabulary)).padded(np.arange(len(rows)))
 
@@ -251,13 +244,13 @@ class TranslationTask(SequenceTask):
         return make_corpus(settings.cldr_source_locale, settings.cldr_target_locale, settings.cldr_sizes, settings.seed)
 
     def _encode(self, split: SplitName) -> _Encoded:
-        source_vocabulary, target_vocabulary = self._vocabularies
+        source_vocabulary, target_vocabulary = self._source_vocabulary, self._target_vocabulary
         report, limits = self.report.splits[split], (self.max_source_length, self.max_length)
         text = self._texts.pop(split)
-        sources, references = source_vocabulary.encode(self._cased(text.sources)), text.targets
+        sources, references = source_vocabulary.encode(self.output.cased(text.sources)), text.targets
         again = text.sources if split == "train" and self.settings.subword_dropout else None
         del text  # a large corpus' sources are not to lie in memory as text while its references are encoded
-        targets = target_vocabulary.encode(self._cased(references[0])) if references else None
+        targets = target_vocabulary.encode(self.output.cased(references[0])) if references else None
         if targets is not None and split not in _TRAINED_ON:
             report.truncated_sources = int((sources.lengths > limits[0]).sum())
             report.truncated_targets = int((targets.lengths > limits[1]).sum())
@@ -277,48 +270,25 @@ class TranslationTask(SequenceTask):
             again and again.select(keep),
         )
 
-    def _cased(self, texts: Iterable[str]) -> Iterable[str]:
-        return map(str.lower, texts) if self.settings.lowercase else texts
-
     # Vocabulary
 
-    @cached_property
-    def _vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
-        """Of sources and of targets; one object where it is shared."""
-        if self._artifacts is not None and self._manifest is not None:
-            directory, names = self._artifacts, (self._manifest["source"], self._manifest["target"])
-            source = load_vocabulary(directory / names[0])
-            return source, source if names[0] == names[1] else load_vocabulary(directory / names[1])
+    def _learn_vocabularies(self) -> dict[str, Vocabulary]:
+        """Of sources and of targets; one object if it is shared."""
         self._read(["train"])
         text, settings = self._texts["train"], self.settings
         sides = [text.sources, text.targets[0]]
         arguments = (settings.vocabulary_size, settings.units, settings.subword_model, settings.lowercase)
         if settings.shared_vocabulary:
-            shared_vocabulary = train_vocabulary(sides, *arguments)
-            return shared_vocabulary, shared_vocabulary
-        return train_vocabulary(sides[:1], *arguments), train_vocabulary(sides[1:], *arguments)
-
-    def _read_manifest(self) -> dict[str, Any] | None:
-        if self._artifacts is None:
-            return None
-        path = self._artifacts / _MANIFEST
-        try:
-            manifest: dict[str, Any] = json.loads(path.read_text())
-            made_with = {key: manifest[key] for key in _MANIFEST_KEYS}
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}: cannot be read as a vocabulary's manifest ({error!r})") from error
-        for key in ("units", "lowercase"):
-            if made_with[key] != getattr(self.settings, key):
-                raise ValueError(f"{path}: was made with {key}={made_with[key]!r}, not {getattr(self.settings, key)!r}")
-        return manifest
+            return dict.fromkeys(_SIDES, train_vocabulary(sides, *arguments))
+        return {name: train_vocabulary([side], *arguments) for name, side in zip(_SIDES, sides, strict=True)}
 
     @property
     def _source_vocabulary(self) -> Vocabulary:
-        return self._vocabularies[0]
+        return self.output.vocabularies["source"]
 
     @property
     def _target_vocabulary(self) -> Vocabulary:
-        return self._vocabularies[1]
+        return self.output.vocabulary
 
     @cached_property
     def shared_vocabulary(self) -> bool:  # type: ignore[override]
@@ -337,57 +307,26 @@ class TranslationTask(SequenceTask):
 
     def save_artifacts(self, directory: Path) -> None:
         """Write the vocabulary, as sentencepiece models or JSON lists, and a manifest."""
-        source = self._source_vocabulary.save(directory, "shared" if self.shared_vocabulary else "source")
-        target = source if self.shared_vocabulary else self._target_vocabulary.save(directory, "target")
-        settings = self.settings
-        values = (self.corpus_kind, settings.units, settings.lowercase, source, target)
-        manifest = dict(zip(_MANIFEST_KEYS, values, strict=True))
-        (directory / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        self.output.save(directory, self.corpus_kind)
 
     # Worth
 
     @property
     def signature(self) -> str:
         """Reward and vocabulary, exactly."""
-        names = self._mixture.names
-        described = {name: self._rewards.signature(name) for name in names} | {"bleu": "sentence_bleu/100"}
-        parts = [
-            "translation",
-            "reward:" + self._mixture.signature(described).removeprefix("1*"),  # of a first weight of 1 nothing is said
-            *([self._rewards.signature("bleu")] if "bleu" in names else []),
-            "end:no text, counts in length",
-            f"units:{self.settings.units}",
-            f"source:{self._source_vocabulary.digest[:16]}",
-            f"target:{self._target_vocabulary.digest[:16]}",
-        ]
-        return "|".join(parts)
+        return f"translation|{self.output.signature}"
 
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
         """The weighted sum of the rewards that were chosen, of the detokenised sequences against all references."""
-        return self._reward(self.text_pairs(sequences, lengths, ids), ids)
+        return self.output.reward(self.text_pairs(sequences, lengths, ids), ids)
 
     def text_reward(self, texts: Sequence[str], ids: Ints) -> Reward:
         """See the base class."""
-        return self._reward(TextPairs(list(texts), self._references(ids)), ids)
-
-    def _reward(self, pairs: TextPairs, ids: Ints) -> Reward:
-        # Sources for rl may have no references: the rewards that are then left read none.
-        values = self._rewards(self._mixture.names, pairs.hypotheses, pairs.references or [[""] * len(ids)])
-        return self._mixture.reward(values, self._columns(pairs, ids) if self._mixture.has_own else (ids,))
-
-    @staticmethod
-    def _columns(pairs: TextPairs, ids: Ints) -> tuple[list[str], list[tuple[str, ...]], Ints]:
-        """What functions of the user's own are called with: hypotheses, the references of each, and ids."""
-        references = list(zip(*pairs.references, strict=True)) or [()] * len(ids)
-        return pairs.hypotheses, references, ids
+        return self.output.reward(TextPairs(list(texts), self._references(ids)), ids)
 
     def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
         """Corpus scores of sacrebleu, 0…100; smaller is better for TER alone."""
-        pairs = self.text_pairs(sequences, lengths, ids)
-        return {
-            name: float(metric.corpus_score(pairs.hypotheses, pairs.references).score)
-            for name, metric in self.text_metrics().items()
-        }
+        return self.output.corpus_metrics(self.text_pairs(sequences, lengths, ids))
 
     def text_pairs(self, sequences: Ints, lengths: Ints, ids: Ints) -> TextPairs:
         """Detokenised outputs and all references."""
@@ -399,14 +338,7 @@ class TranslationTask(SequenceTask):
 
     def text_metrics(self) -> dict[str, Any]:
         """New sacrebleu metrics, by name, those of the setting ``metrics``."""
-        lowercase, tokenizer = self.settings.lowercase, self.settings.reward_tokenizer
-        made = {
-            "BLEU": BLEU(tokenize=tokenizer, lowercase=lowercase, force=True),
-            "BLEU-lc": BLEU(tokenize=tokenizer, lowercase=True, force=True),
-            "chrF": CHRF(lowercase=lowercase),
-            "TER": TER(),
-        }
-        return {name: made[name] for name in self.settings.metrics}
+        return self.output.metrics()
 
     # Text
 
@@ -424,7 +356,7 @@ class TranslationTask(SequenceTask):
 
     def parse_sources(self, lines: Sequence[str]) -> tuple[Ints, Ints]:
         """Lines of text in the layout of ``source``. Raises ValueError naming the lines that are too long."""
-        encoded = self._source_vocabulary.encode(self._cased(lines))
+        encoded = self._source_vocabulary.encode(self.output.cased(lines))
         long_lines = np.flatnonzero(encoded.lengths > self.max_source_length) + 1
         if len(long_lines):
             named = ", ".join(map(str, long_lines[:10].tolist()))
@@ -433,4 +365,4 @@ class TranslationTask(SequenceTask):
 
     def format_outputs(self, sequences: Ints, lengths: Ints) -> list[str]:
         """Detokenised text of each sequence."""
-        return self._target_vocabulary.decode(sequences, lengths)
+        return self.output.decode(sequences, lengths)
