@@ -58,5 +58,5 @@ def _find_class(name: str) -> Any:
         raise ValueError(f"task {name!r} cannot be found: {problem}") from problem
 
 
-register(ConvexHullSettings.env_id, "rlseq_envs.convex_hull:ConvexHullTask")
-register(TranslationSettings.env_id, "rlseq_envs.translation:TranslationTask")
+register(ConvexHullSettings.env_id, "rlseq_envs.tasks.convex_hull:ConvexHullTask")
+register(TranslationSettings.env_id, "rlseq_envs.tasks.translation:TranslationTask")

@@ -22,8 +22,8 @@ from rlseq.evaluation.loading import load_policy
 from rlseq.training.checkpoint import load_checkpoint
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import read_metrics
-from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.task import SequenceTask
+from rlseq_envs.tasks.convex_hull import ConvexHullTask
 
 TINY = [
     *("task.max_points=6", "task.validation_size=20", "task.test_size=30", "policy.hidden_size=8"),

@@ -8,9 +8,9 @@ import gymnasium
 import pytest
 
 from rlseq.data.tasks import make_task, make_vector_env
-from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings, TranslationSettings
-from rlseq_envs.translation import TranslationTask
+from rlseq_envs.tasks.convex_hull import ConvexHullTask
+from rlseq_envs.tasks.translation import TranslationTask
 from tests.support import REVERSE, ReverseTask
 
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from rlseq_envs.tasks.translation import TranslationTask
 from rlseq_envs.text.cldr import make_corpus, parse_locales
-from rlseq_envs.translation import TranslationTask
 
 SIZES = (600, 100, 100)
 

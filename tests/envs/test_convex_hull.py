@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.task import END, SplitName
+from rlseq_envs.tasks.convex_hull import ConvexHullTask
 
 ALL = {"valid": 1.0, "edge_f1": 0.5, "coverage": 0.25}
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlseq_envs.tasks.translation import TranslationTask
 from rlseq_envs.text.corpus import (
     MAX_LINE_CHARACTERS,
     CorpusError,
@@ -20,7 +21,6 @@ from rlseq_envs.text.corpus import (
     find_endless_lines,
     read_parallel,
 )
-from rlseq_envs.translation import TranslationTask
 
 GOOD = b"one\ntwo\nthree\n"
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rlseq_envs
-from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.env import SequenceEnv, SequenceVectorEnv, score_sequences
 from rlseq_envs.task import END, Rendering, Reward, SequenceTask, Split
+from rlseq_envs.tasks.convex_hull import ConvexHullTask
 
 COPY = "test/Copy-v0"
 OURS = ("rlseq/ConvexHull-v0", "rlseq/Translation-v0")
@@ -377,8 +377,8 @@ def test_wrong_actions_and_seeds_are_refused():
 @pytest.mark.parametrize(
     ("task", "arguments", "problem"),
     [
-        ("rlseq_envs.convex_hull", {}, "give it as 'module:Class'"),
-        ("rlseq_envs.convex_hull:Nothing", {}, "cannot be found"),
+        ("rlseq_envs.tasks.convex_hull", {}, "give it as 'module:Class'"),
+        ("rlseq_envs.tasks.convex_hull:Nothing", {}, "cannot be found"),
         ("rlseq_envs.nothing:Task", {}, "cannot be found"),
         ("rlseq_envs.task:Split", {}, "is no subclass"),
         (CopyTask(), {"digits": 3}, "made already; drop the arguments digits"),

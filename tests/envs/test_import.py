@@ -9,7 +9,7 @@ import gymnasium
 import rlseq_envs
 assert {"rlseq/ConvexHull-v0", "rlseq/Translation-v0"} <= set(gymnasium.registry)
 light = not {"numba", "sacrebleu", "sentencepiece"} & set(sys.modules)
-import rlseq_envs.convex_hull, rlseq_envs.env, rlseq_envs.translation
+import rlseq_envs.tasks.convex_hull, rlseq_envs.env, rlseq_envs.tasks.translation
 heavy = {"torch", "ray", "rlseq", "shapely", "matplotlib"} & set(sys.modules)
 print(light, sorted(heavy))
 """

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.rewards.own import OwnReward
-from rlseq_envs.translation import TranslationTask
+from rlseq_envs.tasks.convex_hull import ConvexHullTask
+from rlseq_envs.tasks.translation import TranslationTask
 
 FUNCTIONS = """
 import numpy as np

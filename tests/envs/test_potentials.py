@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlseq_envs import task as interface
-from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.env import SequenceVectorEnv, score_sequences
 from rlseq_envs.task import END, SequenceTask
-from rlseq_envs.translation import TranslationTask
+from rlseq_envs.tasks.convex_hull import ConvexHullTask
+from rlseq_envs.tasks.translation import TranslationTask
 from tests.envs.test_convex_hull import random_sequences
 from tests.envs.test_env import CopyTask
 from tests.envs.test_translation import drafts, files, task

@@ -13,8 +13,8 @@ import sacrebleu
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from rlseq_envs.task import END
+from rlseq_envs.tasks.translation import TranslationTask
 from rlseq_envs.text.corpus import CorpusError
-from rlseq_envs.translation import TranslationTask
 
 SOURCES = [
     "A man sleeps, in a green room.",

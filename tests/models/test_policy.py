@@ -19,8 +19,8 @@ from rlseq.models.policy import SequencePolicy, length_mask, shift_right
 from rlseq.models.recurrent import LSTMLayer
 from rlseq.models.shape import TaskShape
 from rlseq.models.state import State, select_rows
-from rlseq_envs.convex_hull import ConvexHullTask
-from rlseq_envs.translation import TranslationTask
+from rlseq_envs.tasks.convex_hull import ConvexHullTask
+from rlseq_envs.tasks.translation import TranslationTask
 from tests.support import (
     MATCHES,
     POINTS,

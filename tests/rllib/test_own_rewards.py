@@ -11,9 +11,9 @@ import pytest
 from rlseq.config.errors import UserError
 from rlseq.config.schema import Config
 from rlseq.rllib.engine import RllibEngine
-from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
+from rlseq_envs.tasks.convex_hull import ConvexHullTask
 from tests.rllib.tools import config, ids, make_engine, requests
 
 

@@ -18,10 +18,10 @@ from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
 from rlseq.training.engine import Tensors, UpdateRequest
 from rlseq.training.plain import PlainEngine
-from rlseq_envs.convex_hull import ConvexHullTask
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
 from rlseq_envs.task import Ints, Reward
+from rlseq_envs.tasks.convex_hull import ConvexHullTask
 
 BATCH = 12
 EVERYTHING: dict[str, Any] = {

@@ -1,1 +1,1 @@
-"""Text: reading parallel corpora, vocabularies, and a parallel corpus made from CLDR."""
+"""Text: reading parallel corpora, vocabularies, outputs that are text, and a parallel corpus made from CLDR."""
