@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rlseq.cli.common import Debug, check_writable, examples, guarded, refuse
 
-app = typer.Typer(help="List, show or copy the shipped configurations.", no_args_is_help=False)
-EXAMPLES = ["rlseq configs", "rlseq configs show hull --resolved", "rlseq configs copy hull mine.yaml"]
+if TYPE_CHECKING:
+    from rlseq.config.reference import Key
+
+app = typer.Typer(help="List, show or copy the shipped configurations, or explain their keys.", no_args_is_help=False)
+EXAMPLES = [
+    "rlseq configs",
+    "rlseq configs show hull --resolved",
+    "rlseq configs copy hull mine.yaml",
+    "rlseq configs explain rl.baseline",
+]
 Name = Annotated[str, typer.Argument(help="Of a shipped configuration.")]
 
 
 @app.callback(invoke_without_command=True)
 def default(context: typer.Context) -> None:
-    """List, show or copy the shipped configurations."""
+    """List, show or copy the shipped configurations, or explain their keys."""
     if context.invoked_subcommand is None:
         list_shipped(debug=False)
 
@@ -50,7 +60,7 @@ def show(
         typer.echo(shipped_config(name).text, nl=False)
 
 
-@app.command(epilog=examples(EXAMPLES[2:]))
+@app.command(epilog=examples(EXAMPLES[2:3]))
 @guarded
 def copy(
     name: Name,
@@ -69,3 +79,38 @@ def copy(
     refuse(exists or check_writable(target))
     target.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {target}; train with: rlseq train {target if target.parent != Path() else f'./{target}'}")
+
+
+@app.command(epilog=examples(EXAMPLES[3:]))
+@guarded
+def explain(
+    key: Annotated[
+        str | None, typer.Argument(metavar="KEY", help="A key or a section; default: the sections there are.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Print what a key means: type, default and meaning; of a section, those of all its keys."""
+    from rlseq.config.reference import find, sections
+
+    if key is None:
+        typer.echo("\n".join(line for top in sections()[0].keys for line in _lines(top, "")))
+        return
+    keys, below = find(key)
+    for section, found in keys:
+        typer.echo("\n".join(_lines(found, section.condition)))
+    for section in below:
+        condition = f", if {section.condition}" if section.condition else ""
+        typer.echo("\n" + _wrapped(f"{section.path}{condition}: {section.meaning}", ""))
+        for found in section.keys:
+            typer.echo("\n".join(_lines(found, "")))
+
+
+def _lines(key: Key, condition: str) -> Iterator[str]:
+    yield key.path + (f", if {condition}" if condition else "")
+    yield _wrapped(f"{key.type}; {'must be given' if key.default is None else f'default: {key.default}'}")
+    if key.meaning:
+        yield _wrapped(key.meaning)
+
+
+def _wrapped(text: str, indent: str = "    ") -> str:
+    return textwrap.fill(text, 110, initial_indent=indent, subsequent_indent="    ", break_on_hyphens=False)

@@ -213,6 +213,17 @@ def _unknown(place: Place) -> str:
     return f"{place}: unknown key; the keys here are {', '.join(place.siblings)}"
 
 
+def unknown_key(path: str) -> str:
+    """What to say about a dotted path that no key has."""
+    known, parts = every_path(), path.split(".")
+    depth = next(depth for depth in range(len(parts), -1, -1) if not depth or ".".join(parts[:depth]) in known)
+    parent = "".join(f"{part}." for part in parts[:depth])
+    siblings = dict.fromkeys(name.removeprefix(parent).split(".")[0] for name in known if name.startswith(parent))
+    if not siblings:
+        return f"{path}: unknown key; {parent.removesuffix('.')} is a value and has no keys"
+    return _unknown(Place((*parts[: depth + 1],), {}, tuple(siblings)))
+
+
 def _elsewhere(path: str, name: str) -> str | None:
     """The full path of a key of this name, or of one much like it, in another section."""
     names = {known.rsplit(".", 1)[-1] for known in every_path()}
