@@ -17,8 +17,8 @@ from rlseq.config.schema import AttentionPolicyConfig, Config, PointerPolicyConf
 from rlseq.decoding.ranking import Ranking
 from rlseq.decoding.search import Beam, Search
 from rlseq.models.build import build_policy
-from rlseq.models.embedding import TokenEmbedding
 from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape

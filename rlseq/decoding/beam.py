@@ -8,7 +8,7 @@ from torch import Tensor
 from rlseq.decoding.ending import without_end
 from rlseq.decoding.sampling import Decoded
 from rlseq.decoding.search import Beam
-from rlseq.models.linear import Linear, PackedLinear
+from rlseq.models.layers.linear import Linear, PackedLinear
 from rlseq.models.memory import Memory, Sharing
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.state import State, select_rows

@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from rlseq.models.linear import fast_matmul
+from rlseq.models.layers.linear import fast_matmul
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
 from rlseq_envs.task import Ints

@@ -12,7 +12,7 @@ from rlseq.decoding.beam import mark_missing
 from rlseq.decoding.ending import without_end
 from rlseq.decoding.sampling import Decoded
 from rlseq.decoding.search import Search
-from rlseq.models.linear import Linear, PackedLinear
+from rlseq.models.layers.linear import Linear, PackedLinear
 from rlseq.models.memory import Memory, Sharing
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.state import State, join_rows, select_rows

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rlseq.decoding.ending import without_end
-from rlseq.models.linear import Linear, PackedLinear
+from rlseq.models.layers.linear import Linear, PackedLinear
 from rlseq.models.memory import Memory, Sharing
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.state import select_rows

@@ -20,7 +20,7 @@ from rlseq.decoding.search import Beam, Search
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.options import DecodingOptions
-from rlseq.models.linear import Linear, PackedLinear
+from rlseq.models.layers.linear import Linear, PackedLinear
 from rlseq.objectives.law import SamplingLaw
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Floats, Ints

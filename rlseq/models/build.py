@@ -7,14 +7,14 @@ import torch
 from rlseq.config.schema import AttentionPolicyConfig, Config, PointerPolicyConfig, PolicyConfig
 from rlseq.models.critic import Critic
 from rlseq.models.decoders.attention_lstm import AttentionLSTM
-from rlseq.models.embedding import TokenEmbedding, VectorEmbedding
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
+from rlseq.models.layers.embedding import TokenEmbedding, VectorEmbedding
+from rlseq.models.layers.recurrent import BidirectionalLSTM
 from rlseq.models.outputs.pointer import PointerOutput
 from rlseq.models.outputs.vocabulary import VocabularyOutput
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.readouts import AttentionalVector, Scores
-from rlseq.models.recurrent import BidirectionalLSTM
 from rlseq.models.shape import TaskShape
 
 

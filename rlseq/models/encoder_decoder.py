@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.models.feeding import Feeding, OwnTokens
-from rlseq.models.linear import Linear, UnrolledLinear
+from rlseq.models.layers.linear import Linear, UnrolledLinear
 from rlseq.models.memory import Memory
 from rlseq.models.parts import Decoder, DecoderOutput, Encoder, Output, Readout
 from rlseq.models.policy import Forced, SequencePolicy, length_mask, shift_right

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.models.linear import Linear
+from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import Memory
 from rlseq.models.state import State
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.models.feeding import Feeding
-from rlseq.models.linear import Linear
+from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import Memory
 from rlseq.models.state import State
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.models.attention import fast_tanh
-from rlseq.models.linear import Linear
+from rlseq.models.layers.attention import fast_tanh
+from rlseq.models.layers.linear import Linear
 from rlseq.models.parts import DecoderOutput, Readout
 
 

@@ -15,7 +15,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from rlseq.config.phases import Phase
-from rlseq.models.linear import fast_matmul
+from rlseq.models.layers.linear import fast_matmul
 from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
 from rlseq.rllib.module import Objective, SequenceModule
 from rlseq.training.batch import Batch, mle_batch, split_batch, to_tensors

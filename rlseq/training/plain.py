@@ -15,7 +15,7 @@ from rlseq.config.phases import Phase, PhaseConfig
 from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 from rlseq.models.build import build_for_training
-from rlseq.models.linear import fast_matmul
+from rlseq.models.layers.linear import fast_matmul
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape

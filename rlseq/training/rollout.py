@@ -18,7 +18,7 @@ from rlseq.config.section import Precision
 from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.sampling import Decoded, Drawing, decode
-from rlseq.models.linear import PackedLinear
+from rlseq.models.layers.linear import PackedLinear
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
 from rlseq.objectives.law import POLICY, SamplingLaw

@@ -13,7 +13,7 @@ from bench_rows.measure import Figures, SkipRow, at_least, interleaved, speedup
 from bench_rows.policies import attention_policy, decode_batch
 from bench_rows.task import id_config
 from rlseq.models.encoder_decoder import READ_ONCE_BELOW
-from rlseq.models.linear import PackedLinear
+from rlseq.models.layers.linear import PackedLinear
 
 VOCABULARY, SIZE, BATCH, TOKENS, SOURCE = 8000, 512, 64, 20, 20
 MARKS = 4  # ids that mean something to a peer; sources hold none of them

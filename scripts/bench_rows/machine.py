@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from bench_rows.measure import interleaved
-from rlseq.models.linear import PackedLinear, packing_is_exact
+from rlseq.models.layers.linear import PackedLinear, packing_is_exact
 
 SQUARE = 2048  # rows and columns of the factors: large enough that nothing but the product counts
 SLOW = 1.5  # the best over the default, from which on the default is called slow

@@ -11,7 +11,7 @@ from rlseq.config.schema import Config
 from rlseq.decoding.sampling import Decoded, Drawing, decode
 from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
-from rlseq.models.linear import Linear, fast_matmul
+from rlseq.models.layers.linear import Linear, fast_matmul
 from rlseq.models.outputs.vocabulary import VocabularyOutput
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from rlseq.models import linear
-from rlseq.models.linear import PackedLinear, UnrolledLinear, fast_matmul, packing_is_exact
+from rlseq.models.layers.linear import PackedLinear, UnrolledLinear, fast_matmul, packing_is_exact
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 both_types = pytest.mark.parametrize("dtype", TOLERANCE)

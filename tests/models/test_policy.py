@@ -14,9 +14,9 @@ from torch import Tensor
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.layers.recurrent import LSTMLayer
 from rlseq.models.memory import SOURCE, Memory, Sharing
 from rlseq.models.policy import SequencePolicy, length_mask, shift_right
-from rlseq.models.recurrent import LSTMLayer
 from rlseq.models.shape import TaskShape
 from rlseq.models.state import State, select_rows
 from rlseq_envs.tasks.convex_hull import ConvexHullTask

@@ -14,7 +14,7 @@ import torch
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.data.tasks import make_vector_env
 from rlseq.models.build import build_policy
-from rlseq.models.linear import fast_matmul
+from rlseq.models.layers.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.models.shape import TaskShape
 from rlseq.objectives.law import POLICY, SamplingLaw

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
-from rlseq.models.attention import Attention
-from rlseq.models.linear import Linear
+from rlseq.models.layers.attention import Attention
+from rlseq.models.layers.linear import Linear
+from rlseq.models.layers.recurrent import LSTMLayer, lstm_step
 from rlseq.models.memory import SOURCE, Memory
 from rlseq.models.parts import Decoder, DecoderOutput
-from rlseq.models.recurrent import LSTMLayer, lstm_step
 from rlseq.objectives.logits import IMPOSSIBLE
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from rlseq.models.layers.recurrent import BidirectionalLSTM
 from rlseq.models.memory import SOURCE, Bank, Memory
 from rlseq.models.parts import Encoder
 from rlseq.models.policy import length_mask
-from rlseq.models.recurrent import BidirectionalLSTM
 
 
 class RecurrentEncoder(Encoder):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rlseq.models.embedding import TokenEmbedding
-from rlseq.models.linear import Linear
+from rlseq.models.layers.embedding import TokenEmbedding
+from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import Memory
 from rlseq.models.parts import Output
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.config.schema import MatchFunction
-from rlseq.models.linear import Linear
+from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import Memory
 from rlseq.objectives.logits import IMPOSSIBLE
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rlseq.models.linear import Linear
+from rlseq.models.layers.linear import Linear
 
 
 class TokenEmbedding(nn.Module):
