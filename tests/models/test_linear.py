@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rlseq.models import linear
+from rlseq.models.layers import linear
 from rlseq.models.layers.linear import PackedLinear, UnrolledLinear, fast_matmul, packing_is_exact
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
