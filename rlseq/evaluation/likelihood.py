@@ -2,7 +2,7 @@
 
 Definition. Of an instance with reference y of length L, END counted, −log p(y) = −Σ_t log p(y_t | y_1 … y_{t−1}) in
 nats, under the policy's own distribution (temperature 1, nothing cut off). A dimension is a token: bits a dimension are
-nats a token / log 2, what generators of images are compared by (van den Oord et al. 2016, sec. 5.2).
+nats a token / log 2, what generators of images are compared by (Oord et al. 2016, sec. 5.2).
 """
 
 from __future__ import annotations
