@@ -1,4 +1,4 @@
-"""What the README says is so: its commands run, its glossary is that of a run, its example trains."""
+"""What README and docs say is so: commands run, tags are those of a run, the example trains, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import gzip
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner, Result
@@ -26,30 +28,42 @@ from rlseq_envs.task import SequenceTask
 from tests.cli.test_study import InThisProcess
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-# Whatever sizes a command of the README has, it is run with these.
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+COMMAND_LINE = ROOT / "docs" / "reference" / "command-line.md"
+OWN_TASK = ROOT / "docs" / "howto" / "own-task.md"
+OWN_REWARD = ROOT / "docs" / "howto" / "own-reward.md"
+# Whatever sizes a command has, it is run with these.
 FEW = [
     *("mle.updates=2", "mle.batch_size=4", "mle.validate_every=1", "mle.average=0", "rl.updates=2", "rl.batch_size=4"),
     *("rl.validate_every=1", "rl.average=0", "log_every=1", "evaluation.samples_shown=1", "compute.threads=1"),
 ]
 SMALL_HULLS = ["task.train_size=50", "task.validation_size=8", "task.test_size=8", "policy.hidden_size=8"]
 SMALL_TEXT = ["task.units=character", "policy.embedding_size=8", "policy.hidden_size=8", "task.cldr_sizes=[60, 8, 8]"]
+SMALL_TEXT += ["task.max_length=12"]
 SMALL = {
     "hull": SMALL_HULLS,
     "./mine.yaml": SMALL_HULLS,
     "translation": SMALL_TEXT,
-    "multi30k": SMALL_TEXT[:3],
+    "multi30k": [key for key in SMALL_TEXT if "cldr" not in key],
     "sorting.yaml": ["evaluation.max_instances=8"],
 }
 
 
-def blocks(language: str) -> list[str]:
-    """The README's code blocks in a language."""
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+def blocks(page: Path, language: str) -> list[str]:
+    """A page's code blocks in a language."""
+    text = page.read_text(encoding="utf-8")
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
     return [block for found, block in fenced if found == language]
 
 
-COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if "rlseq" in line and line[0] != "#"]
+def commands(page: Path) -> list[str]:
+    """The commands of ours that a page gives."""
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    return [line for line in lines if re.match(r"(echo .*\| )?rlseq ", line)]
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 def rlseq(*arguments: str, input: str | None = None) -> Result:
@@ -65,21 +79,23 @@ def plain_engine(config: Config, task: SequenceTask, artifacts: Path) -> PlainEn
 
 
 def write_data(directory: Path) -> None:
-    """The files that the README's commands name."""
+    """The files that the commands name."""
     (directory / "points.txt").write_text("0.1 0.2 0.9 0.8 0.3 0.7\n0.5 0.5 0.1 0.9 0.7 0.1 0.2 0.2\n" * 4)
     names = ["train.en", "train.de", "val.en", "val.de", "test.en", "test.de", "test2.de"]
     multi30k = [f"data/multi30k/{split}" for split in ("train", "val", "test_2016_flickr")]
     names += [f"{base}.{language}.gz" for base in [*multi30k, "flickr2017"] for language in ("en", "de")]
     (directory / "data" / "multi30k").mkdir(parents=True)
-    for name in names:
+    for file in names:
         text = "".join(f"{word} {word}\n" for word in ("one", "two", "three", "four", "five", "six")).encode()
-        (directory / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        (directory / file).write_bytes(gzip.compress(text) if file.endswith(".gz") else text)
+    np.save(directory / "points.npy", np.random.default_rng(0).random((5, 6, 2)))
 
 
-def write_example(directory: Path) -> None:
-    """The task of one's own: a module and its configuration."""
-    (directory / "sorting.py").write_text(blocks("python")[0])
-    (directory / "sorting.yaml").write_text(blocks("yaml")[0])
+def write_examples(directory: Path) -> None:
+    """The user's task and reward: modules, and the task's configuration."""
+    (directory / "sorting.py").write_text(blocks(OWN_TASK, "python")[0])
+    (directory / "sorting.yaml").write_text(blocks(OWN_TASK, "yaml")[0])
+    (directory / "mine.py").write_text(blocks(OWN_REWARD, "python")[0])
 
 
 def sized(arguments: list[str]) -> list[str]:
@@ -96,22 +112,40 @@ def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(training, "make_engine", plain_engine)
     monkeypatch.setattr(jobs, "LocalProcess", InThisProcess)
     write_data(tmp_path)
-    write_example(tmp_path)
+    write_examples(tmp_path)
     return tmp_path
 
 
-def test_every_command_runs_in_the_order_given(working_directory: Path) -> None:
-    import numpy as np
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, for pages whose commands begin with one."""
+    run = tmp_path_factory.mktemp("finished") / "mine"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(training, "make_engine", plain_engine)
+        rlseq("train", "hull", *SMALL["hull"], *FEW, "--run", str(run))
+    return run
 
-    np.save(working_directory / "points.npy", np.random.default_rng(0).random((5, 6, 2)))
+
+def run_commands(page: Path, finished: Path) -> dict[str, str]:
+    """What each command of a page prints, run in the order given."""
+    if not any("--run runs/mine" in line for line in commands(page)):
+        shutil.copytree(finished, "runs/mine", symlinks=True)
     outputs = {}
-    for line in COMMANDS:
+    for line in commands(page):
         *before, command = line.split(" | ")
         text = "".join(f"{shlex.split(part)[1]}\n" for part in before)
-        program, *arguments = shlex.split(command, comments=True)
-        assert program == "rlseq"
+        _, *arguments = shlex.split(command, comments=True)
         outputs[line] = rlseq(*sized(arguments), input=text or None).stdout
-    assert len(outputs) > 15
+    return outputs
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page) and page != COMMAND_LINE], ids=name)
+def test_every_command_runs_in_the_order_given(page: Path, working_directory: Path, finished: Path) -> None:
+    run_commands(page, finished)
+
+
+def test_the_commands_of_the_reference_do_what_it_says(working_directory: Path, finished: Path) -> None:
+    outputs = run_commands(COMMAND_LINE, finished)
     generated = [output for line, output in outputs.items() if "generate" in line]
     assert re.fullmatch(r"[\d ]*\n", generated[0])
     assert len(generated[1].splitlines()) > 8 and generated[2] == ""
@@ -119,9 +153,16 @@ def test_every_command_runs_in_the_order_given(working_directory: Path) -> None:
     assert [arm["name"] for arm in json.loads(Path("comparison.json").read_text())["arms"]] == ["mle", "rl", "control"]
 
 
-def test_the_task_of_ones_own_is_found_and_trained_through_both_phases(tmp_path: Path) -> None:
-    write_example(tmp_path)
-    (command,) = (line for line in COMMANDS if "sorting" in line)
+def test_every_command_there_is_has_an_example_in_the_reference() -> None:
+    used = {shlex.split(line.split(" | ")[-1])[1] for line in commands(COMMAND_LINE)}
+    assert used == {command.name for command in app.registered_commands} | {
+        group.name for group in app.registered_groups
+    }
+
+
+def test_the_users_task_is_found_and_trained_through_both_phases(tmp_path: Path) -> None:
+    write_examples(tmp_path)
+    (command,) = (line for line in commands(OWN_TASK) if "sorting" in line)
     arguments = sized(shlex.split(command)[1:])
     # -P leaves the working directory out of the search for modules, as the installed command does.
     done = subprocess.run(
@@ -136,7 +177,7 @@ def test_the_task_of_ones_own_is_found_and_trained_through_both_phases(tmp_path:
 
 
 def test_the_example_is_about_thirty_lines() -> None:
-    code = blocks("python")[0].split("class ")[1]
+    code = blocks(OWN_TASK, "python")[0].split("class ")[1]
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
 
 
@@ -163,8 +204,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     }
     recipes["mixer"] = ("hull", ["rl.objective=mixer", "rl.baseline=critic", "rl.variance_every=1"])
     redrawing = ["rl.objective=ppo", "rl.baseline=mean", "rl.samples=2", "rl.dynamic_sampling=1"]
-    for run, (name, keys) in (recipes | {"ppo": ("hull", redrawing)}).items():
-        rlseq("train", name, *SMALL[name], *FEW, "rl.instances=train", *keys, "--run", str(directory / run))
+    for run, (config, keys) in (recipes | {"ppo": ("hull", redrawing)}).items():
+        rlseq("train", config, *SMALL[config], *FEW, "rl.instances=train", *keys, "--run", str(directory / run))
     return [directory / run for run in (*recipes, "ppo")]
 
 
@@ -180,15 +221,15 @@ def tags(run: Path) -> Iterator[str]:
 
 
 def test_the_glossary_has_the_tags_that_are_written_and_no_others(runs: list[Path]) -> None:
-    section = README.split("## What TensorBoard shows")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE)
+    page = (ROOT / "docs" / "reference" / "tags.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE)
     glossary = [tag for row in rows for tag in re.findall(r"`(.*?)`", row)]
     assert len(set(glossary)) == len(glossary)
     assert set(glossary) == {tag for run in runs for tag in tags(run)}
 
 
 def test_the_run_directory_has_the_entries_that_are_listed(runs: list[Path]) -> None:
-    (listing,) = (block for block in blocks("") if block.startswith("runs/"))
+    (listing,) = (block for block in blocks(ROOT / "docs" / "reference" / "run-directory.md", ""))
     listed = [line.split()[0] for line in listing.splitlines()[1:]]
     for run in runs:
         entries = {path.name for path in run.iterdir() if not path.name.startswith(".")}
@@ -218,10 +259,35 @@ def test_the_results_are_those_that_are_recorded() -> None:
 
 
 def test_the_configurations_named_are_those_that_are_shipped() -> None:
-    (named,) = re.findall(r"is a shipped name \((.*?)\)", README)
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"is a shipped name \((.*?)\)", page)
     assert set(re.findall(r"`(.*?)`", named)) == {config.name for config in list_configs()}
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
-def test_every_link_leads_somewhere(target: str) -> None:
-    assert (ROOT / target).is_file()
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_and_anchor_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#]+)", index.read_text())}
+    assert {page for page in PAGES if page.parent != ROOT} <= linked | {index}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120

@@ -1,4 +1,4 @@
-"""What docs/rewards.md says is so: its example trains, its tables name what there is."""
+"""What is said of rewards is so: the example trains, tables name what there is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from rlseq_envs.env import score_sequences
 from rlseq_envs.settings.convex_hull import HULL_REWARDS
 from rlseq_envs.settings.text import REWARD_OPTIONS, TEXT_REWARDS
 
-DOC = (Path(__file__).parents[1] / "docs" / "rewards.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+TABLES, GUIDE = DOCS / "rewards.md", DOCS / "howto" / "own-reward.md"
 FEW = [
     *("mle.updates=1", "mle.batch_size=4", "mle.average=0", "rl.updates=2", "rl.batch_size=2", "rl.average=0"),
     *("log_every=1", "evaluation.samples_shown=1", "compute.threads=1", "task.units=character"),
@@ -28,16 +29,18 @@ FEW = [
 ]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", DOC, flags=re.DOTALL | re.MULTILINE)
+def blocks(page: Path, language: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
-COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+def commands(page: Path) -> list[str]:
+    return [line for block in blocks(page, "sh") for line in block.splitlines()]
 
 
 def test_the_example_trains_and_logs_each_component_under_its_name(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(blocks("python")[0])
-    (command,) = (shlex.split(line) for line in COMMANDS if "mine:" in line)
+    (tmp_path / "mine.py").write_text(blocks(GUIDE, "python")[0])
+    (command,) = map(shlex.split, commands(GUIDE))
     # -P leaves the working directory out of the search for modules, as the installed command does.
     done = subprocess.run(
         [sys.executable, "-P", "-m", *command, *FEW, "--run", "run"], cwd=tmp_path, capture_output=True, text=True
@@ -57,25 +60,24 @@ def test_the_example_trains_and_logs_each_component_under_its_name(tmp_path: Pat
     assert "same_end" in done.stdout
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if "mine:" not in line])
-def test_every_other_command_is_a_configuration(command: str) -> None:
+@pytest.mark.parametrize("command", commands(TABLES))
+def test_every_command_changes_the_reward(command: str) -> None:
     _, _, name, *overrides = shlex.split(command)
     assert load_config(name, overrides).task.reward != load_config(name).task.reward
 
 
 def test_the_tables_name_every_reward_and_every_option() -> None:
-    named = re.findall(r"^\| `(\w+)` \|", DOC, flags=re.MULTILINE)
+    page = TABLES.read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
     assert named == [*TEXT_REWARDS, *HULL_REWARDS]
-    assert all(f"`{key}" in DOC for key in REWARD_OPTIONS)
+    assert all(f"`{key}" in page for key in REWARD_OPTIONS)
 
 
 def test_the_example_of_potentials_hands_its_reward_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    sorting = next(block for block in re.findall(r"^```python\n(.*?)^```$", readme, re.S | re.M) if "Sorting" in block)
-    (tmp_path / "sorting.py").write_text(sorting)
+    (tmp_path / "sorting.py").write_text(blocks(DOCS / "howto" / "own-task.md", "python")[0])
     monkeypatch.syspath_prepend(str(tmp_path))
     names: dict[str, Any] = {}
-    exec(blocks("python")[1], names)
+    exec(blocks(GUIDE, "python")[1], names)
     task, ids = names["SortingByLetters"](), np.arange(3)
     sequences = np.pad(task.references(ids)[0], ((0, 0), (0, 1)))
     assert sequences[1, 3] != 8
@@ -91,8 +93,8 @@ def test_the_example_of_potentials_hands_its_reward_out(tmp_path: Path, monkeypa
 def test_a_mistake_in_it_is_told_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "mine.py").write_text(blocks("python")[0].replace("- 1)", "- 1)[1:]"))
-    (command,) = (shlex.split(line)[1:] for line in COMMANDS if "mine:" in line)
+    (tmp_path / "mine.py").write_text(blocks(GUIDE, "python")[0].replace("- 1)", "- 1)[1:]"))
+    (command,) = (shlex.split(line)[1:] for line in commands(GUIDE))
     result = CliRunner().invoke(app, [*command, *FEW])
     assert result.exit_code == 2 and result.stderr == (
         "error: task.reward: mine:brief gave an array of shape (1,) for 2 sequences: give one number a sequence\n"

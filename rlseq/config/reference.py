@@ -96,12 +96,11 @@ def _sections(node: Node, path: str, default: dict[str, Any]) -> Iterator[KeySec
     for kind, member in _members(node):
         made_by = _classes()[member["title"]]
         values = default if kind is None or default.get("type") == kind else {}
-        prefix, meanings = f"{path}.".removeprefix("."), _meanings(made_by)
+        prefix, said = f"{path}.".removeprefix("."), meanings(made_by)
         children = [(key, child) for key, child in member["properties"].items() if kind is None or key != "type"]
         found = {key: _default(key, child, member, made_by, values) for key, child in children}
         keys = (
-            Key(prefix + key, describe(child), _shown(found[key], child), meanings.get(key, ""))
-            for key, child in children
+            Key(prefix + key, describe(child), _shown(found[key], child), said.get(key, "")) for key, child in children
         )
         yield KeySection(path, kind, _summary(made_by), tuple(keys))
         for key, child in children:
@@ -166,11 +165,11 @@ def _summary(made_by: type[Any]) -> str:
     return " ".join((inspect.getdoc(made_by) or "").split("\nAttributes:")[0].split())
 
 
-def _meanings(made_by: type[Any]) -> dict[str, str]:
+def meanings(made_by: type[Any]) -> dict[str, str]:
     """The meaning of each key; a class that repeats a key to change its default need not repeat what it means."""
     found: dict[str, str] = {}
     for parent in reversed(made_by.__mro__):
-        if parent.__module__.startswith(("rlseq.", "rlseq_envs.")):
+        if parent not in BaseModel.__mro__:
             found |= _comments(parent)
     return found
 
