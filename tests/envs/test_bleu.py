@@ -26,6 +26,8 @@ from rlseq_envs.rewards.smoothing import SMOOTHINGS
 
 logging.getLogger("sacrebleu").setLevel(logging.ERROR)  # it advises against effective_order=False, which is meant here
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["a", "b", "the", "1,000", "3.5-4", "x-y", "end.", "&quot;so&amp;", "<skipped>n", "don't", "é", "今日は", "…"]
 SPACES = [" ", "  ", "\t", "\u00a0", "\u2028", "\u0085", "\u3000"]
 ROUGH_ALPHABET = "ab9 .,-'\"&;!?%$()<>/é…“\u00a0\u3000\n\t\u2028今ABΣς\0²٣"

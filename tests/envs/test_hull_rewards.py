@@ -12,6 +12,8 @@ from scipy.spatial import ConvexHull
 from rlseq_envs.rewards import hull, hull_compiled, hull_numpy
 from rlseq_envs.rewards.jit import jit
 
+pytestmark = pytest.mark.slow
+
 GRID = 1 << 24
 coordinates = st.integers(0, GRID)
 lattice = st.integers(0, 3).map(lambda k: k << 22)

@@ -31,6 +31,8 @@ from tests.support import attention_policy, pointer_policy
 
 Prefix = tuple[int, ...]
 
+pytestmark = pytest.mark.slow
+
 
 class Shaped(Enumeration):
     """What a sequence has come to after each token is a number of the tokens so far; at the end it is the reward."""

@@ -26,6 +26,8 @@ from rlseq_envs.task import Ints
 from tests.objectives.test_gradients import Enumeration, assert_same, config
 from tests.support import attention_policy, pointer_policy, sources
 
+pytestmark = pytest.mark.slow
+
 
 def gradient(enumeration: Enumeration, batch: Batch, rl: RLConfig) -> Tensor:
     tensors = {name: torch.from_numpy(column) for name, column in batch.items()}
