@@ -23,6 +23,8 @@ from rlseq.training.rollout import Rollout
 from rlseq.training.update import batch_loss
 from tests.support import attention_policy, every_sequence, padded, pointer_policy, sources
 
+pytestmark = pytest.mark.slow
+
 
 class Enumeration:
     """A policy in double precision, one source, every sequence it can emit, and a reward for each."""
