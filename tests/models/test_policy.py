@@ -16,17 +16,20 @@ from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.layers.recurrent import LSTMLayer
 from rlseq.models.memory import SOURCE, Memory, Sharing
+from rlseq.models.parts import Encoder
 from rlseq.models.policy import SequencePolicy, length_mask, shift_right
 from rlseq.models.shape import TaskShape
 from rlseq.models.state import State, select_rows
 from rlseq_envs.tasks.convex_hull import ConvexHullTask
 from rlseq_envs.tasks.translation import TranslationTask
+from tests.models.toys import DECODERS, ENCODERS, ToyDecoder, toy_policy
 from tests.support import (
     MATCHES,
     POINTS,
     ReverseTask,
     attention_policy,
     pointer_policy,
+    shaken,
     sources,
     stepped_log_probs,
     targets,
@@ -34,6 +37,10 @@ from tests.support import (
 
 Build = Callable[[], EncoderDecoder]
 SOURCE_LENGTHS, LENGTHS = [5, 3, 1, 4], [4, 3, 1, 5]
+
+
+def toy(encoder: type[Encoder], decoder: type[ToyDecoder]) -> EncoderDecoder:
+    return shaken(toy_policy(encoder, decoder))
 
 
 def grid(make: Callable[..., SequencePolicy], **choices: Any) -> list[Any]:
@@ -52,8 +59,10 @@ ATTENTION = grid(attention_policy, match=MATCHES, feed_context=both, first_state
 EMBEDDINGS = grid(attention_policy, tie_embeddings=both, shared=both, encoder_layers=(1, 3))
 POINTER = grid(pointer_policy, match=MATCHES, feed_context=both, first_state=states, mask_revisits=both)
 LAYERS = grid(pointer_policy, encoder_layers=(2, 3))
-EVERY = [*ATTENTION, *EMBEDDINGS, *POINTER, *LAYERS]
+TOYS = grid(toy, encoder=ENCODERS, decoder=DECODERS)
+EVERY = [*ATTENTION, *EMBEDDINGS, *POINTER, *LAYERS, *TOYS]
 FEW = [
+    *TOYS,
     *grid(attention_policy, match=("bilinear",), feed_context=both, encoder_layers=(2,)),
     *grid(pointer_policy, match=("additive",), feed_context=both, mask_revisits=both),
 ]
@@ -184,7 +193,7 @@ def test_sources_encoded_in_parts_are_one_memory(build: Build) -> None:
     assert_same_law(ours, theirs, 1e-5)
 
 
-@pytest.mark.parametrize("build", [*ATTENTION, *POINTER])
+@pytest.mark.parametrize("build", [*ATTENTION, *POINTER, *TOYS])
 def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> None:
     policy = build()
     source, lengths = sources(policy, SOURCE_LENGTHS)
