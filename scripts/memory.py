@@ -54,11 +54,11 @@ def write_lines(path: Path, seed: int, lines: int) -> None:
     letters = rng.choice(np.frombuffer(b"etaoinshrdlucmfwypvbgkqjxz", np.uint8), int(lengths.sum()))
     starts = np.cumsum(lengths) - lengths
     letters[starts - 1] = ord(" ")
-    law = np.cumsum(1 / np.arange(1, WORDS + 1))
+    distribution = np.cumsum(1 / np.arange(1, WORDS + 1))
     with path.open("wb") as file:
         for first in range(0, lines, 50_000):
             counts = rng.integers(12, 26, min(50_000, lines - first))
-            words = np.searchsorted(law, rng.random(counts.sum()) * law[-1])
+            words = np.searchsorted(distribution, rng.random(counts.sum()) * distribution[-1])
             ends = np.cumsum(lengths[words])
             text = letters[np.arange(ends[-1]) + np.repeat(starts[words] + lengths[words] - ends, lengths[words])]
             text[ends[np.cumsum(counts) - 1] - 1] = ord("\n")

@@ -90,10 +90,12 @@ class _Hypotheses:
     def advance(self, time: int, linear: Linear) -> None:
         """One token more: extend, move what ended to the finished, keep the rest."""
         logits, state, attention = self.policy.step(self.tokens, time, self.state, self.memory, linear)
-        law = logits.log_softmax(-1).view(*self.scores.shape, -1)
-        self.scores, parents, tokens = self._choose(without_end(law) if time + 1 < self.beam.min_length else law)
+        log_probs = logits.log_softmax(-1).view(*self.scores.shape, -1)
+        self.scores, parents, tokens = self._choose(
+            without_end(log_probs) if time + 1 < self.beam.min_length else log_probs
+        )
         self._follow(parents, state, attention)
-        taken = law.flatten(2).gather(2, parents * law.shape[-1] + tokens)
+        taken = log_probs.flatten(2).gather(2, parents * log_probs.shape[-1] + tokens)
         self.totals = torch.where(self.scores > NEVER, self.totals.gather(2, parents) + taken, NEVER)
         self.sequences[..., time], self.log_probs[..., time] = tokens, taken
         ends = (tokens == 0) | (self.limits[:, None, None] == time + 1)
@@ -101,12 +103,12 @@ class _Hypotheses:
         self.scores, self.totals = self.scores.masked_fill(ends, NEVER), self.totals.masked_fill(ends, NEVER)
         self.tokens = tokens.flatten()
 
-    def _choose(self, law: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _choose(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, parents and tokens of the best continuations of each group, (sources, groups, width) each."""
         if not self.beam.diversity:
-            return _best(self.scores, law)
-        costs, chosen = torch.zeros_like(law[:, 0, 0]), []
-        for scores, of_group in zip(self.scores.unbind(1), law.unbind(1), strict=True):
+            return _best(self.scores, log_probs)
+        costs, chosen = torch.zeros_like(log_probs[:, 0, 0]), []
+        for scores, of_group in zip(self.scores.unbind(1), log_probs.unbind(1), strict=True):
             chosen.append(_best(scores, of_group - costs[:, None]))
             times = (chosen[-1][0] > NEVER).to(costs) * self.beam.diversity
             costs = costs.scatter_add(1, chosen[-1][2], times)
@@ -173,10 +175,10 @@ class _Hypotheses:
         return sequences, lengths, log_probs
 
 
-def _best(scores: Tensor, law: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, parents and tokens of the ``width`` best sums of (…, width) scores and (…, width, choices) laws."""
-    width, choices = law.shape[-2:]
-    best, index = (scores[..., None] + law).flatten(-2).topk(width)
+def _best(scores: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, parents and tokens of the ``width`` best sums of (…, width) scores and (…, width, choices) log-probs."""
+    width, choices = log_probs.shape[-2:]
+    best, index = (scores[..., None] + log_probs).flatten(-2).topk(width)
     # Sums that involve a hypothesis that does not exist, or an impossible choice, stay impossible.
     return torch.where(is_possible(best), best, NEVER), index // choices, index % choices
 

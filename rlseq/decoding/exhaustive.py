@@ -120,11 +120,11 @@ def _extend(
     time = prefixes.tokens.shape[1]
     last = prefixes.tokens[:, -1] if time else rows
     logits, state, attention = policy.step(last, time, state, alone.shared_by(Sharing.of(rows)), linear)
-    law = logits.log_softmax(-1)
-    parents, tokens = is_possible(without_end(law) if goes_on else law).nonzero(as_tuple=True)
+    log_probs = logits.log_softmax(-1)
+    parents, tokens = is_possible(without_end(log_probs) if goes_on else log_probs).nonzero(as_tuple=True)
     extended = _Prefixes(
         torch.cat([prefixes.tokens[parents], tokens[:, None]], 1),
-        torch.cat([prefixes.log_probs[parents], law[parents, tokens][:, None]], 1),
+        torch.cat([prefixes.log_probs[parents], log_probs[parents, tokens][:, None]], 1),
         prefixes.lengths[parents] + 1,
         (prefixes.attended + attention)[parents],
     )

@@ -14,7 +14,7 @@ from rlseq.models.layers.linear import Linear, PackedLinear
 from rlseq.models.memory import Memory, Sharing
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.state import select_rows
-from rlseq.objectives.law import POLICY, SamplingLaw
+from rlseq.objectives.distribution import POLICY, SamplingDistribution
 
 COMPACT_BELOW = 0.95  # finished rows are dropped when fewer than this share of the rows is still in use
 CHECK_EVERY = {"cpu": 1, "cuda": 8}  # steps between looks at which sequences have finished: each waits for the device
@@ -27,8 +27,8 @@ class Decoded:
     Attributes:
         sequences: (batch_size, R, time) token ids, END beyond a length.
         lengths: (batch_size, R) tokens up to and including END, or the limit.
-        log_probs: (batch_size, R, time) of each token: of samples under the law they were drawn from, of what was
-            searched for under the policy's own; 0 beyond a length, and where they were not asked for.
+        log_probs: (batch_size, R, time) of each token: of samples under the distribution they were drawn from, of what
+            was searched for under the policy's own; 0 beyond a length, and where they were not asked for.
         attention: (batch_size, R, time, source_length), or None.
     """
 
@@ -45,7 +45,7 @@ class Drawing:
     Attributes:
         uniforms: (batch_size, K, ≥ limits.max()) in [0, 1); None: no samples.
         greedy: Decode the greedy sequence, too; it is the last of the R.
-        law: Of the samples.
+        distribution: Of the samples.
         min_length: Fewest tokens, END included; see ``without_end``.
         prefixes: (batch_size, R, limits.max()) tokens that each sequence begins with, −1 from where on the policy
             chooses; None: it chooses all. The log-probability of a given token is 0.
@@ -55,7 +55,7 @@ class Drawing:
 
     uniforms: Tensor | None = None
     greedy: bool = True
-    law: SamplingLaw = POLICY
+    distribution: SamplingDistribution = POLICY
     min_length: int = 1
     prefixes: Tensor | None = None
     score_greedy: bool = True
@@ -148,9 +148,9 @@ class _Loop:
         tokens, log_probs = [], []
         if draws is not None:
             own, row = self._rows(logits, slice(self.samples))
-            law = self.drawing.law.logits(without_end(own) if forbids_end else own).softmax(-1)
-            tokens.append(inverse_cdf(law, draws, row))
-            log_probs.append(law[row, tokens[0]].log())
+            distribution = self.drawing.distribution.logits(without_end(own) if forbids_end else own).softmax(-1)
+            tokens.append(inverse_cdf(distribution, draws, row))
+            log_probs.append(distribution[row, tokens[0]].log())
         if len(self.live) > self.samples:
             own, row = self._rows(logits, slice(self.samples, None))
             best = argmax(without_end(own) if forbids_end else own)
@@ -235,9 +235,9 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor, rows: Tensor) -> Tensor
     precision. A choice of probability 0 is never drawn: thresholds stay below the totals.
 
     Args:
-        probabilities: (laws, choices).
+        probabilities: (distributions, choices).
         uniforms: (draws,) in [0, 1).
-        rows: (draws,) the law of each.
+        rows: (draws,) the distribution of each.
 
     Returns:
         (draws,).

@@ -21,7 +21,7 @@ from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.models.layers.linear import Linear, PackedLinear
-from rlseq.objectives.law import SamplingLaw
+from rlseq.objectives.distribution import SamplingDistribution
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Floats, Ints
 
@@ -97,8 +97,8 @@ def _decode_shard(
             raise EvaluationError(str(error)) from error
     longest, draws = int(limits.max(initial=0)), options.method == "sample"
     uniforms = torch.from_numpy(counter_uniforms(options.seed, 0, ids, n_best, longest)).to(place) if draws else None
-    law = SamplingLaw(options.temperature, options.top_k, options.top_p)
-    drawing = Drawing(uniforms=uniforms, greedy=not draws, law=law, min_length=options.min_length)
+    distribution = SamplingDistribution(options.temperature, options.top_k, options.top_p)
+    drawing = Drawing(uniforms=uniforms, greedy=not draws, distribution=distribution, min_length=options.min_length)
     return decode(loaded.policy, memory, limit, drawing, linear)
 
 

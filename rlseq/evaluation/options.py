@@ -77,9 +77,9 @@ class DecodingOptions:
         coverage_penalty: See ``Ranking``.
         groups: Of a diverse beam; a divisor of ``beam_size``; 1: an ordinary beam.
         diversity: What a token costs for each time that groups before chose it; where there are several.
-        temperature: Of samples; see ``SamplingLaw``.
-        top_k: Of samples; see ``SamplingLaw``.
-        top_p: Of samples; see ``SamplingLaw``.
+        temperature: Of samples; see ``SamplingDistribution``.
+        top_k: Of samples; see ``SamplingDistribution``.
+        top_p: Of samples; see ``SamplingDistribution``.
         min_length: Before it, END is forbidden; see ``without_end``.
         max_length: Sequences are cut there, if not before by the task's own limit.
         seed: Of samples.

@@ -21,7 +21,7 @@ from rlseq.evaluation.decoding import split_shards
 from rlseq.evaluation.evaluate import display_path
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.plateau import SAME_NLL, MleTrend, mle_curve, mle_trend
-from rlseq.objectives.law import SamplingLaw
+from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.training.cost import peak_memory_mib
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
@@ -176,8 +176,17 @@ def preflight(loaded: LoadedPolicy, config: Config, ids: Ints) -> Preflight:
 def _roll_out(loaded: LoadedPolicy, config: Config, ids: Ints, samples: int, *, greedy: bool) -> Rollout:
     parts = shards(ids, config.compute.shard_size)
     decoding = Decoding(samples, greedy, 0, precision=config.rl.sampling_precision)
-    score, law = partial(score_sequences, loaded.task), SamplingLaw.of(config.rl)
-    drawn = rollout(loaded.policy, loaded.task, score, parts, decoding, seed=config.seed, law=law, device=loaded.device)
+    score, distribution = partial(score_sequences, loaded.task), SamplingDistribution.of(config.rl)
+    drawn = rollout(
+        loaded.policy,
+        loaded.task,
+        score,
+        parts,
+        decoding,
+        seed=config.seed,
+        distribution=distribution,
+        device=loaded.device,
+    )
     return Rollout.concatenate(drawn)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.models.feeding import Feeding, OwnTokens
+from rlseq.models.feeding import Feeding, PolicyTokens
 from rlseq.models.layers.linear import Linear, UnrolledLinear
 from rlseq.models.memory import Memory
 from rlseq.models.parts import Decoder, DecoderOutput, Encoder, Output, Readout
@@ -156,12 +156,12 @@ class EncoderDecoder(SequencePolicy):
         if steps and feeding == "distribution":
             probabilities = self.project(steps[-1], linear).softmax(-1)
             return self.decoder.read(self.output.embed_expected(probabilities, memory, linear), linear)
-        if steps and isinstance(feeding, OwnTokens):
+        if steps and isinstance(feeding, PolicyTokens):
             tokens = self._replace(tokens, steps, feeding, linear)
         return self._read_each(tokens, memory, linear)
 
     @torch.no_grad()
-    def _replace(self, tokens: Tensor, steps: list[Tensor], feeding: OwnTokens, linear: Linear) -> Tensor:
+    def _replace(self, tokens: Tensor, steps: list[Tensor], feeding: PolicyTokens, linear: Linear) -> Tensor:
         rows = feeding.rows[len(steps)]
         if not len(rows):
             return tokens

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class OwnTokens:
+class PolicyTokens:
     """Tokens of the policy's own in place of some of the reference's: scheduled sampling (Bengio et al. 2015, fig. 1).
 
     Attributes:
@@ -22,5 +22,5 @@ class OwnTokens:
     choose: Callable[[Tensor, Tensor, int], Tensor]
 
 
-# "distribution": the expected embedding of the next token under the policy's law, through which a gradient passes.
-Feeding = OwnTokens | Literal["distribution"]
+# "distribution": the expected embedding of the next token under the policy, through which a gradient passes.
+Feeding = PolicyTokens | Literal["distribution"]

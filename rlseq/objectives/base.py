@@ -17,7 +17,7 @@ from torch import Tensor
 from rlseq.config.objectives import ObjectiveConfig
 from rlseq.config.rl import RLConfig
 from rlseq.objectives import losses
-from rlseq.objectives.law import SamplingLaw
+from rlseq.objectives.distribution import SamplingDistribution
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -63,7 +63,7 @@ class Scored:
         targets: (N,) tokens.
         values: (N, D) what ``head`` reads; logits (N, C) if there is no head.
         head: Weight and bias of the layer that turns features into logits.
-        law: That the targets were sampled from.
+        distribution: That the targets were sampled from.
         batch: The columns, as tensors.
     """
 
@@ -73,7 +73,7 @@ class Scored:
     targets: Tensor
     values: Tensor
     head: losses.Head | None
-    law: SamplingLaw
+    distribution: SamplingDistribution
     batch: dict[str, Tensor]
 
     def of_rows(self, column: str) -> Tensor:
@@ -86,11 +86,11 @@ class Scored:
 
     def log_probs(self) -> Tensor:
         """Log-probabilities of the tokens, (N,), without a graph."""
-        return losses.token_log_probs(self.values, self.head, self.targets, self.law)
+        return losses.token_log_probs(self.values, self.head, self.targets, self.distribution)
 
     def weighted_nll(self, weights: Tensor) -> Tensor:
         """Σ w · −log p, from weights (N,)."""
-        return losses.weighted_nll(self.values, self.head, self.targets, weights, law=self.law)[0]
+        return losses.weighted_nll(self.values, self.head, self.targets, weights, distribution=self.distribution)[0]
 
     def surrogate(self, weights: Tensor, value: Tensor) -> Tensor:
         """A loss of this value, whose gradient is Σ w ∇(−log p); neither argument has a graph."""

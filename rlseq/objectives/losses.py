@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from rlseq.objectives.law import POLICY, SamplingLaw
+from rlseq.objectives.distribution import POLICY, SamplingDistribution
 from rlseq.objectives.logits import is_possible
 
 CHUNK = 256  # rows of logits that exist at once
@@ -27,7 +27,7 @@ def weighted_nll(
     targets: Tensor,
     weights: Tensor,
     smoothing: float = 0.0,
-    law: SamplingLaw = POLICY,
+    distribution: SamplingDistribution = POLICY,
 ) -> tuple[Tensor, Tensor]:
     """Σ w · (−log p(target) + smoothing), the sum that both phases minimise.
 
@@ -37,15 +37,15 @@ def weighted_nll(
         targets: (N,).
         weights: (N,) of each token.
         smoothing: Weight of label smoothing.
-        law: What the targets were sampled from; p is theirs under it.
+        distribution: What the targets were sampled from; p is theirs under it.
 
     Returns:
         The scalar loss, and −log p of each target, (N,), detached.
     """
     if head is not None:
-        loss, nll = ProjectedNLL.apply(features, *head, targets, weights, smoothing, law)
+        loss, nll = ProjectedNLL.apply(features, *head, targets, weights, smoothing, distribution)
         return loss, nll
-    logits = law.logits(_widened(features), targets)
+    logits = distribution.logits(_widened(features), targets)
     nll = negative_log_likelihood(logits, targets)
     values = nll + smoothing * label_smoothing(logits, targets) if smoothing else nll
     return (values * weights).sum(), nll.detach()
@@ -67,11 +67,11 @@ class ProjectedNLL(torch.autograd.Function):
         targets: Tensor,
         weights: Tensor,
         smoothing: float,
-        law: SamplingLaw,
+        distribution: SamplingDistribution,
     ) -> tuple[Tensor, Tensor]:
         """Arguments as of ``weighted_nll``."""
         with torch.autocast(features.device.type, enabled=False):
-            grads, loss, nll = _project(features, weight, bias, targets, weights, smoothing, law)
+            grads, loss, nll = _project(features, weight, bias, targets, weights, smoothing, distribution)
         ctx.save_for_backward(*grads)
         ctx.mark_non_differentiable(nll)
         return loss, nll
@@ -90,7 +90,7 @@ def _project(
     targets: Tensor,
     weights: Tensor,
     smoothing: float,
-    law: SamplingLaw,
+    distribution: SamplingDistribution,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """Gradients by features, weight and bias; the loss; −log p of each target. Products have the features' type."""
     grads = [torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)]
@@ -98,14 +98,14 @@ def _project(
     cast_weight, cast_bias = weight.to(features.dtype), bias.to(features.dtype)
     for start in range(0, len(features), CHUNK):
         part = slice(start, start + CHUNK)
-        logits = law.logits(_widened(F.linear(features[part], cast_weight, cast_bias)), targets[part])
+        logits = distribution.logits(_widened(F.linear(features[part], cast_weight, cast_bias)), targets[part])
         extra = smoothing * label_smoothing(logits, targets[part]) if smoothing else 0.0
         probabilities = logits.softmax(-1)
         # log Z − max x is −log of the largest probability: no pass over the exponentials, and no underflow.
         below = logits.amax(-1) - logits.gather(1, targets[part, None])[:, 0]
         nll[part] = below - probabilities.amax(-1).log()
         loss += ((nll[part] + extra) * weights[part]).sum()
-        by_logits = _by_logits(probabilities, targets[part], smoothing, weights[part] / law.temperature)
+        by_logits = _by_logits(probabilities, targets[part], smoothing, weights[part] / distribution.temperature)
         _accumulate(grads, part, features, cast_weight, by_logits)
     return grads, loss, nll
 
@@ -153,13 +153,15 @@ def importance_weights(logits: Tensor, targets: Tensor, lengths: Tensor, log_pro
 
 
 @torch.no_grad()
-def token_log_probs(features: Tensor, head: Head | None, targets: Tensor, law: SamplingLaw = POLICY) -> Tensor:
+def token_log_probs(
+    features: Tensor, head: Head | None, targets: Tensor, distribution: SamplingDistribution = POLICY
+) -> Tensor:
     """Log-probability of each target (N,), chunk by chunk; arguments as of ``weighted_nll``."""
     parts = []
     for part, chosen in zip(features.split(CHUNK), targets.split(CHUNK), strict=True):
         with torch.autocast(features.device.type, enabled=False):
             logits = part if head is None else F.linear(part, *(tensor.to(part.dtype) for tensor in head))
-            parts.append(-negative_log_likelihood(law.logits(_widened(logits), chosen), chosen))
+            parts.append(-negative_log_likelihood(distribution.logits(_widened(logits), chosen), chosen))
     return torch.cat(parts)
 
 

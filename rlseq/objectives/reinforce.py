@@ -30,7 +30,7 @@ class Reinforce(Objective[ReinforceConfig]):
         if not self.rl.reweighted:
             return scored.weighted_nll(weights), {}
         ratio = losses.importance_weights(
-            scored.law.tempered(scored.values),
+            scored.distribution.tempered(scored.values),
             scored.targets,
             scored.lengths,
             scored.of_rows("log_probs"),

@@ -16,7 +16,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from rlseq.config.errors import UserError
 from rlseq.models.policy import SequencePolicy
-from rlseq.objectives.law import SamplingLaw
+from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.rllib.context import Failure, WorkerContext, guarded
 from rlseq.rllib.module import SequenceModule
 from rlseq.training.rollout import Decoding, Rollout, rollout
@@ -136,8 +136,17 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
         return self.sample(shards=shards, decoding=decoding)
 
     def _roll_out(self, policy: SequencePolicy, shards: list[Ints], decoding: Decoding) -> list[Rollout]:
-        seed, law = self.context.config.seed, SamplingLaw.of(self.context.config.rl)
-        return rollout(policy, self.env.task, self._score, shards, decoding, seed=seed, law=law, device=self.device)
+        seed, distribution = self.context.config.seed, SamplingDistribution.of(self.context.config.rl)
+        return rollout(
+            policy,
+            self.env.task,
+            self._score,
+            shards,
+            decoding,
+            seed=seed,
+            distribution=distribution,
+            device=self.device,
+        )
 
     def _score(self, ids: Ints, sequences: Ints, with_potentials: bool = False) -> RolloutResult:
         started = time.perf_counter()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlseq.config.mle import MLEConfig, ScheduledSamplingConfig
 from rlseq.decoding.sampling import argmax, inverse_cdf
-from rlseq.models.feeding import Feeding, OwnTokens
+from rlseq.models.feeding import Feeding, PolicyTokens
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Ints
 
@@ -75,4 +75,4 @@ def feeding(batch: dict[str, Tensor], config: MLEConfig) -> Feeding | None:
             return argmax(logits)
         return inverse_cdf(logits.softmax(-1), draws[at, step].double(), torch.arange(len(at), device=device))
 
-    return OwnTokens(rows, choose)
+    return PolicyTokens(rows, choose)

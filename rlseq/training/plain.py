@@ -19,7 +19,7 @@ from rlseq.models.layers.linear import fast_matmul
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.shape import TaskShape
-from rlseq.objectives.law import SamplingLaw
+from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.training.allocator import keep_freed_memory
 from rlseq.training.batch import Batch, mle_batch, step_batches, to_tensors
 from rlseq.training.draw import Drawn, draw
@@ -140,9 +140,11 @@ class PlainEngine:
         return draw(self.task, roll_out, request, phase, update_seed(self.config.seed, 0, request.update), shift)
 
     def _roll_out(self, policy: SequencePolicy, ids: Ints, decoding: Decoding) -> Rollout:
-        parts, law = shards(ids, self.config.compute.shard_size), SamplingLaw.of(self.config.rl)
+        parts, distribution = shards(ids, self.config.compute.shard_size), SamplingDistribution.of(self.config.rl)
         seed, device = self.config.seed, self.device
-        drawn = rollout(policy, self.task, self.score, parts, decoding, seed=seed, law=law, device=device)
+        drawn = rollout(
+            policy, self.task, self.score, parts, decoding, seed=seed, distribution=distribution, device=device
+        )
         return Rollout.concatenate(drawn)
 
     # ---------------------------------------------------------------------------------------------- state

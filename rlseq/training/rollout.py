@@ -21,7 +21,7 @@ from rlseq.decoding.sampling import Decoded, Drawing, decode
 from rlseq.models.layers.linear import PackedLinear
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
-from rlseq.objectives.law import POLICY, SamplingLaw
+from rlseq.objectives.distribution import POLICY, SamplingDistribution
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.scoring import RolloutResult
 from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
@@ -38,7 +38,7 @@ class Decoding:
         greedy: Decode the greedy sequence, too.
         update: Number of the update the samples are for.
         with_attention: Return the attention, too.
-        precision: Of the matrix products of decoding; ``log_probs`` are those of the law that is drawn from.
+        precision: Of the matrix products of decoding; ``log_probs`` are those of the distribution that is drawn from.
         with_graph: Return the memory with its graph, for an update under the same weights.
         sampled_tokens: How many tokens at the reference's end are left to the policy; None: all there are.
         task_starts: The task gives the first token of each sample, and none of the greedy sequence.
@@ -82,7 +82,7 @@ class Rollout:
         source_lengths: (batch_size,).
         sequences: (batch_size, R, time) tokens, END beyond a length.
         lengths: (batch_size, R).
-        log_probs: (batch_size, R) of whole sequences, under the law they were drawn from; of a greedy one
+        log_probs: (batch_size, R) of whole sequences, under the distribution they were drawn from; of a greedy one
             0 unless ``score_greedy``.
         rewards: (batch_size, R).
         components: Each named part of the reward, (batch_size, R).
@@ -173,7 +173,7 @@ def rollout(
     decoding: Decoding,
     *,
     seed: int,
-    law: SamplingLaw = POLICY,
+    distribution: SamplingDistribution = POLICY,
     device: torch.device | str = "cpu",
 ) -> list[Rollout]:
     """Decode and score instances, shard by shard; a shard is scored in the background while the next one is decoded.
@@ -187,7 +187,7 @@ def rollout(
         parts: (shard_size,) instances of each shard.
         decoding: What to decode.
         seed: Of the run.
-        law: Of the samples.
+        distribution: Of the samples.
         device: Where the policy is.
 
     Returns:
@@ -211,7 +211,7 @@ def rollout(
                 drawing = Drawing(
                     uniforms=None if draw is None else torch.from_numpy(draw(int(limits.max()))).to(device),
                     greedy=greedy,
-                    law=law,
+                    distribution=distribution,
                     prefixes=None if prefixes is None else torch.from_numpy(prefixes).to(device),
                     score_greedy=decoding.score_greedy,
                     with_attention=decoding.with_attention,

@@ -21,7 +21,7 @@ from rlseq.objectives import losses
 from rlseq.objectives.attention import attention_spread
 from rlseq.objectives.base import Objective, Scored, Statistics
 from rlseq.objectives.credit import generalised_advantages
-from rlseq.objectives.law import SamplingLaw
+from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.objectives.registry import build_objective
 from rlseq.training.forcing import FORCED, feeding
 from rlseq.training.rollout import encode
@@ -170,7 +170,7 @@ def _score(
     """What the objective is made of: features if log-probabilities of targets suffice, logits if not."""
     head = None if _reads_states(config) or objective.reads_logits else policy.head
     values, targets = features if head else policy.project(features), rows.targets[rows.mask]
-    return Scored(rows.rows, rows.mask, rows.lengths, targets, values, head, SamplingLaw.of(config), batch)
+    return Scored(rows.rows, rows.mask, rows.lengths, targets, values, head, SamplingDistribution.of(config), batch)
 
 
 def _subtract_values(values: Tensor, scored: Scored, config: CriticConfig) -> tuple[Tensor, Tensor]:
@@ -222,13 +222,16 @@ def _divergence(anchor: SequencePolicy, rows: _Rows, scored: Scored) -> Tensor:
     with torch.no_grad():
         memory = anchor.encode(scored.batch["source"], scored.batch["source_lengths"])
         logits = anchor.project(_read_again(anchor, memory, rows)[0])
-    law = scored.law
-    return (losses.kl_divergence(law.tempered(scored.values), law.tempered(logits)) * _state_weights(scored)).sum()
+    distribution = scored.distribution
+    return (
+        losses.kl_divergence(distribution.tempered(scored.values), distribution.tempered(logits))
+        * _state_weights(scored)
+    ).sum()
 
 
 def _entropy(scored: Scored) -> Tensor:
     """Entropy of what is sampled from, on the sampled states."""
-    return (losses.entropy(scored.law.logits(scored.values, scored.targets)) * _state_weights(scored)).sum()
+    return (losses.entropy(scored.distribution.logits(scored.values, scored.targets)) * _state_weights(scored)).sum()
 
 
 def _cross_entropy(policy: SequencePolicy, memory: Memory, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

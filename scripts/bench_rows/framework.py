@@ -68,7 +68,7 @@ def scaling(quick: bool) -> Figures:
 
 def _sampling_rates(engines: Sequence[Engine], task: IdTask, turns: int) -> list[float]:
     ids = task.instances("train").ids(0, INSTANCES)
-    biases = zipf_biases(task.token_law())
+    biases = zipf_biases(task.token_distribution())
 
     def sampling(engine: Engine) -> Callable[[int], object]:
         policy = {name: value for name, value in engine.get_state().items() if name.startswith("policy/")}

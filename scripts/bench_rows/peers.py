@@ -26,7 +26,7 @@ def opennmt(vocabulary_size: int, size: int, tokens: int, *, sampling: bool) -> 
     """
     translator = import_peer("onmt.translate.translator")
     network = _opennmt_network(vocabulary_size, size)
-    # topk 1 takes the greedy path of its search class, topk −1 draws from the whole law.
+    # topk 1 takes the greedy path of its search class, topk −1 draws from the whole distribution.
     search = {"beam_size": 1, "random_sampling_topk": -1 if sampling else 1, "random_sampling_temp": 1.0}
     scorer = import_peer("onmt.translate").GNMTGlobalScorer(0.0, 0.0, None, None)
     limits = {"min_length": tokens, "max_length": tokens}
@@ -118,7 +118,7 @@ def hugging_face(vocabulary_size: int, size: int, tokens: int) -> Decode:
     marks = {"pad_token_id": 0, "decoder_start_token_id": 0, "eos_token_id": None, "forced_eos_token_id": None}
     config = transformers.MarianConfig(vocab_size=vocabulary_size, d_model=size, dropout=0.0, **shape, **marks)
     network = transformers.MarianMTModel(config).eval()
-    # top_k 0 is the whole law; transformers' default is 50.
+    # top_k 0 is the whole distribution; transformers' default is 50.
     sampling = {"do_sample": True, "top_k": 0, "max_new_tokens": tokens} | marks
     settings = transformers.GenerationConfig(**sampling)
 

@@ -20,10 +20,10 @@ from rlseq_envs.counters import counter_uniforms
 NO_END = -1e4  # END's output bias: its probability is 0 in fp32
 
 
-def zipf_biases(law: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Output biases under which an untrained policy emits tokens by about this law, and END never."""
-    biases = np.full(len(law), NO_END, np.float32)
-    biases[1:] = np.log(law[1:])
+def zipf_biases(distribution: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Output biases under which an untrained policy emits tokens by about this distribution, and END never."""
+    biases = np.full(len(distribution), NO_END, np.float32)
+    biases[1:] = np.log(distribution[1:])
     return biases
 
 

@@ -38,13 +38,13 @@ class IdTask(SequenceTask):
         self.vocabulary_size: int = vocabulary_size
         self.source_vocabulary_size: int = vocabulary_size
         self.max_length = self.max_source_length = LONGEST
-        self._cumulative = np.cumsum(self.token_law()[1:])
+        self._cumulative = np.cumsum(self.token_distribution()[1:])
 
-    def token_law(self) -> npt.NDArray[np.float64]:
+    def token_distribution(self) -> npt.NDArray[np.float64]:
         """Zipf's law over the vocabulary, 0 for END; sharper than that of a text, so that few rewards are equal."""
-        law = np.zeros(self.vocabulary_size)
-        law[1:] = np.arange(1, self.vocabulary_size) ** -ZIPF_EXPONENT
-        return law / law.sum()
+        distribution = np.zeros(self.vocabulary_size)
+        distribution[1:] = np.arange(1, self.vocabulary_size) ** -ZIPF_EXPONENT
+        return distribution / distribution.sum()
 
     def instances(self, split: SplitName) -> Split:
         """See the base class; every split is endless."""

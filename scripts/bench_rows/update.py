@@ -42,7 +42,7 @@ class Ours:
         assert isinstance(policy, EncoderDecoder)
         self.policy = policy
         weights = {name: value.detach().clone().numpy() for name, value in policy.state_dict().items()}
-        self.engine.set_weights(weights | {"output.bias": zipf_biases(self.task.token_law())})
+        self.engine.set_weights(weights | {"output.bias": zipf_biases(self.task.token_distribution())})
         self.engine.start_phase(phase)
 
     def update(self, turn: int) -> dict[str, float]:

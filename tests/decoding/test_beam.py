@@ -36,7 +36,7 @@ def searched(policy: SequencePolicy, size: int, **keys: Any) -> Decoded:
 def plain_beam(
     policy: SequencePolicy, row: int, limit: int, size: int, penalty: float, n_best: int
 ) -> list[Hypothesis]:
-    """Beam search over one source with lists, every law from scratch; no hypothesis is given up early."""
+    """Beam search over one source with lists, every distribution from scratch; no hypothesis is given up early."""
     source, lengths = sources(policy, LENGTHS)
     source, lengths = source[row : row + 1, : LENGTHS[row]], lengths[row : row + 1]
     alive: list[Hypothesis] = [([], 0.0)]
@@ -44,8 +44,10 @@ def plain_beam(
     for time in range(limit):
         extended = []
         for tokens, score in alive:
-            law = policy(source, lengths, torch.tensor([[*tokens, 0]]), torch.tensor([time + 1]))[0, time].tolist()
-            extended += [([*tokens, token], score + p) for token, p in enumerate(law) if p > -1e8]
+            distribution = policy(source, lengths, torch.tensor([[*tokens, 0]]), torch.tensor([time + 1]))[
+                0, time
+            ].tolist()
+            extended += [([*tokens, token], score + p) for token, p in enumerate(distribution) if p > -1e8]
         best = sorted(extended, key=lambda found: -found[1])[:size]
         finished += [found for found in best if found[0][-1] == 0 or time + 1 == limit]
         alive = [found for found in best if found[0][-1] != 0]
@@ -91,8 +93,8 @@ def test_a_large_beam_is_exhaustive_search(seed: int, penalty: float) -> None:
     rows, lengths = padded(found)
     source, source_lengths = sources(policy, [3])
     memory = policy.encode(source, source_lengths)
-    law = policy(source.expand(len(found), -1), source_lengths.expand(len(found)), rows, lengths)
-    scores = (law.detach().gather(2, rows[:, :, None])[:, :, 0] * length_mask(lengths, limit)).sum(1)
+    distribution = policy(source.expand(len(found), -1), source_lengths.expand(len(found)), rows, lengths)
+    scores = (distribution.detach().gather(2, rows[:, :, None])[:, :, 0] * length_mask(lengths, limit)).sum(1)
     order = (scores / lengths**penalty).argsort(descending=True)
     out = beam_search(
         policy, memory, torch.tensor([limit]), beam_of(size=len(found), length_penalty=penalty, n_best=len(found))

@@ -1,4 +1,4 @@
-"""Greedy and sampled decoding against plain loops and enumerated laws."""
+"""Greedy and sampled decoding against plain loops and enumerated distributions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from rlseq.decoding import sampling
 from rlseq.decoding.sampling import Decoded, Drawing, decode, inverse_cdf
 from rlseq.models.policy import SequencePolicy, length_mask
-from rlseq.objectives.law import SamplingLaw
+from rlseq.objectives.distribution import SamplingDistribution
 from rlseq_envs.counters import counter_uniforms
 from tests.support import attention_policy, every_sequence, padded, pointer_policy, sources
 
@@ -43,13 +43,15 @@ def decoded(policy: SequencePolicy, limits: list[int] | None = None, samples: in
 
 
 # -------------------------------------------------------------------------------------------------------- inverse CDF
-def drawn_from(law: Tensor, uniform: float) -> int:
-    return int(inverse_cdf(law[None], torch.tensor([uniform], dtype=torch.float64), torch.tensor([0])))
+def drawn_from(distribution: Tensor, uniform: float) -> int:
+    return int(inverse_cdf(distribution[None], torch.tensor([uniform], dtype=torch.float64), torch.tensor([0])))
 
 
-def test_every_threshold_of_a_law_is_met_exactly() -> None:
-    law = torch.tensor([0, 4, 0, 8, 3, 1, 0]) / 16
-    drawn = inverse_cdf(law[None], torch.arange(32, dtype=torch.float64) / 32, torch.zeros(32, dtype=torch.int64))
+def test_every_threshold_of_a_distribution_is_met_exactly() -> None:
+    distribution = torch.tensor([0, 4, 0, 8, 3, 1, 0]) / 16
+    drawn = inverse_cdf(
+        distribution[None], torch.arange(32, dtype=torch.float64) / 32, torch.zeros(32, dtype=torch.int64)
+    )
     assert drawn.tolist() == [1] * 8 + [3] * 16 + [4] * 6 + [5] * 2
 
 
@@ -60,19 +62,23 @@ def test_every_threshold_of_a_law_is_met_exactly() -> None:
     kind=st.sampled_from([torch.float32, torch.float64]),
 )
 def test_what_cannot_happen_is_never_drawn(weights: list[float], uniform: float, kind: torch.dtype) -> None:
-    law = torch.tensor([*weights, 0.0, 1.0, 0.0], dtype=kind)
-    law /= law.sum()
-    for probabilities in (law, law.flip(0), torch.nn.functional.one_hot(law.argmax(), len(law)).to(kind)):
+    distribution = torch.tensor([*weights, 0.0, 1.0, 0.0], dtype=kind)
+    distribution /= distribution.sum()
+    for probabilities in (
+        distribution,
+        distribution.flip(0),
+        torch.nn.functional.one_hot(distribution.argmax(), len(distribution)).to(kind),
+    ):
         choice = drawn_from(probabilities, uniform)
-        assert 0 <= choice < len(law) and probabilities[choice] > 0
+        assert 0 <= choice < len(distribution) and probabilities[choice] > 0
         below, upto = float(probabilities[:choice].sum()), float(probabilities[: choice + 1].sum())
         assert below - 1e-6 <= uniform <= upto + 1e-6
 
 
-def test_a_law_that_does_not_quite_sum_to_one_is_drawn_in_proportion() -> None:
-    law = torch.tensor([[0.25, 0.25, 0.5]]) * (1 - 1e-3)
+def test_a_distribution_that_does_not_quite_sum_to_one_is_drawn_in_proportion() -> None:
+    distribution = torch.tensor([[0.25, 0.25, 0.5]]) * (1 - 1e-3)
     for uniform, choice in ((0.2499, 0), (0.2501, 1), (0.4999, 1), (0.5001, 2), (ALMOST_ONE, 2)):
-        assert drawn_from(law[0], uniform) == choice
+        assert drawn_from(distribution[0], uniform) == choice
 
 
 def test_no_rows_give_no_draws() -> None:
@@ -112,7 +118,7 @@ def test_greedy_takes_the_likeliest_token_step_by_step(kind: str, seed: int) -> 
 def test_log_probabilities_are_those_that_scoring_gives_the_tokens(kind: str, temperature: float) -> None:
     policy = KINDS[kind]()
     source, source_lengths = sources(policy, LENGTHS)
-    out = decoded(policy, samples=3, law=SamplingLaw(temperature))
+    out = decoded(policy, samples=3, distribution=SamplingDistribution(temperature))
     for column in range(4):
         sequences, lengths = out.sequences[:, column], out.lengths[:, column]
         logits = policy.token_logits(policy.encode(source, source_lengths), sequences, lengths).detach()
@@ -129,9 +135,9 @@ def test_no_graph_is_built() -> None:
     assert out.attention is not None and not (out.log_probs.requires_grad or out.attention.requires_grad)
 
 
-# ---------------------------------------------------------------------------------------------------------------- law
+# --------------------------------------------------------------------------------------------------------- distribution
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_sequences_are_drawn_as_often_as_their_law_says(temperature: float) -> None:
+def test_sequences_are_drawn_as_often_as_their_distribution_says(temperature: float) -> None:
     policy, limit, count = attention_policy(vocabulary=3), 3, 20000
     source, source_lengths = sources(policy, [4])
     found = every_sequence(3, limit)
@@ -139,17 +145,17 @@ def test_sequences_are_drawn_as_often_as_their_law_says(temperature: float) -> N
     repeated = policy.encode(source, source_lengths).select(torch.zeros(len(found), dtype=torch.int64))
     logits = policy.token_logits(repeated, rows, lengths).detach() / temperature
     taken = logits.log_softmax(-1).gather(1, rows[length_mask(lengths, limit)][:, None])[:, 0]
-    law = [float(part.sum().exp()) for part in taken.split(lengths.tolist())]
-    assert math.isclose(sum(law), 1.0, abs_tol=1e-5)
+    distribution = [float(part.sum().exp()) for part in taken.split(lengths.tolist())]
+    assert math.isclose(sum(distribution), 1.0, abs_tol=1e-5)
     out = decode(
         policy,
         policy.encode(source, source_lengths),
         torch.tensor([limit]),
-        Drawing(uniforms=uniforms(1, count, limit), law=SamplingLaw(temperature), greedy=False),
+        Drawing(uniforms=uniforms(1, count, limit), distribution=SamplingDistribution(temperature), greedy=False),
     )
     drawn = Counter(tuple(row[:n].tolist()) for row, n in zip(out.sequences[0], out.lengths[0], strict=True))
     assert set(drawn) <= set(found)
-    for sequence, probability in zip(found, law, strict=True):
+    for sequence, probability in zip(found, distribution, strict=True):
         spread = 4 * math.sqrt(probability * (1 - probability) / count) + 2 / count
         assert abs(drawn[sequence] / count - probability) < spread
 
@@ -163,22 +169,26 @@ def test_a_masked_pointer_never_draws_a_point_twice_nor_padding() -> None:
             assert len(set(points)) == len(points) and max(points, default=0) <= count
 
 
-# ------------------------------------------------------------------------------------------------------ truncated laws
-TRUNCATED = [SamplingLaw(1.0, 2), SamplingLaw(0.7, None, 0.8), SamplingLaw(1.5, 3, 0.9)]
+# ---------------------------------------------------------------------------------------------- truncated distributions
+TRUNCATED = [SamplingDistribution(1.0, 2), SamplingDistribution(0.7, None, 0.8), SamplingDistribution(1.5, 3, 0.9)]
 
 
 @every_kind
-@pytest.mark.parametrize("law", TRUNCATED)
-def test_samples_are_of_the_support_and_scored_as_they_were_drawn(kind: str, law: SamplingLaw) -> None:
-    """With packed weights drawn, with torch's own scored; greedy ones stay under the policy's law."""
+@pytest.mark.parametrize("distribution", TRUNCATED)
+def test_samples_are_of_the_support_and_scored_as_they_were_drawn(
+    kind: str, distribution: SamplingDistribution
+) -> None:
+    """With packed weights drawn, with torch's own scored; greedy ones stay under the policy's distribution."""
     policy = KINDS[kind]()
     source, source_lengths = sources(policy, LENGTHS)
-    out, plain = decoded(policy, samples=8, law=law), decoded(policy, samples=0)
+    out, plain = decoded(policy, samples=8, distribution=distribution), decoded(policy, samples=0)
     for column in range(9):
         sequences, lengths = out.sequences[:, column], out.lengths[:, column]
         real = length_mask(lengths, sequences.shape[1])
         logits = policy.token_logits(policy.encode(source, source_lengths), sequences, lengths).detach()
-        expected = (law.logits(logits) if column < 8 else logits).log_softmax(-1).gather(1, sequences[real][:, None])
+        expected = (
+            (distribution.logits(logits) if column < 8 else logits).log_softmax(-1).gather(1, sequences[real][:, None])
+        )
         torch.testing.assert_close(out.log_probs[:, column][real], expected[:, 0], atol=1e-5, rtol=0)
     assert_same(Decoded(out.sequences[:, 8:, : plain.sequences.shape[2]], out.lengths[:, 8:], plain.log_probs), plain)
 
@@ -186,23 +196,35 @@ def test_samples_are_of_the_support_and_scored_as_they_were_drawn(kind: str, law
 @every_kind
 def test_the_likeliest_choice_alone_is_greedy(kind: str) -> None:
     policy = KINDS[kind]()
-    for law in (SamplingLaw(top_k=1), SamplingLaw(top_p=1e-6), SamplingLaw(3.0, 1, 0.5)):
-        out = decoded(policy, samples=2, law=law)
+    for distribution in (
+        SamplingDistribution(top_k=1),
+        SamplingDistribution(top_p=1e-6),
+        SamplingDistribution(3.0, 1, 0.5),
+    ):
+        out = decoded(policy, samples=2, distribution=distribution)
         assert (out.sequences == out.sequences[:, 2:]).all() and (out.lengths == out.lengths[:, 2:]).all()
         assert not out.log_probs[:, :2].any()
 
 
-@pytest.mark.parametrize("law", TRUNCATED)
-def test_tokens_are_drawn_as_often_as_the_truncated_law_says(law: SamplingLaw) -> None:
+@pytest.mark.parametrize("distribution", TRUNCATED)
+def test_tokens_are_drawn_as_often_as_the_truncated_distribution_says(distribution: SamplingDistribution) -> None:
     policy, count = attention_policy(vocabulary=6, seed=2), 20000
     memory = policy.encode(*sources(policy, [4]))
-    logits = policy.step(torch.tensor([0]), 0, policy.initial_state(memory), memory)[0].detach()[0] / law.temperature
+    logits = (
+        policy.step(torch.tensor([0]), 0, policy.initial_state(memory), memory)[0].detach()[0]
+        / distribution.temperature
+    )
     masses = logits.softmax(-1).tolist()
-    kept = sorted(range(6), key=lambda token: -masses[token])[: law.top_k]
+    kept = sorted(range(6), key=lambda token: -masses[token])[: distribution.top_k]
     within = sum(masses[token] for token in kept)
-    kept = [t for place, t in enumerate(kept) if sum(masses[k] for k in kept[:place]) < law.top_p * within]
+    kept = [t for place, t in enumerate(kept) if sum(masses[k] for k in kept[:place]) < distribution.top_p * within]
     assert 1 < len(kept) < 6
-    out = decode(policy, memory, torch.tensor([1]), Drawing(uniforms=uniforms(1, count, 1), law=law, greedy=False))
+    out = decode(
+        policy,
+        memory,
+        torch.tensor([1]),
+        Drawing(uniforms=uniforms(1, count, 1), distribution=distribution, greedy=False),
+    )
     drawn = out.sequences[0, :, 0].bincount(minlength=6) / count
     for token in range(6):
         expected = masses[token] / sum(masses[k] for k in kept) if token in kept else 0.0
@@ -211,11 +233,16 @@ def test_tokens_are_drawn_as_often_as_the_truncated_law_says(law: SamplingLaw) -
 
 # ------------------------------------------------------------------------------------------------------ minimum length
 @every_kind
-@pytest.mark.parametrize("law", [SamplingLaw(), SamplingLaw(0.7, 2)])
-def test_nothing_ends_before_the_minimum_length_unless_nothing_else_is_left(kind: str, law: SamplingLaw) -> None:
+@pytest.mark.parametrize("distribution", [SamplingDistribution(), SamplingDistribution(0.7, 2)])
+def test_nothing_ends_before_the_minimum_length_unless_nothing_else_is_left(
+    kind: str, distribution: SamplingDistribution
+) -> None:
     policy = KINDS[kind]()
     limits = [6, 6, 6, 3, 6, 6]
-    free, out = decoded(policy, limits, samples=8, law=law), decoded(policy, limits, samples=8, law=law, min_length=4)
+    free, out = (
+        decoded(policy, limits, samples=8, distribution=distribution),
+        decoded(policy, limits, samples=8, distribution=distribution, min_length=4),
+    )
     assert int(free.lengths.min()) < 4
     for row, count in enumerate(LENGTHS):
         least = min(4, limits[row], count + 1 if kind == "pointer-masked" else 4)
@@ -224,10 +251,12 @@ def test_nothing_ends_before_the_minimum_length_unless_nothing_else_is_left(kind
 
 
 @pytest.mark.parametrize("kind", ["attention", "pointer"])
-def test_samples_of_a_minimum_length_are_of_the_law_without_end_and_greedy_ones_of_the_policys(kind: str) -> None:
+def test_samples_of_a_minimum_length_are_of_the_distribution_without_end_and_greedy_ones_of_the_policys(
+    kind: str,
+) -> None:
     policy = KINDS[kind]()
     source, source_lengths = sources(policy, LENGTHS)
-    out = decoded(policy, samples=4, min_length=3, law=SamplingLaw(0.8))
+    out = decoded(policy, samples=4, min_length=3, distribution=SamplingDistribution(0.8))
     for column in range(5):
         sequences, lengths = out.sequences[:, column], out.lengths[:, column]
         real = length_mask(lengths, sequences.shape[1])
@@ -264,7 +293,7 @@ def test_dropping_finished_rows_changes_nothing(kind: str, below: float, monkeyp
     out = []
     for share in (0.0, below):
         monkeypatch.setattr(sampling, "COMPACT_BELOW", share)
-        out.append(decoded(policy, samples=4, law=SamplingLaw(0.7), with_attention=True))
+        out.append(decoded(policy, samples=4, distribution=SamplingDistribution(0.7), with_attention=True))
     assert_same(*out)
     assert len(set(out[0].lengths.flatten().tolist())) > 2
 
@@ -277,19 +306,19 @@ def test_looking_seldom_at_the_device_changes_nothing(
 ) -> None:
     """As it is done on a GPU, where every sequence has a row of its own."""
     policy = KINDS[kind]()
-    out = [decoded(policy, samples=4, law=SamplingLaw(0.7), with_attention=True)]
+    out = [decoded(policy, samples=4, distribution=SamplingDistribution(0.7), with_attention=True)]
     monkeypatch.setattr(sampling, "COMPACT_BELOW", below)
     monkeypatch.setitem(sampling.CHECK_EVERY, "cpu", every)
-    out.append(decoded(policy, samples=4, law=SamplingLaw(0.7), with_attention=True))
+    out.append(decoded(policy, samples=4, distribution=SamplingDistribution(0.7), with_attention=True))
     assert_same(*out)
 
 
 @every_kind
 def test_samples_and_greedy_in_one_batch_equal_separate_calls(kind: str) -> None:
     policy = KINDS[kind]()
-    both = decoded(policy, samples=3, law=SamplingLaw(0.7), with_attention=True)
-    drawn = decoded(policy, samples=3, law=SamplingLaw(0.7), with_attention=True, greedy=False)
-    best = decoded(policy, samples=0, law=SamplingLaw(0.7), with_attention=True)
+    both = decoded(policy, samples=3, distribution=SamplingDistribution(0.7), with_attention=True)
+    drawn = decoded(policy, samples=3, distribution=SamplingDistribution(0.7), with_attention=True, greedy=False)
+    best = decoded(policy, samples=0, distribution=SamplingDistribution(0.7), with_attention=True)
     for part, columns in ((drawn, slice(0, 3)), (best, slice(3, 4))):
         time = part.sequences.shape[2]
         assert int(both.lengths[:, columns].max()) == time
@@ -310,7 +339,7 @@ def test_attention_is_that_of_each_token_and_zero_beyond() -> None:
     assert out.attention is not None and decoded(pointer_policy()).attention is None
     real = length_mask(out.lengths.flatten(), out.sequences.shape[2]).view(out.sequences.shape)
     torch.testing.assert_close(out.attention.sum(-1), real.float())
-    # A pointer's attention is its law: with that law the token was drawn.
+    # A pointer's attention is its distribution: with that distribution the token was drawn.
     of_token = out.attention.gather(3, out.sequences[..., None])[..., 0]
     torch.testing.assert_close(of_token[real].log(), out.log_probs[real], atol=1e-5, rtol=0)
 

@@ -1,4 +1,4 @@
-"""Searches against plain ones: one source at a time, lists instead of tensors, every law from scratch."""
+"""Searches against plain ones: one source at a time, lists instead of tensors, every distribution from scratch."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Options:
 
 
 class Walk:
-    """The law after some tokens of one source, and the attention of all steps up to it."""
+    """The distribution after some tokens of one source, and the attention of all steps up to it."""
 
     def __init__(self, policy: SequencePolicy, memory: Memory) -> None:
         self.policy, self.memory = policy, memory
@@ -77,13 +77,13 @@ class Walk:
         for length in range(1, len(tokens) + 1):
             if (prefix := tuple(tokens[:length])) not in self.known:
                 self.known[prefix] = self.step(prefix[-1], length, *self.known[prefix[:-1]][1:])
-        law, _, attended = self.known[tuple(tokens)]
-        return law.tolist(), attended[self.mask].tolist()
+        distribution, _, attended = self.known[tuple(tokens)]
+        return distribution.tolist(), attended[self.mask].tolist()
 
 
-def extensions(law: list[float], time: int, min_length: int) -> list[int]:
+def extensions(distribution: list[float], time: int, min_length: int) -> list[int]:
     """The tokens that may follow."""
-    possible = [token for token, p in enumerate(law) if p > -1e8]
+    possible = [token for token, p in enumerate(distribution) if p > -1e8]
     return [token for token in possible if token] or possible if time + 1 < min_length else possible
 
 
@@ -107,10 +107,10 @@ def plain_groups(
         for group in range(groups):
             extended = []
             for found in alive[group]:
-                law, attended = walk(found.tokens)
-                for token in extensions(law, time, options.min_length):
-                    tokens, log_prob = [*found.tokens, token], found.log_prob + law[token]
-                    search = found.search + law[token] - strength * used[token]
+                distribution, attended = walk(found.tokens)
+                for token in extensions(distribution, time, options.min_length):
+                    tokens, log_prob = [*found.tokens, token], found.log_prob + distribution[token]
+                    search = found.search + distribution[token] - strength * used[token]
                     extended.append(Plain(tokens, log_prob, search, options.score(tokens, log_prob, attended)))
             best = sorted(extended, key=lambda found: -found.search)[:width]
             used.update(found.tokens[-1] for found in best)
@@ -145,8 +145,12 @@ def plain_exhaustive(walk: Walk, limit: int, n_best: int, options: Options) -> l
             for last in range(choices) if length == limit else [0]:
                 tokens, log_prob = [*start, last], 0.0
                 for time, token in enumerate(tokens):
-                    law, attended = walk(tokens[:time])
-                    log_prob += law[token] if token in extensions(law, time, options.min_length) else -math.inf
+                    distribution, attended = walk(tokens[:time])
+                    log_prob += (
+                        distribution[token]
+                        if token in extensions(distribution, time, options.min_length)
+                        else -math.inf
+                    )
                 if log_prob > -math.inf:
                     found.append((options.score(tokens, log_prob, attended), tokens, log_prob))
     return [(tokens, log_prob) for _, tokens, log_prob in sorted(found, key=lambda hyp: -hyp[0])[:n_best]]

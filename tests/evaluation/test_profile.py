@@ -29,12 +29,12 @@ def test_distributions_are_looked_at_step_by_step(run: str, request: pytest.Fixt
             log_probs = loaded.policy(source, sizes, torch.from_numpy(targets), torch.from_numpy(lengths)).double()
         for row, length in enumerate(lengths.tolist()):
             for time in range(length):
-                law = log_probs[row, time].exp().numpy()
+                distribution = log_probs[row, time].exp().numpy()
                 if name == "output":
-                    entropies.append(-sum(p * np.log(p) for p in law if p > 0))
-                    masses.append(law.max())
+                    entropies.append(-sum(p * np.log(p) for p in distribution if p > 0))
+                    masses.append(distribution.max())
                 else:
-                    ranks.append(1 + (law > law[targets[row, time]]).sum())
+                    ranks.append(1 + (distribution > distribution[targets[row, time]]).sum())
     expected = {"entropy": np.mean(entropies), "top1_mass": np.mean(masses), "reference_rank": np.mean(ranks)}
     assert policy_profile(loaded, found) == pytest.approx(expected, rel=1e-4)
     # However outputs were found, the path that is looked along is the greedy one.

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from rlseq.decoding.sampling import decode
 from rlseq.models.encoder_decoder import EncoderDecoder
-from rlseq.models.feeding import Feeding, OwnTokens
+from rlseq.models.feeding import Feeding, PolicyTokens
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
 from tests.support import attention_policy, pointer_policy, sources, targets
@@ -53,7 +53,7 @@ def gradients(policy: SequencePolicy, features: Tensor) -> list[Tensor]:
 @POLICIES
 def test_where_no_token_is_replaced_it_is_teacher_forcing(policy: SequencePolicy) -> None:
     memory, rows, lengths = batch(policy)
-    never = OwnTokens(rows_of(torch.zeros(rows.shape, dtype=torch.bool)), likeliest)
+    never = PolicyTokens(rows_of(torch.zeros(rows.shape, dtype=torch.bool)), likeliest)
     ours, theirs = (policy.forced(memory, rows, lengths, read) for read in (never, None))
     torch.testing.assert_close(ours.features, theirs.features, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ours.hidden, theirs.hidden, atol=1e-5, rtol=1e-5)
@@ -67,7 +67,7 @@ def test_where_every_token_is_the_policys_own_it_reads_its_greedy_output(policy:
     memory, rows, lengths = batch(policy)
     replaced = torch.ones(rows.shape, dtype=torch.bool)
     replaced[:, 0] = False
-    ours = policy.forced(memory, rows, lengths, OwnTokens(rows_of(replaced), likeliest)).features
+    ours = policy.forced(memory, rows, lengths, PolicyTokens(rows_of(replaced), likeliest)).features
     state, tokens, emitted = policy.initial_state(memory), torch.zeros_like(rows[:, 0]), []
     for time in range(rows.shape[1]):  # on beyond END, which decoding does not go
         logits, state, _ = policy.step(tokens, time, state, memory)
@@ -92,7 +92,7 @@ def test_own_tokens_pass_no_gradient_and_are_asked_for_where_they_are_read(polic
         asked.append((at.tolist(), step))
         return torch.ones_like(at)
 
-    ours = policy.forced(memory, rows, lengths, OwnTokens(rows_of(replaced), choose)).features
+    ours = policy.forced(memory, rows, lengths, PolicyTokens(rows_of(replaced), choose)).features
     assert asked == [([0], 1), ([1], 2), ([3], 3)]
     others = rows.clone()
     others[[0, 1, 3], [0, 1, 2]] = 1  # the token that is emitted at a step is the next one's input
@@ -109,7 +109,9 @@ def test_no_target_is_forbidden_by_what_is_read_in_its_place(policy: SequencePol
     real = torch.arange(rows.shape[1]) < lengths[:, None]
     following = torch.cat([rows[:, 1:], rows[:, :1]], 1)  # what is fed is what is to be pointed at next
     read: Feeding = (
-        OwnTokens(rows_of(real & (torch.arange(rows.shape[1]) > 0)), lambda logits, at, step: following[at, step - 1])
+        PolicyTokens(
+            rows_of(real & (torch.arange(rows.shape[1]) > 0)), lambda logits, at, step: following[at, step - 1]
+        )
         if feeding == "own"
         else "distribution"
     )
@@ -118,13 +120,13 @@ def test_no_target_is_forbidden_by_what_is_read_in_its_place(policy: SequencePol
 
 
 # ------------------------------------------------------------------------------------------------------ distributions
-def law_after(policy: EncoderDecoder, features: Tensor) -> Tensor:
+def distribution_after(policy: EncoderDecoder, features: Tensor) -> Tensor:
     logits = features if policy.head is None else F.linear(features, *policy.head)
     return logits.softmax(-1)
 
 
 @POLICIES
-def test_the_distribution_is_the_mean_embedding_under_the_law(policy: EncoderDecoder) -> None:
+def test_the_distribution_is_the_mean_embedding_under_the_distribution(policy: EncoderDecoder) -> None:
     """Step by step, the embedding of every choice weighted by its probability."""
     memory, rows, lengths = batch(policy)
     state, tokens, expected = policy.initial_state(memory), torch.zeros_like(rows[:, 0]), []
@@ -133,9 +135,9 @@ def test_the_distribution_is_the_mean_embedding_under_the_law(policy: EncoderDec
         read = policy.decoder.read(embedded)
         features, _, state = policy._advance(read, tokens, time, state, memory, F.linear)
         expected.append(features[:, 0])
-        law = law_after(policy, features[:, 0])
-        every = torch.arange(law.shape[1]).expand(len(law), -1)
-        embedded = (law[:, :, None] * policy.output.embed(every, memory)).sum(1)
+        distribution = distribution_after(policy, features[:, 0])
+        every = torch.arange(distribution.shape[1]).expand(len(distribution), -1)
+        embedded = (distribution[:, :, None] * policy.output.embed(every, memory)).sum(1)
     real = torch.arange(rows.shape[1]) < lengths[:, None]
     theirs = torch.stack(expected, 1)[real]
     ours = policy.forced(memory, rows, lengths, "distribution").features
@@ -146,15 +148,15 @@ def test_the_distribution_is_the_mean_embedding_under_the_law(policy: EncoderDec
 
 @POLICIES
 def test_what_is_fed_has_a_gradient(policy: EncoderDecoder) -> None:
-    """The first step's law counts in the second step's features."""
+    """The first step's distribution counts in the second step's features."""
     memory, rows, lengths = batch(policy)
     captured: list[Tensor] = []
     embed = policy.output.embed_expected
 
-    def capture(law: Tensor, *rest: Any) -> Tensor:
-        law.retain_grad()
-        captured.append(law)
-        return embed(law, *rest)
+    def capture(distribution: Tensor, *rest: Any) -> Tensor:
+        distribution.retain_grad()
+        captured.append(distribution)
+        return embed(distribution, *rest)
 
     policy.output.embed_expected = capture  # type: ignore[method-assign, assignment]
     try:
@@ -164,4 +166,4 @@ def test_what_is_fed_has_a_gradient(policy: EncoderDecoder) -> None:
     torch.where(features > -1e8, features, 0.0).square().sum().backward()
     policy.zero_grad()
     assert len(captured) == rows.shape[1] - 1
-    assert all(law.grad is not None and law.grad.abs().sum() > 0 for law in captured)
+    assert all(distribution.grad is not None and distribution.grad.abs().sum() > 0 for distribution in captured)

@@ -85,7 +85,7 @@ def leaves(state: State) -> list[Tensor]:
     return [state] if isinstance(state, Tensor) else [leaf for part in state for leaf in leaves(part)]
 
 
-def assert_same_law(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
+def assert_same_distribution(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
     """Log-probabilities agree; those of impossible choices agree in being impossible."""
     possible = theirs > -1e8
     assert torch.equal(ours > -1e8, possible)
@@ -101,7 +101,7 @@ def test_stepping_equals_teacher_forcing(build: Build) -> None:
         forced = policy(source, source_lengths, sequences, lengths)
         stepped = stepped_log_probs(policy, policy.encode(source, source_lengths), sequences)
     real = length_mask(lengths, sequences.shape[1])
-    assert_same_law(forced[real], stepped[real])
+    assert_same_distribution(forced[real], stepped[real])
     torch.testing.assert_close(forced[real].exp().sum(-1), torch.ones(int(lengths.sum())))
 
 
@@ -128,18 +128,18 @@ def test_every_parameter_learns(build: Build) -> None:
 
 # -------------------------------------------------------------------------------------------------- independent rows
 @few_policies
-def test_an_instance_has_the_same_law_in_every_batch_and_under_any_padding(build: Build) -> None:
+def test_an_instance_has_the_same_distribution_in_every_batch_and_under_any_padding(build: Build) -> None:
     policy = build()
     source, source_lengths, sequences, lengths = batch(policy)
     together = policy(source, source_lengths, sequences, lengths).detach()
     wider = torch.cat([source, source[:, :3]], 1)
     padding = policy(wider, source_lengths, sequences, lengths).detach()
-    assert_same_law(padding[:, :, : together.shape[2]], together, 1e-6)
+    assert_same_distribution(padding[:, :, : together.shape[2]], together, 1e-6)
     assert not (padding[:, :, together.shape[2] :] > -1e8)[length_mask(lengths, sequences.shape[1])].any()
     for row, (source_length, length) in enumerate(zip(SOURCE_LENGTHS, LENGTHS, strict=True)):
         one = slice(row, row + 1)
         alone = policy(source[one, :source_length], source_lengths[one], sequences[one, :length], lengths[one]).detach()
-        assert_same_law(alone[0], together[row, :length, : alone.shape[2]], 1e-6)
+        assert_same_distribution(alone[0], together[row, :length, : alone.shape[2]], 1e-6)
 
 
 @few_policies
@@ -190,7 +190,7 @@ def test_sources_encoded_in_parts_are_one_memory(build: Build) -> None:
         if one.shape[:2] == mask.shape:
             torch.testing.assert_close(one[mask], other[mask])
     ours, theirs = (policy.token_logits(memory, sequences, lengths) for memory in (joined, whole))
-    assert_same_law(ours, theirs, 1e-5)
+    assert_same_distribution(ours, theirs, 1e-5)
 
 
 @pytest.mark.parametrize("build", [*ATTENTION, *POINTER, *TOYS])
@@ -206,7 +206,7 @@ def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> N
         tokens = torch.tensor([0, 2, 1, 3, 1])
         for time in range(2):
             ours, theirs = (policy.step(tokens, time, state, each) for each in (shared, own))
-            assert_same_law(ours[0].log_softmax(-1), theirs[0].log_softmax(-1), 1e-6)
+            assert_same_distribution(ours[0].log_softmax(-1), theirs[0].log_softmax(-1), 1e-6)
             for one, other in zip(leaves(ours[1:]), leaves(theirs[1:]), strict=True):
                 torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
             state = theirs[1]
@@ -266,8 +266,8 @@ def test_masked_revisits_have_probability_zero_and_end_is_always_possible() -> N
     source, lengths = sources(policy, [4])
     probabilities = policy(source, lengths, torch.tensor([[3, 1, 4, 2, 0]]), torch.tensor([5]))[0].exp()
     visited: set[int] = set()
-    for law, token in zip(probabilities, [3, 1, 4, 2, 0], strict=True):
-        assert {choice for choice in range(5) if law[choice] == 0.0} == visited
+    for distribution, token in zip(probabilities, [3, 1, 4, 2, 0], strict=True):
+        assert {choice for choice in range(5) if distribution[choice] == 0.0} == visited
         visited.add(token)
     assert probabilities[4, 0] == 1.0
 

@@ -143,9 +143,9 @@ class Exact(nn.Module):
 
     def __init__(self, enumeration: Enumeration, shaped: bool) -> None:
         super().__init__()
-        before, law = states(enumeration), enumeration.sampler().tolist()
+        before, distribution = states(enumeration), enumeration.sampler().tolist()
         weights, totals = dict.fromkeys(before, 0.0), dict.fromkeys(before, 0.0)
-        for sequence, each, p in zip(enumeration.sequences, rewards(enumeration, shaped), law, strict=True):
+        for sequence, each, p in zip(enumeration.sequences, rewards(enumeration, shaped), distribution, strict=True):
             for time in range(len(sequence)):
                 weights[sequence[:time]] += p
                 totals[sequence[:time]] += p * sum(each[time:])
@@ -161,7 +161,7 @@ class Exact(nn.Module):
 def exact(enumeration: Enumeration, values: np.ndarray | None = None) -> Tensor:
     """The gradient of −expected reward over the policy's parameters."""
     values = enumeration.rewards if values is None else values
-    return parts(enumeration, -(enumeration.law() * torch.from_numpy(values)).sum())[0]
+    return parts(enumeration, -(enumeration.distribution() * torch.from_numpy(values)).sum())[0]
 
 
 # -------------------------------------------------------------------------------------------------------- the policy
@@ -219,9 +219,10 @@ def test_given_tokens_keep_the_gradient_of_their_cross_entropy(decay: float) -> 
     if decay < 1.0:
         enumeration.policy.critic = Exact(enumeration, True)
     policy, _ = expected_parts(enumeration, actor_critic(decay, objective="mixer"))
-    law = enumeration.law() * enumeration.continues() / enumeration.given().exp()
+    distribution = enumeration.distribution() * enumeration.continues() / enumeration.given().exp()
     assert_same(
-        policy, parts(enumeration, -enumeration.given() - (law * torch.from_numpy(enumeration.rewards)).sum())[0]
+        policy,
+        parts(enumeration, -enumeration.given() - (distribution * torch.from_numpy(enumeration.rewards)).sum())[0],
     )
 
 

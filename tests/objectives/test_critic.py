@@ -57,15 +57,15 @@ def expected_error(enumeration: Enumeration, first: int = 0) -> Tensor:
     policy, total = enumeration.policy, torch.zeros((), dtype=torch.float64)
     assert policy.critic is not None
     memory = policy.encode(enumeration.source, enumeration.source_lengths)
-    law, rewards = enumeration.sampler(), torch.from_numpy(enumeration.rewards)
+    distribution, rewards = enumeration.sampler(), torch.from_numpy(enumeration.rewards)
     for index, sequence in enumerate(enumeration.sequences):
         state, last, errors = policy.initial_state(memory), torch.zeros(1, dtype=torch.int64), []
         for time, token in enumerate(sequence):
             _, state, _ = policy.step(last, time, state, memory)
             errors.append((policy.critic(state.decoder.hidden.detach())[0] - rewards[index]).square())
             last = torch.tensor([token])
-        if law[index]:
-            total = total + law[index] * torch.stack(errors[first:]).mean()
+        if distribution[index]:
+            total = total + distribution[index] * torch.stack(errors[first:]).mean()
     return total
 
 
@@ -82,7 +82,7 @@ def test_the_policy_is_unbiased_and_the_critic_follows_its_error(case: str, obje
     enumeration = CASES[case]()
     rl = config(objective=objective, baseline={"type": "critic", "weight": 0.25}, temperature=enumeration.temperature)
     policy, critic = expected_parts(enumeration, rl)
-    exact = parts(enumeration, -(enumeration.law() * torch.from_numpy(enumeration.rewards)).sum())
+    exact = parts(enumeration, -(enumeration.distribution() * torch.from_numpy(enumeration.rewards)).sum())
     assert_same(policy, exact[0])
     assert_same(critic, parts(enumeration, 0.25 * expected_error(enumeration))[1])
 
@@ -90,8 +90,8 @@ def test_the_policy_is_unbiased_and_the_critic_follows_its_error(case: str, obje
 def test_given_tokens_are_nothing_to_a_critic() -> None:
     enumeration = AfterPrefix(with_critic(attention_policy(vocabulary=3)), 4)
     policy, critic = expected_parts(enumeration, config(objective="mixer", baseline={"type": "critic", "weight": 1.0}))
-    law = enumeration.law() * enumeration.continues() / enumeration.given().exp()
-    exact = parts(enumeration, -enumeration.given() - (law * torch.from_numpy(enumeration.rewards)).sum())
+    distribution = enumeration.distribution() * enumeration.continues() / enumeration.given().exp()
+    exact = parts(enumeration, -enumeration.given() - (distribution * torch.from_numpy(enumeration.rewards)).sum())
     assert_same(policy, exact[0])
     assert_same(critic, parts(enumeration, expected_error(enumeration, first=2))[1])
 

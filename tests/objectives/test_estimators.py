@@ -62,17 +62,17 @@ def test_the_mean_of_the_mini_batches_gradients_is_the_batchs(parts: int) -> Non
 # ----------------------------------------------------------------------------------------- advantages by instance
 def by_instance(enumeration: Enumeration, baseline: str, samples: int) -> Tensor:
     """The gradient of −Σ_tuples p Σ_k A_k log p(y_k) / K, A held fixed: GRPO's advantages, written down."""
-    law, rewards = enumeration.sampler(), enumeration.rewards
-    coefficients = torch.zeros(len(law), dtype=torch.float64)
-    for chosen in itertools.product(range(len(law)), repeat=samples):
+    distribution, rewards = enumeration.sampler(), enumeration.rewards
+    coefficients = torch.zeros(len(distribution), dtype=torch.float64)
+    for chosen in itertools.product(range(len(distribution)), repeat=samples):
         seen = [float(rewards[index]) for index in chosen]
         mean = sum(seen) / samples
         deviation = (sum((reward - mean) ** 2 for reward in seen) / samples) ** 0.5
         if deviation:
             for index, reward in zip(chosen, seen, strict=True):
                 others = mean if baseline == "mean" else (sum(seen) - reward) / (samples - 1)
-                coefficients[index] += law[list(chosen)].prod() * (reward - others) / deviation / samples
-    return enumeration.gradient(-(coefficients * enumeration.law().log()).sum())
+                coefficients[index] += distribution[list(chosen)].prod() * (reward - others) / deviation / samples
+    return enumeration.gradient(-(coefficients * enumeration.distribution().log()).sum())
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ class Stream:
         """Everything that one draw of one instance with two samples can be, with its probability."""
         found = []
         for index, instance in enumerate(self.instances):
-            law = instance.sampler()
-            for chosen in itertools.product(range(len(law)), repeat=2):
+            distribution = instance.sampler()
+            for chosen in itertools.product(range(len(distribution)), repeat=2):
                 drawn = replace(instance.rollout(chosen, False), ids=np.array([index]))
-                found.append((0.5 * float(law[list(chosen)].prod()), drawn))
+                found.append((0.5 * float(distribution[list(chosen)].prod()), drawn))
         return found
 
     def exact(self) -> Tensor:
@@ -164,7 +164,7 @@ class Started(Enumeration):
     def of(self, start: int) -> Tensor:
         """Probability of each sequence given its first token."""
         begins = self.rows[:, 0] == start
-        return self.law() * begins / (self.law() * begins).sum()
+        return self.distribution() * begins / (self.distribution() * begins).sum()
 
     def exact(self) -> Tensor:
         """The gradient of −the mean over the starts of the expected reward given the start."""
@@ -180,10 +180,12 @@ class Started(Enumeration):
         return replace(drawn, given=given, token_log_probs=token_log_probs, log_probs=token_log_probs.sum(2))
 
     def expected_estimate(self, config: RLConfig) -> Tensor:
-        laws = [self.of(start).detach() for start in self.starts]
+        distributions = [self.of(start).detach() for start in self.starts]
         mean = torch.zeros_like(self.exact())
-        for chosen in itertools.product(*(law.nonzero()[:, 0].tolist() for law in laws)):
-            probability = torch.stack([law[index] for law, index in zip(laws, chosen, strict=True)]).prod()
+        for chosen in itertools.product(*(distribution.nonzero()[:, 0].tolist() for distribution in distributions)):
+            probability = torch.stack(
+                [distribution[index] for distribution, index in zip(distributions, chosen, strict=True)]
+            ).prod()
             mean += probability * self.estimate(config, chosen)
         return mean
 

@@ -1,8 +1,8 @@
 """Each estimator's mean over all that can be sampled is the exact gradient of the expected reward.
 
 With 3 tokens and at most 4 of them there are 31 sequences: each is put through the very path of training, from
-rollout to gradient, and weighted with its probability. Of a truncated law, only sequences of its support can be
-sampled, and the exact gradient is that of the expected reward with the support of every state held fixed.
+rollout to gradient, and weighted with its probability. Of a truncated distribution, only sequences of its support can
+be sampled, and the exact gradient is that of the expected reward with the support of every state held fixed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Enumeration:
         taken = logits.log_softmax(-1).gather(1, self.rows[real][:, None])[:, 0]
         return taken.new_zeros(real.shape).masked_scatter(real, taken)
 
-    def law(self) -> Tensor:
+    def distribution(self) -> Tensor:
         """Probability of each sequence, with its graph."""
         return self.token_log_probs().sum(1).exp()
 
@@ -64,11 +64,11 @@ class Enumeration:
 
     def exact(self) -> Tensor:
         """The gradient of −expected reward."""
-        return self.gradient(-(self.law() * torch.from_numpy(self.rewards)).sum())
+        return self.gradient(-(self.distribution() * torch.from_numpy(self.rewards)).sum())
 
     def sampler(self) -> Tensor:
-        """Probability of each sequence under the law that is sampled from."""
-        return self.law().detach()
+        """Probability of each sequence under the distribution that is sampled from."""
+        return self.distribution().detach()
 
     def rollout(self, chosen: tuple[int, ...], greedy: bool) -> Rollout:
         """As if these sequences had been sampled for one instance."""
@@ -100,11 +100,11 @@ class Enumeration:
 
     def expected_estimate(self, config: RLConfig) -> Tensor:
         """The mean of ``estimate`` over all tuples of ``config.samples`` independent samples."""
-        law = self.sampler()
-        assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)
+        distribution = self.sampler()
+        assert float(distribution.sum()) == pytest.approx(1.0, abs=1e-12)
         mean = torch.zeros(sum(p.numel() for p in self.policy.parameters()), dtype=torch.float64)
-        for chosen in itertools.product(law.nonzero()[:, 0].tolist(), repeat=config.samples):
-            mean += law[list(chosen)].prod() * self.estimate(config, chosen)
+        for chosen in itertools.product(distribution.nonzero()[:, 0].tolist(), repeat=config.samples):
+            mean += distribution[list(chosen)].prod() * self.estimate(config, chosen)
         return mean
 
 
@@ -151,7 +151,7 @@ class Truncated(Enumeration):
         super().__init__(policy, limit, temperature)
         self.top_k, self.top_p = top_k, top_p
 
-    def law(self) -> Tensor:
+    def distribution(self) -> Tensor:
         """As of ``Enumeration``, over supports worked out in plain Python."""
         memory = self.policy.encode(self.source, self.source_lengths)
         memory = memory.select(torch.zeros(len(self.rows), dtype=torch.int64))
@@ -162,9 +162,9 @@ class Truncated(Enumeration):
             taken.append(row[kept].softmax(-1)[kept.index(token)] if token in kept else row.new_zeros(()))
         return torch.stack([part.prod() for part in torch.stack(taken).split(self.lengths.tolist())])
 
-    def support(self, law: list[float]) -> list[int]:
-        kept = sorted(range(len(law)), key=lambda token: -law[token])[: self.top_k]
-        left = [law[token] / sum(law[token] for token in kept) for token in kept]
+    def support(self, distribution: list[float]) -> list[int]:
+        kept = sorted(range(len(distribution)), key=lambda token: -distribution[token])[: self.top_k]
+        left = [distribution[token] / sum(distribution[token] for token in kept) for token in kept]
         return [token for place, token in enumerate(kept) if sum(left[:place]) < self.top_p]
 
 
@@ -173,7 +173,9 @@ truncations = pytest.mark.parametrize(("top_k", "top_p"), [(2, 1.0), (None, 0.75
 
 @truncations
 @pytest.mark.parametrize("feed", [False, True])
-def test_a_truncated_law_is_unbiased_with_its_support_held_fixed(feed: bool, top_k: int | None, top_p: float) -> None:
+def test_a_truncated_distribution_is_unbiased_with_its_support_held_fixed(
+    feed: bool, top_k: int | None, top_p: float
+) -> None:
     enumeration = Truncated(attention_policy(vocabulary=3, feed_context=feed), 4, 0.8, top_k, top_p)
     assert 1 < int((enumeration.sampler() > 0).sum()) < len(enumeration.sequences)
     ours = enumeration.expected_estimate(config(baseline="greedy", temperature=0.8, top_k=top_k, top_p=top_p))
@@ -181,13 +183,15 @@ def test_a_truncated_law_is_unbiased_with_its_support_held_fixed(feed: bool, top
 
 
 @truncations
-def test_leave_one_out_and_pointers_are_unbiased_under_a_truncated_law(top_k: int | None, top_p: float) -> None:
+def test_leave_one_out_and_pointers_are_unbiased_under_a_truncated_distribution(
+    top_k: int | None, top_p: float
+) -> None:
     enumeration = Truncated(pointer_policy(), 3, 1.0, top_k, top_p)
     ours = enumeration.expected_estimate(config(baseline="leave_one_out", samples=2, top_k=top_k, top_p=top_p))
     assert_same(ours, enumeration.exact())
 
 
-def test_a_truncated_law_scored_as_the_whole_one_is_biased() -> None:
+def test_a_truncated_distribution_scored_as_the_whole_one_is_biased() -> None:
     """The control."""
     enumeration = Truncated(attention_policy(vocabulary=3), 3, 1.0, 2, 1.0)
     ours = enumeration.expected_estimate(config(baseline="none"))
@@ -203,15 +207,15 @@ def test_scaled_and_clipped_rewards_are_the_ones_optimised(clip: tuple[float, fl
 
 
 class Mismatched(Enumeration):
-    """Samples come from a flatter law than the one they are scored under."""
+    """Samples come from a flatter distribution than the one they are scored under."""
 
     def sampler(self) -> Tensor:
-        """A tempered law of sequences."""
-        return self.law().detach().pow(0.7) / self.law().detach().pow(0.7).sum()
+        """A tempered distribution of sequences."""
+        return self.distribution().detach().pow(0.7) / self.distribution().detach().pow(0.7).sum()
 
 
 @pytest.mark.parametrize(("baseline", "samples"), [("greedy", 1), ("leave_one_out", 2)])
-def test_importance_weights_undo_the_samplers_law(baseline: str, samples: int) -> None:
+def test_importance_weights_undo_the_samplers_distribution(baseline: str, samples: int) -> None:
     enumeration = Mismatched(attention_policy(vocabulary=3), 3)
     keys: dict[str, Any] = {"baseline": baseline, "samples": samples}
     exact, plain = enumeration.exact(), enumeration.expected_estimate(config(**keys))
@@ -221,7 +225,7 @@ def test_importance_weights_undo_the_samplers_law(baseline: str, samples: int) -
     assert_same(ours, exact)
 
 
-def test_a_law_other_than_the_sampling_law_is_biased() -> None:
+def test_a_distribution_other_than_the_sampling_distribution_is_biased() -> None:
     """The control: these tests can fail."""
     enumeration = Enumeration(attention_policy(vocabulary=3), 3, temperature=0.6)
     ours = enumeration.expected_estimate(config(baseline="none", temperature=1.0))

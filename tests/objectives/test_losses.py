@@ -33,18 +33,18 @@ def test_label_smoothing_is_torchs_where_all_choices_are_possible(smoothing: flo
 
 
 def test_label_smoothing_spreads_over_possible_choices_alone() -> None:
-    law = torch.tensor([0.5, 0.25, 0.25])
-    masked = torch.tensor([[*law.log().tolist(), IMPOSSIBLE, IMPOSSIBLE]], requires_grad=True)
+    distribution = torch.tensor([0.5, 0.25, 0.25])
+    masked = torch.tensor([[*distribution.log().tolist(), IMPOSSIBLE, IMPOSSIBLE]], requires_grad=True)
     loss = smoothed(masked, torch.tensor([1]), 0.3)
     # 0.7 · ln 4 + 0.3 · (ln 2 + ln 4 + ln 4) / 3
     assert loss.item() == pytest.approx(0.7 * math.log(4) + 0.1 * 5 * math.log(2), abs=1e-6)
     loss.sum().backward()
-    # Its gradient is the law less the smoothed target, and nothing at the impossible.
-    expected = law - torch.tensor([0.1, 0.8, 0.1])
+    # Its gradient is the distribution less the smoothed target, and nothing at the impossible.
+    expected = distribution - torch.tensor([0.1, 0.8, 0.1])
     torch.testing.assert_close(masked.grad, torch.tensor([[*expected.tolist(), 0.0, 0.0]]))
 
 
-def test_what_is_impossible_stays_so_under_every_law_and_has_no_probability() -> None:
+def test_what_is_impossible_stays_so_under_every_distribution_and_has_no_probability() -> None:
     scores = torch.tensor([3.0, -40.0, IMPOSSIBLE])
     for changed in (scores, scores / 5, scores * 10, scores.log_softmax(-1), scores + 1000):
         assert is_possible(changed).tolist() == [True, True, False]

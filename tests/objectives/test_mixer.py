@@ -28,12 +28,12 @@ class AfterPrefix(Enumeration):
         return self.token_log_probs()[self.continues()][0, : len(PREFIX)].sum()
 
     def sampler(self) -> Tensor:
-        return (self.law() * self.continues() / self.given().exp()).detach()
+        return (self.distribution() * self.continues() / self.given().exp()).detach()
 
     def exact(self) -> Tensor:
         """The gradient of the prefix's cross-entropy less the expected reward after it."""
-        law = self.law() * self.continues() / self.given().exp()
-        return self.gradient(-self.given() - (law * torch.from_numpy(self.rewards)).sum())
+        distribution = self.distribution() * self.continues() / self.given().exp()
+        return self.gradient(-self.given() - (distribution * torch.from_numpy(self.rewards)).sum())
 
     def rollout(self, chosen: tuple[int, ...], greedy: bool) -> Rollout:
         drawn = super().rollout(chosen, greedy)

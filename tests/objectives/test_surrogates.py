@@ -54,7 +54,7 @@ class WithReference(Enumeration):
     def risk(self, chosen: set[int], alpha: float) -> Tensor:
         """The paper's, eqs. 8 and 9: a softmax of α log p over the distinct candidates, as it is written down."""
         candidates = sorted(chosen)
-        scores = alpha * self.law()[candidates].log()
+        scores = alpha * self.distribution()[candidates].log()
         return -(scores.softmax(0) * torch.from_numpy(self.rewards[candidates])).sum()
 
 
@@ -66,16 +66,16 @@ def test_minimum_risk_is_the_papers_for_every_pair_of_samples(
     enumeration = WithReference(4, temperature=temperature)
     keys = {"baseline": "none", "samples": 2, "temperature": temperature}
     rl = config(**keys, objective={"type": "mrt", "alpha": alpha, "reference": reference})
-    law, largest = enumeration.sampler(), 0.0
+    distribution, largest = enumeration.sampler(), 0.0
     ours = exact = torch.zeros(sum(p.numel() for p in enumeration.policy.parameters()), dtype=torch.float64)
-    for chosen in itertools.combinations_with_replacement(range(len(law)), 2):
+    for chosen in itertools.combinations_with_replacement(range(len(distribution)), 2):
         value, gradient = loss_and_gradient(enumeration, tensors(enumeration, chosen, rl), rl)
         risk = enumeration.risk({*chosen, *([4] if reference else [])}, alpha)
         expected = enumeration.gradient(risk)
         assert value == pytest.approx(risk.item(), abs=1e-6)
         torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=0)
         largest = max(largest, float(expected.abs().max()))
-        weight = law[list(chosen)].prod() * len(set(chosen))  # either may have been drawn first
+        weight = distribution[list(chosen)].prod() * len(set(chosen))  # either may have been drawn first
         ours, exact = ours + weight * gradient, exact + weight * expected
     assert largest > 1e-2
     assert_same(ours, exact)
@@ -84,7 +84,7 @@ def test_minimum_risk_is_the_papers_for_every_pair_of_samples(
 
 
 def test_minimum_risk_over_all_sequences_is_the_expected_reward() -> None:
-    """Where the candidates are everything and α is 1, Q is the policy's own law."""
+    """Where the candidates are everything and α is 1, Q is the policy's own distribution."""
     enumeration = WithReference(0)
     everything = tuple(range(len(enumeration.sequences)))
     rl = config(objective={"type": "mrt", "alpha": 1.0}, baseline="none", samples=len(everything))

@@ -282,9 +282,9 @@ def test_the_task_is_what_the_rows_need() -> None:
     np.testing.assert_array_equal(alone, references[7, : len(alone)])  # whatever the batch
 
 
-def test_biases_give_the_law_and_never_end() -> None:
-    law = IdTask(50).token_law()
-    logits = torch.from_numpy(zipf_biases(law))
-    np.testing.assert_allclose(logits.softmax(0).numpy(), law, atol=1e-6)
+def test_biases_give_the_distribution_and_never_end() -> None:
+    distribution = IdTask(50).token_distribution()
+    logits = torch.from_numpy(zipf_biases(distribution))
+    np.testing.assert_allclose(logits.softmax(0).numpy(), distribution, atol=1e-6)
     nll = negative_log_likelihood(logits[None], torch.tensor([0]))
     assert nll.item() > 1000

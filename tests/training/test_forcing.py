@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rlseq.config.mle import MLEConfig, ScheduledSamplingConfig
-from rlseq.models.feeding import OwnTokens
+from rlseq.models.feeding import PolicyTokens
 from rlseq.training.batch import Batch, mle_batch, split_batch
 from rlseq.training.forcing import DRAWS, FORCED, REPLACED, feeding, reference_probability, sampling_columns
 from rlseq.training.update import batch_loss
@@ -109,20 +109,20 @@ def mle(**keys: Any) -> MLEConfig:
     )
 
 
-def test_own_tokens_are_drawn_from_the_law_they_follow() -> None:
-    """Of 4,000 rows with one law, each choice's share is its probability; 4 standard deviations."""
-    law, rows = torch.tensor([0.5, 0.25, 0.0, 0.2, 0.05]), 4000
+def test_own_tokens_are_drawn_from_the_distribution_they_follow() -> None:
+    """Of 4,000 rows with one distribution, each choice's share is its probability; 4 standard deviations."""
+    distribution, rows = torch.tensor([0.5, 0.25, 0.0, 0.2, 0.05]), 4000
     settings = mle().scheduled_sampling
     drawn = sampling_columns(settings, np.arange(rows), np.full(rows, 2), 2, 1, 0)
     batch = {name: torch.from_numpy(column) for name, column in drawn.items()} | {"source": torch.zeros(rows, 1)}
     read = feeding(batch, mle())
-    assert isinstance(read, OwnTokens)
+    assert isinstance(read, PolicyTokens)
     at = torch.arange(rows)
-    tokens = read.choose(law.log().expand(rows, -1), at, 1)
-    for choice, share in enumerate(law.tolist()):
+    tokens = read.choose(distribution.log().expand(rows, -1), at, 1)
+    for choice, share in enumerate(distribution.tolist()):
         assert (tokens == choice).float().mean() == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / rows))
     greedy = feeding({k: v for k, v in batch.items() if k != DRAWS}, mle())
-    assert isinstance(greedy, OwnTokens) and not greedy.choose(law.log().expand(3, -1), at[:3], 1).any()
+    assert isinstance(greedy, PolicyTokens) and not greedy.choose(distribution.log().expand(3, -1), at[:3], 1).any()
 
 
 @pytest.mark.parametrize("own", ["sample", "greedy"])

@@ -12,7 +12,7 @@ import torch
 from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
-from rlseq.objectives.law import SamplingLaw
+from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.training import plain, trainee
 from rlseq.training.batch import rl_batch
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, policy_weights
@@ -55,9 +55,9 @@ def settings(request: pytest.FixtureRequest) -> Config:
     return config(request.param)
 
 
-# ------------------------------------------------------------------------------------------------------- sampling law
+# ------------------------------------------------------------------------------------------------ sampling distribution
 @pytest.mark.parametrize("keys", [{"top_k": 2, "temperature": 0.8}, {"top_p": 0.7}])
-def test_samples_are_of_the_configured_law_and_train_under_it(keys: dict[str, Any]) -> None:
+def test_samples_are_of_the_configured_distribution_and_train_under_it(keys: dict[str, Any]) -> None:
     settings = config("reverse", rl=RL | {"baseline": "leave_one_out", "samples": 4} | keys)
     trained, ids = engine(settings), np.arange(8)
     out = trained.rollout(ids, num_samples=4, greedy=False, update=0, averaged=False)
@@ -66,9 +66,12 @@ def test_samples_are_of_the_configured_law_and_train_under_it(keys: dict[str, An
     with torch.no_grad():
         policy = trained.trainee.policy.eval()
         logits = policy.token_logits(policy.encode(source, source_lengths), rows, lengths)
-    law, real = SamplingLaw(keys.get("temperature", 1.0), keys.get("top_k"), keys.get("top_p", 1.0)), lengths.tolist()
+    distribution, real = (
+        SamplingDistribution(keys.get("temperature", 1.0), keys.get("top_k"), keys.get("top_p", 1.0)),
+        lengths.tolist(),
+    )
     tokens = torch.cat([row[:length] for row, length in zip(rows, real, strict=True)])
-    taken = law.logits(logits).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+    taken = distribution.logits(logits).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
     expected = [float(part.sum()) for part in taken.split(real)]
     np.testing.assert_allclose(out.log_probs.flatten(), expected, atol=1e-5)
     before = policy_weights(trained.get_state())

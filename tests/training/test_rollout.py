@@ -17,7 +17,7 @@ from rlseq.models.build import build_policy
 from rlseq.models.layers.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.models.shape import TaskShape
-from rlseq.objectives.law import POLICY, SamplingLaw
+from rlseq.objectives.distribution import POLICY, SamplingDistribution
 from rlseq.training.rollout import Decoding, Rollout, encode, rollout, shards
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
@@ -45,12 +45,14 @@ def rolled(
     policy: SequencePolicy,
     ids: Any,
     seed: int = 0,
-    law: SamplingLaw = POLICY,
+    distribution: SamplingDistribution = POLICY,
     shard_size: int = 4,
     **keys: Any,
 ) -> Rollout:
     parts, decoding = shards(np.asarray(ids), shard_size), replace(Decoding(3, True, 7), **keys)
-    return Rollout.concatenate(rollout(policy, env.task, env.rollout, parts, decoding, seed=seed, law=law))
+    return Rollout.concatenate(
+        rollout(policy, env.task, env.rollout, parts, decoding, seed=seed, distribution=distribution)
+    )
 
 
 def assert_same(ours: Rollout, theirs: Rollout) -> None:
@@ -116,10 +118,12 @@ def test_rewards_are_those_of_the_environment_and_the_greedy_sequence_comes_last
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_log_probabilities_are_of_whole_sequences_under_the_law_they_were_drawn_from(temperature: float) -> None:
+def test_log_probabilities_are_of_whole_sequences_under_the_distribution_they_were_drawn_from(
+    temperature: float,
+) -> None:
     env, policy = reverse()
     ids = np.arange(4)
-    out = rolled(env, policy, ids, law=SamplingLaw(temperature))
+    out = rolled(env, policy, ids, distribution=SamplingDistribution(temperature))
     source, source_lengths = map(torch.from_numpy, env.task.source(ids))
     for column, scale in ((0, temperature), (3, 1.0)):
         rows, lengths = torch.from_numpy(out.sequences[:, column]), torch.from_numpy(out.lengths[:, column])
@@ -249,7 +253,7 @@ def test_dropout_is_off_and_the_policys_mode_is_kept(make: Make) -> None:
 
 
 @both_tasks
-def test_bf16_decodes_a_law_beside_and_says_which(make: Make) -> None:
+def test_bf16_decodes_a_distribution_beside_and_says_which(make: Make) -> None:
     env, policy = make()
     exact, half = (rolled(env, policy, np.arange(24), precision=kind) for kind in ("fp32", "bf16"))
     time = min(exact.sequences.shape[2], half.sequences.shape[2])

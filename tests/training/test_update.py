@@ -85,10 +85,10 @@ def nll(policy: SequencePolicy, instances: list[int], sequences: list[list[int]]
     """−log p of each whole sequence, through ``forward``."""
     source, lengths = sources(policy, SOURCE_LENGTHS)
     rows, row_lengths = padded(sequences)
-    law = policy(source[instances], lengths[instances], rows, row_lengths)
+    distribution = policy(source[instances], lengths[instances], rows, row_lengths)
     if temperature != 1.0:
-        law = (law / temperature).log_softmax(-1)
-    taken = law.gather(2, rows[:, :, None])[:, :, 0]
+        distribution = (distribution / temperature).log_softmax(-1)
+    taken = distribution.gather(2, rows[:, :, None])[:, :, 0]
     return -(taken * length_mask(row_lengths, rows.shape[1])).sum(1)
 
 
@@ -118,9 +118,9 @@ def test_label_smoothing_reaches_the_loss_but_not_the_reported_likelihood() -> N
     loss, stats = batch_loss(model, None, batch, config)
     rows, lengths = padded(REFERENCES)
     real = length_mask(lengths, rows.shape[1])
-    law = model(batch["source"], batch["source_lengths"], rows, lengths)[real]
-    torch.testing.assert_close(loss, F.cross_entropy(law, rows[real], label_smoothing=0.2))
-    torch.testing.assert_close(stats["train/nll"], F.cross_entropy(law, rows[real]).detach())
+    distribution = model(batch["source"], batch["source_lengths"], rows, lengths)[real]
+    torch.testing.assert_close(loss, F.cross_entropy(distribution, rows[real], label_smoothing=0.2))
+    torch.testing.assert_close(stats["train/nll"], F.cross_entropy(distribution, rows[real]).detach())
 
 
 @pytest.mark.parametrize(("kind", "divisor"), [("token", 14.0), ("sequence", 6.0), ("constant", 12.0)])
@@ -243,12 +243,14 @@ def test_an_update_without_any_advantage_is_no_accident(feed: bool, extra: dict[
 
 
 def states(model: SequencePolicy, config: RLConfig) -> tuple[Categorical, Tensor]:
-    """The law at each token of each sample, and the number of samples."""
+    """The distribution at each token of each sample, and the number of samples."""
     source, lengths = sources(model, SOURCE_LENGTHS)
     rows, row_lengths = padded([row for instance in SAMPLES for row in instance])
     instances = torch.tensor([0, 0, 1, 1, 2, 2])
-    law = model(source[instances], lengths[instances], rows, row_lengths)[length_mask(row_lengths, rows.shape[1])]
-    return Categorical(logits=law / config.temperature), torch.tensor(6.0)
+    distribution = model(source[instances], lengths[instances], rows, row_lengths)[
+        length_mask(row_lengths, rows.shape[1])
+    ]
+    return Categorical(logits=distribution / config.temperature), torch.tensor(6.0)
 
 
 def test_kl_and_entropy_are_summed_over_the_sampled_states() -> None:
@@ -256,9 +258,9 @@ def test_kl_and_entropy_are_summed_over_the_sampled_states() -> None:
     plain, config = rl(temperature=0.8), rl(temperature=0.8, kl=0.25, entropy=0.5)
     batch = tensors(rl_batch(task(), rollout(), config)[0])
     base, loss = (batch_loss(model, reference, batch, c)[0] for c in (plain, config))
-    law, rows = states(model, config)
-    kl = torch_kl(law, states(reference, config)[0]).sum() / rows
-    torch.testing.assert_close(loss, base + 0.25 * kl - 0.5 * law.entropy().sum() / rows)
+    distribution, rows = states(model, config)
+    kl = torch_kl(distribution, states(reference, config)[0]).sum() / rows
+    torch.testing.assert_close(loss, base + 0.25 * kl - 0.5 * distribution.entropy().sum() / rows)
     stats = batch_loss(model, reference, batch, config)[1]
     torch.testing.assert_close(stats["train/kl"], kl.detach())
     loss.backward()
@@ -277,7 +279,7 @@ def test_a_share_of_cross_entropy_is_that_of_the_references() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- precision
-def test_samples_of_another_law_are_weighted_by_its_ratio_and_no_more_than_the_cap() -> None:
+def test_samples_of_another_distribution_are_weighted_by_its_ratio_and_no_more_than_the_cap() -> None:
     model, config = policy(), rl(sampling_precision="bf16", objective={"type": "reinforce", "importance_cap": 1.5})
     values, drawn = (
         nll(model, [0, 0, 1, 1, 2, 2], [row for instance in SAMPLES for row in instance]),
@@ -353,29 +355,31 @@ def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phas
         np.testing.assert_allclose(joined, column * world if name.endswith("weights") else column, rtol=1e-6)
 
 
-# --------------------------------------------------------------------------------------------------- truncated laws
-def in_support(law: Tensor, config: RLConfig, drawn: Tensor) -> Tensor:
-    """Log-probabilities (tokens, choices) of the law cut to its ``top_k`` likeliest choices and what was drawn."""
-    kept = F.one_hot(drawn, law.shape[1]).bool()
-    for row, likeliest in enumerate(law.argsort(1, descending=True)[:, : config.top_k].tolist()):
+# ---------------------------------------------------------------------------------------------- truncated distributions
+def in_support(distribution: Tensor, config: RLConfig, drawn: Tensor) -> Tensor:
+    """Log-probabilities (tokens, choices), cut to the ``top_k`` likeliest choices and what was drawn."""
+    kept = F.one_hot(drawn, distribution.shape[1]).bool()
+    for row, likeliest in enumerate(distribution.argsort(1, descending=True)[:, : config.top_k].tolist()):
         kept[row, likeliest] = True
-    return (law / config.temperature).masked_fill(~kept, -1e30).log_softmax(-1)
+    return (distribution / config.temperature).masked_fill(~kept, -1e30).log_softmax(-1)
 
 
 @pytest.mark.parametrize("extra", [{}, {"entropy": 0.5}, {"kl": 0.25}])
-def test_samples_are_scored_and_entropy_is_read_under_the_truncated_law_but_kl_under_the_whole(extra: Any) -> None:
+def test_samples_are_scored_and_entropy_is_read_under_the_truncated_distribution_but_kl_under_the_whole(
+    extra: Any,
+) -> None:
     model, reference, config = policy(), policy(seed=5), rl(top_k=2, temperature=0.7, **extra)
     batch = tensors(rl_batch(task(), rollout(), config)[0])
     source, lengths = sources(model, SOURCE_LENGTHS)
     rows, row_lengths = padded([row for instance in SAMPLES for row in instance])
     instances, real = torch.tensor([0, 0, 1, 1, 2, 2]), length_mask(row_lengths, rows.shape[1])
     whole, other = (part(source[instances], lengths[instances], rows, row_lengths)[real] for part in (model, reference))
-    law = in_support(whole, config, rows[real])
-    taken = law.gather(1, rows[real][:, None])[:, 0]
+    distribution = in_support(whole, config, rows[real])
+    taken = distribution.gather(1, rows[real][:, None])[:, 0]
     advantage = torch.repeat_interleave(torch.tensor([0.5, -0.5, 0, 0, -0.75, 0]), row_lengths)
     expected = -(advantage * taken).sum() / 6
     if config.entropy:
-        expected = expected - config.entropy * Categorical(logits=law).entropy().sum() / 6
+        expected = expected - config.entropy * Categorical(logits=distribution).entropy().sum() / 6
     if config.kl:
         tempered = (Categorical(logits=part / config.temperature) for part in (whole, other.detach()))
         expected = expected + config.kl * torch_kl(*tempered).sum() / 6

@@ -1,4 +1,4 @@
-"""The law that tokens are sampled from, and scored under: one definition for the decoder and for the loss."""
+"""The distribution that tokens are sampled from, and scored under: one definition for the decoder and for the loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUCLEUS = 64  # likeliest choices that are looked through first: most often the 
 
 
 @dataclass(frozen=True)
-class SamplingLaw:
+class SamplingDistribution:
     """The policy's distribution of the next token, tempered and cut to its likeliest choices.
 
     It is tempered first, then cut to ``top_k`` choices, then to ``top_p`` of what is left, as Hugging Face does. A cut
@@ -41,16 +41,16 @@ class SamplingLaw:
     top_p: float = 1.0
 
     @staticmethod
-    def of(config: RLConfig) -> SamplingLaw:
-        """The law of the rl phase's samples."""
-        return SamplingLaw(config.temperature, config.top_k, config.top_p)
+    def of(config: RLConfig) -> SamplingDistribution:
+        """The distribution of the rl phase's samples."""
+        return SamplingDistribution(config.temperature, config.top_k, config.top_p)
 
     def tempered(self, logits: Tensor) -> Tensor:
-        """Logits of the tempered law over all choices; the very tensor where the temperature is 1."""
+        """Logits of the tempered distribution over all choices; the very tensor where the temperature is 1."""
         return logits if self.temperature == 1.0 else logits / self.temperature
 
     def logits(self, logits: Tensor, sampled: Tensor | None = None) -> Tensor:
-        """Logits of the law (N, C) from the policy's; the very tensor where the law is the policy's.
+        """Logits of the distribution (N, C) from the policy's; the very tensor where the distribution is the policy's.
 
         Args:
             logits: (N, C).
@@ -78,7 +78,7 @@ class SamplingLaw:
         return outside
 
 
-POLICY = SamplingLaw()  # the policy's, as it is
+POLICY = SamplingDistribution()  # the policy's, as it is
 
 
 def _least_of_nucleus(probabilities: Tensor, mass: float) -> Tensor:
