@@ -26,7 +26,7 @@ from rlseq.training.cost import peak_memory_mib
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq.training.preflight import SampleFigures, alike_among, reference_rewards, sample_figures
-from rlseq.training.rollout import Decoding, Rollout, rollout, shards
+from rlseq.training.rollout import Rollout, RolloutRequest, rollout, shards
 from rlseq.training.run_directory import read_metrics, run_of
 from rlseq_envs.scoring import score_sequences
 from rlseq_envs.task import Floats, Ints
@@ -175,7 +175,7 @@ def preflight(loaded: LoadedPolicy, config: Config, ids: Ints) -> Preflight:
 
 def _roll_out(loaded: LoadedPolicy, config: Config, ids: Ints, samples: int, *, greedy: bool) -> Rollout:
     parts = shards(ids, config.compute.shard_size)
-    decoding = Decoding(samples, greedy, 0, precision=config.rl.sampling_precision)
+    decoding = RolloutRequest(samples, greedy, 0, precision=config.rl.sampling_precision)
     score, distribution = partial(score_sequences, loaded.task), SamplingDistribution.of(config.rl)
     drawn = rollout(
         loaded.policy,

@@ -20,7 +20,7 @@ from rlseq.rllib.runner import SequenceEnvRunner
 from rlseq.training.batch import Batch
 from rlseq.training.draw import Drawn, draw
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, not_finite, update_seed
-from rlseq.training.rollout import Decoding, Rollout, shards
+from rlseq.training.rollout import Rollout, RolloutRequest, shards
 from rlseq.training.update import RESAMPLED
 from rlseq_envs.task import Ints
 
@@ -132,7 +132,7 @@ class SequenceAlgorithm(Algorithm):
         config, seconds = self.experiment.rl, [0.0]
 
         def roll_out(ids: Ints, number: int) -> Rollout:
-            decoding = Decoding.for_update(config, number, request.phase_update, with_graph)
+            decoding = RolloutRequest.for_update(config, number, request.phase_update, with_graph)
             rollout, spent = self._roll_out(ids, decoding, averaged=False)
             seconds.append(spent)
             return rollout
@@ -148,11 +148,11 @@ class SequenceAlgorithm(Algorithm):
         return stats | {f"time/{name}": value for name, value in rates.items()}
 
     # --------------------------------------------------------------------------------------------- rollouts
-    def roll_out(self, ids: Ints, decoding: Decoding, *, averaged: bool) -> Rollout:
+    def roll_out(self, ids: Ints, decoding: RolloutRequest, *, averaged: bool) -> Rollout:
         """See ``Engine.rollout``."""
         return self._surviving(lambda: self._roll_out(ids, decoding, averaged))[0]
 
-    def _roll_out(self, ids: Ints, decoding: Decoding, averaged: bool) -> tuple[Rollout, float]:
+    def _roll_out(self, ids: Ints, decoding: RolloutRequest, averaged: bool) -> tuple[Rollout, float]:
         parts = shards(ids, self.experiment.compute.shard_size)
         if self._fleet is not None:
             rollouts, score_seconds, worker_seconds = self._fleet.sample(parts, decoding, self._publish(averaged))

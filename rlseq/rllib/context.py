@@ -75,7 +75,7 @@ def driver_device(device: str) -> torch.device:
 
 
 @dataclass(frozen=True)
-class Share:
+class LearnerJob:
     """What one learner is to do.
 
     Attributes:

@@ -15,7 +15,7 @@ from rlseq.rllib import cluster
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.context import WorkerContext
 from rlseq.training.engine import Tensors, UpdateRequest
-from rlseq.training.rollout import Decoding, Rollout
+from rlseq.training.rollout import Rollout, RolloutRequest
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.task import Ints, SequenceTask
 
@@ -67,7 +67,7 @@ class RllibEngine:
         self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool, with_attention: bool = False
     ) -> Rollout:
         """See ``Engine.rollout``."""
-        decoding = Decoding(num_samples, greedy, update, with_attention, score_greedy=True)
+        decoding = RolloutRequest(num_samples, greedy, update, with_attention, score_greedy=True)
         return self.algorithm.roll_out(ids, decoding, averaged=averaged)
 
     def get_state(self) -> Tensors:

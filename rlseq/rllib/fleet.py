@@ -16,7 +16,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from rlseq.rllib.context import Failure
 from rlseq.rllib.runner import Sampled
 from rlseq.training.engine import Tensors, TrainingError
-from rlseq.training.rollout import Decoding, Rollout
+from rlseq.training.rollout import Rollout, RolloutRequest
 from rlseq_envs.task import Ints
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class RunnerFleet:
                 fault.raise_error("an environment runner cannot start: ")
 
     def sample(
-        self, parts: list[Ints], decoding: Decoding, weights: PublishedWeights
+        self, parts: list[Ints], decoding: RolloutRequest, weights: PublishedWeights
     ) -> tuple[list[Rollout], float, float]:
         """Rollouts of ``parts`` in their order, seconds spent on rewards by the slowest runner, CPU seconds of all.
 
@@ -96,7 +96,7 @@ class RunnerFleet:
         )
 
     def _ask(
-        self, runners: list[int], jobs: list[tuple[int, Ints]], decoding: Decoding, weights: PublishedWeights
+        self, runners: list[int], jobs: list[tuple[int, Ints]], decoding: RolloutRequest, weights: PublishedWeights
     ) -> list[Sampled]:
         """Divide jobs over runners, in equal numbers; answers of those that did theirs."""
         runners = runners[: len(jobs)]

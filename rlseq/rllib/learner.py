@@ -1,4 +1,4 @@
-"""The learner: one update of either phase on its share of the rows."""
+"""The learner: one update of either phase on its part of the rows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from rlseq.config.phases import Phase
 from rlseq.models.layers.linear import fast_matmul
-from rlseq.rllib.context import Share, WorkerContext, driver_device, guarded
-from rlseq.rllib.module import Objective, SequenceModule
+from rlseq.rllib.context import LearnerJob, WorkerContext, driver_device, guarded
+from rlseq.rllib.module import LossContext, SequenceModule
 from rlseq.training.batch import Batch, mle_batch, split_batch, to_tensors
 from rlseq.training.engine import Tensors, UpdateRequest, update_seed
 from rlseq.training.prefetch import prefetched
@@ -77,30 +77,30 @@ class SequenceLearner(TorchLearner):
         return module
 
     # ---------------------------------------------------------------------------------------------- updates
-    def work(self, share: Share) -> list[Statistics]:
-        """Do this learner's share of some updates; statistics of each, equal on all learners but for the loss parts.
+    def work(self, job: LearnerJob) -> list[Statistics]:
+        """Do this learner's part of some updates; statistics of each, equal on all learners but for the loss parts.
 
         Raises:
             TrainingError: A loss or gradient is not finite; the step was not taken on any learner.
         """
         self._statistics = []
-        to_read = share.requests if share.steps is None else []
-        with fast_matmul(), prefetched(lambda request: self._own_rows(request, share), to_read) as self._references:
-            self.update(training_data=TrainingData(data_iterators=[share]), _no_metrics_reduce=True)
+        to_read = job.requests if job.steps is None else []
+        with fast_matmul(), prefetched(lambda request: self._rows_of(request, job), to_read) as self._references:
+            self.update(training_data=TrainingData(data_iterators=[job]), _no_metrics_reduce=True)
         return self._statistics
 
     def _create_iterator_if_necessary(self, *, training_data: TrainingData, **kwargs: Any) -> Iterator[MultiAgentBatch]:
-        share: Share = training_data.data_iterators[0]
-        for request in share.requests:
+        job: LearnerJob = training_data.data_iterators[0]
+        for request in job.requests:
             self._request, self._started = request, (time.perf_counter(), time.process_time())
-            steps = [next(self._references)] if share.steps is None else share.steps
+            steps = [next(self._references)] if job.steps is None else job.steps
             self._count(steps)
-            seed = update_seed(self.context.config.seed, share.rank, request.update)
-            if share.resampled is not None:
+            seed = update_seed(self.context.config.seed, job.rank, request.update)
+            if job.resampled is not None:
                 torch.manual_seed(seed)
-                yield from self._resample(share.resampled)
+                yield from self._resample(job.resampled)
             torch.manual_seed(seed)
-            self._sequence_module.objective.memory = share.memory
+            self._sequence_module.loss_context.memory = job.memory
             for step in to_tensors(steps, self._device):
                 yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(step)}, max(1, self._tokens))
 
@@ -118,11 +118,11 @@ class SequenceLearner(TorchLearner):
         yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(tensors)}, 1)
         self._resampling = False
 
-    def _own_rows(self, request: UpdateRequest, share: Share) -> Batch:
-        config = self.context.config  # one seed for all ranks: they take their shares of one batch
+    def _rows_of(self, request: UpdateRequest, job: LearnerJob) -> Batch:
+        config = self.context.config  # one seed for all ranks: they take their parts of one batch
         seed = update_seed(config.seed, 0, request.update)
         batch = mle_batch(self.task, request.ids, config.mle, seed, request.phase_update)
-        return split_batch(batch, share.world)[share.rank] if share.world > 1 else batch
+        return split_batch(batch, job.world)[job.rank] if job.world > 1 else batch
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
@@ -191,7 +191,7 @@ class SequenceLearner(TorchLearner):
         ):
             registry.clear()
         self.configure_optimizers_for_module(DEFAULT_MODULE_ID)
-        self._sequence_module.objective = Objective(self.trainee.section, self.trainee.anchor)
+        self._sequence_module.loss_context = LossContext(self.trainee.section, self.trainee.anchor)
 
     def weights(self, averaged: bool) -> Tensors:
         """Copies of the weights to decode with: the policy's, or their moving average if there is one."""

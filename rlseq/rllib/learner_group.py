@@ -8,7 +8,7 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from rlseq.config.schema import Config
 from rlseq.models.memory import Memory
-from rlseq.rllib.context import Failure, Share
+from rlseq.rllib.context import Failure, LearnerJob
 from rlseq.rllib.learner import SequenceLearner, Statistics
 from rlseq.training.batch import Batch, split_batch, step_batches
 from rlseq.training.engine import UpdateRequest, update_seed
@@ -47,7 +47,7 @@ class SequenceLearnerGroup(LearnerGroup):
         Args:
             requests: In order.
             batch: Of the only request; None has the learners read references.
-            memory: See ``Share``; only for a learner in the driver.
+            memory: See ``LearnerJob``; only for a learner in the driver.
             resampled: The batch with other samples, for the gradient's variance.
 
         Returns:
@@ -60,10 +60,10 @@ class SequenceLearnerGroup(LearnerGroup):
         world = self.world
         of_ranks = [None] * world if batch is None else self._steps(batch, requests[0])
         others = [None] * world if resampled is None else [steps[0] for steps in self._steps(resampled, requests[0])]
-        shares = [
-            {"share": Share(requests, rank, world, of_ranks[rank], memory, others[rank])} for rank in range(world)
+        jobs = [
+            {"job": LearnerJob(requests, rank, world, of_ranks[rank], memory, others[rank])} for rank in range(world)
         ]
-        return [combine(parts) for parts in zip(*self.ask("work", shares), strict=True)]
+        return [combine(parts) for parts in zip(*self.ask("work", jobs), strict=True)]
 
     def _steps(self, batch: Batch, request: UpdateRequest) -> list[list[Batch]]:
         """Each learner's rows of each optimiser step's batch; a batch that is gone through again is divided once."""

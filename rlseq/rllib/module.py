@@ -17,14 +17,14 @@ from rlseq.training.update import batch_loss
 
 
 @dataclass
-class Objective:
+class LossContext:
     """What the train forward minimises. No ``nn.Module``, so the anchor is no part of the module's parameters.
 
     Attributes:
         phase: The phase's section.
         anchor: The policy that the phase keeps near, if it does.
-        memory: The batch's sources, where a rollout in this process has encoded them with a graph: the next forward
-            takes them, and later ones encode anew.
+        memory: The batch's sources as a rollout in this process encoded them, with their graph. The learner puts it
+            here, and the next forward takes it away; later ones encode anew.
     """
 
     phase: PhaseConfig
@@ -41,22 +41,22 @@ class SequenceModule(TorchRLModule):
     """
 
     policy: SequencePolicy
-    objective: Objective
+    loss_context: LossContext
 
     def setup(self) -> None:
         """Build the policy from the run's seed; every process that trains or samples does so."""
         keep_freed_memory()
         context: WorkerContext = self.model_config["context"]
         self.policy = build_for_training(context.config, context.shape)
-        self.objective = Objective(context.config.mle)
+        self.loss_context = LossContext(context.config.mle)
         self.shard_size = context.config.compute.shard_size
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """The objective's loss and its parts: ``{"loss": scalar, "parts": {tag: scalar}}``."""
-        phase = self.objective.phase
+        phase = self.loss_context.phase
         self.policy.train(phase.uses_dropout)
-        memory, self.objective.memory = self.objective.memory, None
-        loss, parts = batch_loss(self.policy, self.objective.anchor, batch, phase, memory, self.shard_size)
+        memory, self.loss_context.memory = self.loss_context.memory, None
+        loss, parts = batch_loss(self.policy, self.loss_context.anchor, batch, phase, memory, self.shard_size)
         return {"loss": loss, "parts": parts}
 
     def get_initial_state(self) -> dict[str, Any]:

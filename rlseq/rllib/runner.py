@@ -19,7 +19,7 @@ from rlseq.models.policy import SequencePolicy
 from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.rllib.context import Failure, WorkerContext, guarded
 from rlseq.rllib.module import SequenceModule
-from rlseq.training.rollout import Decoding, Rollout, rollout
+from rlseq.training.rollout import Rollout, RolloutRequest, rollout
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.scoring import RolloutResult
 from rlseq_envs.task import Ints
@@ -108,7 +108,7 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
 
     # ---------------------------------------------------------------------------------------------- rollouts
     def sample(
-        self, *, shards: list[tuple[int, Ints]], decoding: Decoding, policy: SequencePolicy | None = None
+        self, *, shards: list[tuple[int, Ints]], decoding: RolloutRequest, policy: SequencePolicy | None = None
     ) -> Sampled:
         """Roll out shards of instances.
 
@@ -126,7 +126,7 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
 
     @guarded
     def sample_with(
-        self, *, weights_seq_no: int, shards: list[tuple[int, Ints]], decoding: Decoding
+        self, *, weights_seq_no: int, shards: list[tuple[int, Ints]], decoding: RolloutRequest
     ) -> Sampled | Failure:
         """``sample`` for the driver, unless the weights are not those of ``weights_seq_no``; see ``guarded``."""
         if self.fault is not None:
@@ -135,7 +135,7 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             return Sampled(self.worker_index, None)
         return self.sample(shards=shards, decoding=decoding)
 
-    def _roll_out(self, policy: SequencePolicy, shards: list[Ints], decoding: Decoding) -> list[Rollout]:
+    def _roll_out(self, policy: SequencePolicy, shards: list[Ints], decoding: RolloutRequest) -> list[Rollout]:
         seed, distribution = self.context.config.seed, SamplingDistribution.of(self.context.config.rl)
         return rollout(
             policy,

@@ -25,7 +25,7 @@ from rlseq.training.batch import Batch, mle_batch, step_batches, to_tensors
 from rlseq.training.draw import Drawn, draw
 from rlseq.training.engine import Tensors, UpdateRequest, update_seed
 from rlseq.training.prefetch import prefetched
-from rlseq.training.rollout import Decoding, Rollout, Score, rollout, shards
+from rlseq.training.rollout import Rollout, RolloutRequest, Score, rollout, shards
 from rlseq.training.trainee import Trainee
 from rlseq.training.update import RESAMPLED, batch_loss, flat_gradient, gradient_variance, mean_statistics
 from rlseq_envs.task import Ints, SequenceTask
@@ -127,19 +127,19 @@ class PlainEngine:
         self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool, with_attention: bool = False
     ) -> Rollout:
         """See ``Engine.rollout``."""
-        decoding = Decoding(num_samples, greedy, update, with_attention, score_greedy=True)
+        decoding = RolloutRequest(num_samples, greedy, update, with_attention, score_greedy=True)
         return self._roll_out(self.trainee.chosen(averaged), ids, decoding)
 
     def _draw(self, request: UpdateRequest, phase: RLConfig, with_graph: bool, shift: int = 0) -> Drawn:
         """What a request trains on; with a shift, other samples of the same instances."""
 
         def roll_out(ids: Ints, number: int) -> Rollout:
-            decoding = Decoding.for_update(phase, number, request.phase_update, with_graph)
+            decoding = RolloutRequest.for_update(phase, number, request.phase_update, with_graph)
             return self._roll_out(self.trainee.policy, ids, decoding)
 
         return draw(self.task, roll_out, request, phase, update_seed(self.config.seed, 0, request.update), shift)
 
-    def _roll_out(self, policy: SequencePolicy, ids: Ints, decoding: Decoding) -> Rollout:
+    def _roll_out(self, policy: SequencePolicy, ids: Ints, decoding: RolloutRequest) -> Rollout:
         parts, distribution = shards(ids, self.config.compute.shard_size), SamplingDistribution.of(self.config.rl)
         seed, device = self.config.seed, self.device
         drawn = rollout(

@@ -30,7 +30,7 @@ Score = Callable[..., RolloutResult]  # SequenceVectorEnv.rollout: ids, sequence
 
 
 @dataclass(frozen=True)
-class Decoding:
+class RolloutRequest:
     """What is to be decoded of each instance, and what is wanted with it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Decoding:
     score_greedy: bool = False
 
     @classmethod
-    def for_update(cls, config: RLConfig, update: int, phase_update: int, with_graph: bool) -> Decoding:
+    def for_update(cls, config: RLConfig, update: int, phase_update: int, with_graph: bool) -> RolloutRequest:
         """Of what an update trains on; ``update`` numbers its samples, ``phase_update`` is its place in the phase."""
         return cls(
             config.drawn,
@@ -170,7 +170,7 @@ def rollout(
     task: SequenceTask,
     score: Score,
     parts: Sequence[Ints],
-    decoding: Decoding,
+    decoding: RolloutRequest,
     *,
     seed: int,
     distribution: SamplingDistribution = POLICY,
@@ -225,7 +225,7 @@ def rollout(
         policy.train(mode)
 
 
-def _prefixes(task: SequenceTask, ids: Ints, limits: Ints, decoding: Decoding) -> Ints | None:
+def _prefixes(task: SequenceTask, ids: Ints, limits: Ints, decoding: RolloutRequest) -> Ints | None:
     """What sequences begin with, (batch_size, R, limits.max()), −1 beyond: references without their ends, or starts."""
     if decoding.sampled_tokens is None and not decoding.task_starts:
         return None

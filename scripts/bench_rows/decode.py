@@ -1,4 +1,4 @@
-"""Decoding: ours beside public libraries, and beside what the core can do."""
+"""RolloutRequest: ours beside public libraries, and beside what the core can do."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from rlseq.evaluation.evaluate import evaluate, evaluate_checkpoint
 from rlseq.evaluation.loading import LoadedPolicy, load_policy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from rlseq.training.rollout import Decoding, Rollout, rollout, shards
+from rlseq.training.rollout import Rollout, RolloutRequest, rollout, shards
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_metrics_are_those_of_a_rollout(hull: LoadedPolicy) -> None:
     found = evaluate(hull)
     env = make_vector_env(hull.config.task)
     ids = env.task.instances("test").ids()
-    parts = rollout(hull.policy, env.task, env.rollout, shards(ids, 64), Decoding(0, True, 0), seed=0)
+    parts = rollout(hull.policy, env.task, env.rollout, shards(ids, 64), RolloutRequest(0, True, 0), seed=0)
     expected = Rollout.concatenate(parts)
     np.testing.assert_array_equal(found.outputs.lengths, expected.lengths[:, 0])
     assert found.metrics["reward"] == pytest.approx(expected.rewards.mean())

@@ -13,10 +13,10 @@ from rlseq.config.baselines import CriticConfig
 from rlseq.config.objectives import PPOConfig
 from rlseq.config.phases import Phase
 from rlseq.config.rl import RLConfig
-from rlseq.rllib.context import Share
+from rlseq.rllib.context import LearnerJob
 from rlseq.rllib.engine import RllibEngine
 from rlseq.rllib.learner import SequenceLearner
-from rlseq.rllib.module import Objective
+from rlseq.rllib.module import LossContext
 from rlseq.training.batch import mle_batch, rl_batch
 from rlseq.training.engine import TrainingError
 from tests.rllib.tools import (
@@ -152,7 +152,7 @@ def test_a_learner_whose_rows_have_no_advantage_keeps_step(two: RllibEngine, loc
 
 
 def objective_without_other_terms(learner: SequenceLearner) -> None:
-    learner._sequence_module.objective = Objective(RLConfig(updates=1))
+    learner._sequence_module.loss_context = LossContext(RLConfig(updates=1))
 
 
 def test_nan_at_one_learner_stops_all_of_them_before_the_step(two: RllibEngine, local: RllibEngine) -> None:
@@ -177,7 +177,7 @@ def test_learners_share_what_a_task_draws(local: RllibEngine, monkeypatch: pytes
     plain = learner.task.training_pairs
     monkeypatch.setattr(learner.task, "training_pairs", lambda ids, seed: seeds.append(seed) or plain(ids, seed))
     for request in requests("mle", 0, 2):
-        shares = [learner._own_rows(request, Share([request], rank, 2, None)) for rank in (0, 1)]
+        shares = [learner._rows_of(request, LearnerJob([request], rank, 2, None)) for rank in (0, 1)]
         whole = mle_batch(learner.task, request.ids, learner.context.config.mle, seeds[-1])
         np.testing.assert_array_equal(np.concatenate([share["source"] for share in shares]), whole["source"])
     assert seeds[0] == seeds[1] != seeds[3] == seeds[4]
@@ -194,7 +194,7 @@ def test_dropout_masks_differ_between_learners_and_updates_and_repeat(ray_cluste
         engine.set_state(start, "mle")
         request = requests("mle", update, 1)[0]
         batch = mle_batch(engine.algorithm.task, ids(0), engine.algorithm.experiment.mle, 0)
-        return learner.work(Share([request], rank, 2, [batch]))[0]["train/loss"]
+        return learner.work(LearnerJob([request], rank, 2, [batch]))[0]["train/loss"]
 
     losses = [loss(rank, update) for rank in (0, 1) for update in (0, 1)]
     assert len(set(losses)) == 4

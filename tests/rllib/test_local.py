@@ -21,7 +21,7 @@ from rlseq.rllib.config import SequenceConfig
 from rlseq.rllib.context import WorkerContext
 from rlseq.training.batch import to_tensors
 from rlseq.training.engine import TrainingError
-from rlseq.training.rollout import Decoding
+from rlseq.training.rollout import RolloutRequest
 from rlseq.training.update import batch_loss
 from rlseq_envs.env import SequenceVectorEnv
 from tests.rllib.tools import (
@@ -329,6 +329,6 @@ def test_the_runner_takes_other_weights_and_keeps_equal_ones() -> None:
     assert_equal(runner.get_state()["rl_module"], ones)
     runner.set_state({"rl_module": state["rl_module"], "weights_seq_no": 4})
     assert_equal(runner.get_state()["rl_module"], state["rl_module"])
-    decoding = Decoding(1, False, 0)
+    decoding = RolloutRequest(1, False, 0)
     assert runner.sample_with(weights_seq_no=5, shards=[(0, ids(0))], decoding=decoding).rollouts is None
     assert len(runner.sample_with(weights_seq_no=4, shards=[(0, ids(0))], decoding=decoding).rollouts) == 1

@@ -20,7 +20,7 @@ from rlseq.training.batch import rl_batch
 from rlseq.training.engine import Tensors, UpdateRequest
 from rlseq.training.monitors.registry import Monitors
 from rlseq.training.plain import PlainEngine
-from rlseq.training.rollout import Decoding, Rollout, rollout
+from rlseq.training.rollout import Rollout, RolloutRequest, rollout
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
 from rlseq_envs.task import Ints, Reward
@@ -96,7 +96,7 @@ def statistics(spoil: Spoil | None, updates: int) -> list[dict[str, float]]:
 
 def of_update(engine: PlainEngine, update: int) -> dict[str, float]:
     parts = [np.arange(32 * update, 32 * update + 32)]
-    decoding = Decoding.for_update(SAMPLING.rl, update, update, False)
+    decoding = RolloutRequest.for_update(SAMPLING.rl, update, update, False)
     drawn = rollout(engine.trainee.policy, engine.task, engine.score, parts, decoding, seed=0)
     return rl_batch(engine.task, Rollout.concatenate(drawn), SAMPLING.rl)[1]
 

@@ -18,7 +18,7 @@ from rlseq.models.layers.linear import fast_matmul
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.models.shape import TaskShape
 from rlseq.objectives.distribution import POLICY, SamplingDistribution
-from rlseq.training.rollout import Decoding, Rollout, encode, rollout, shards
+from rlseq.training.rollout import Rollout, RolloutRequest, encode, rollout, shards
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, shaken
@@ -49,7 +49,7 @@ def rolled(
     shard_size: int = 4,
     **keys: Any,
 ) -> Rollout:
-    parts, decoding = shards(np.asarray(ids), shard_size), replace(Decoding(3, True, 7), **keys)
+    parts, decoding = shards(np.asarray(ids), shard_size), replace(RolloutRequest(3, True, 7), **keys)
     return Rollout.concatenate(
         rollout(policy, env.task, env.rollout, parts, decoding, seed=seed, distribution=distribution)
     )
@@ -248,7 +248,7 @@ def test_dropout_is_off_and_the_policys_mode_is_kept(make: Make) -> None:
         raise RuntimeError("no reward")
 
     with pytest.raises(RuntimeError, match="no reward"):
-        rollout(policy, env.task, fails, [np.arange(2)] * 3, Decoding(1, False, 0), seed=0)
+        rollout(policy, env.task, fails, [np.arange(2)] * 3, RolloutRequest(1, False, 0), seed=0)
     assert policy.training
 
 
