@@ -68,14 +68,14 @@ class RunningMeanConfig(BaselineConfig):
 
     follows_rewards = True
     type: Literal["running_mean"] = "running_mean"
-    decay: Fraction = 0.95
+    decay: Fraction = 0.95  # of the mean so far, at each update
 
 
 class CriticConfig(BaselineConfig):
     """A network that predicts the reward to come at each token of a sequence, from the decoder's state before it."""
 
     type: Literal["critic"] = "critic"
-    hidden_size: PositiveInt = 64
+    hidden_size: PositiveInt = 64  # of the critic's one layer
     weight: PositiveFloat = 0.5  # of its mean squared error beside the objective; no gradient reaches the policy
     # Rewards come token by token, as increments of what the task says the tokens so far are worth: their sum, and so
     # what is optimised, is the same. Otherwise all of it comes with the last token.

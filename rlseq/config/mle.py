@@ -64,7 +64,9 @@ class MLEConfig(PhaseConfig):
     """Cross-entropy with teacher forcing, or with what takes its place."""
 
     normalization: Literal["sequence", "token", "constant"] = "token"
+    # Probability spread evenly over all tokens, the reference's keeps the rest (Szegedy et al. 2016).
     label_smoothing: Fraction = 0.0
+    # The policy's tokens in place of some of the reference's.
     scheduled_sampling: ScheduledSamplingConfig = ScheduledSamplingConfig()
     # What the decoder reads next: a token, or its expected embedding under the policy. Decoding feeds
     # tokens in any case, so 'distribution' trains on inputs that are never met again: it is here for comparison.

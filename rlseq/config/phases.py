@@ -19,20 +19,21 @@ class ScheduleConfig(Section):
     """Learning rate as a factor of the phase's peak: linear warm-up, then a decay towards ``final`` × the peak."""
 
     warmup: NonNegativeInt = 0  # updates
+    # From the peak to the end of the phase.
     decay: Literal["constant", "linear", "cosine", "inverse_sqrt", "exponential"] = "constant"
     start: NonNegativeInt = 0  # update of the phase at which the decay starts (after the warm-up)
-    final: UnitInterval = 0.0
+    final: UnitInterval = 0.0  # the rate in the end, as a factor of the peak
 
 
 class OptimizerConfig(Section):
     """Adam (Kingma & Ba 2015), decoupled weight decay (Loshchilov & Hutter 2019) if any."""
 
-    learning_rate: PositiveFloat = 1e-3
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.0
-    clip_norm: PositiveFloat | None = 1.0
-    schedule: ScheduleConfig = ScheduleConfig()
+    learning_rate: PositiveFloat = 1e-3  # the peak
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)  # decays of the means of gradients and of their squares
+    eps: PositiveFloat = 1e-8  # added to the root of the mean square
+    weight_decay: NonNegativeFloat = 0.0  # what a step takes off the weights, times the learning rate
+    clip_norm: PositiveFloat | None = 1.0  # most that the gradient's norm may be; null: no limit
+    schedule: ScheduleConfig = ScheduleConfig()  # of the learning rate
 
 
 Phase = Literal["mle", "rl"]
@@ -47,14 +48,14 @@ class PhaseConfig(Section, ABC):
     # 'token' fills a batch with instances of like length while instances × the longest source or reference among them,
     # END counted, is within batch_size; only where training data are finite. In rl, samples are not counted.
     batch_type: Literal["instance", "token"] = "instance"
-    optimizer: OptimizerConfig = OptimizerConfig()
-    validate_every: PositiveInt = 200
+    optimizer: OptimizerConfig = OptimizerConfig()  # how weights are changed
+    validate_every: PositiveInt = 200  # updates between validations
     patience: PositiveInt | None = None  # validations without a new best before the phase stops
     average: Fraction = 0.0  # decay of the moving average of the weights that is validated and kept; 0: the weights
     # How the loss is normalised: 'sequence' sums over tokens and divides by the number of sequences (unbiased in
     # length), 'token' divides by the number of tokens, 'constant' by the number of sequences × normalizer.
     normalization: Literal["sequence", "token", "constant"] = "sequence"
-    normalizer: PositiveFloat = 1.0
+    normalizer: PositiveFloat = 1.0  # of normalization 'constant', such as the usual length of a sequence
     precision: Precision = "fp32"  # of the matrix products of an update; weights, sums and steps are fp32 in any case
 
     @property

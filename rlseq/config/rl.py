@@ -17,9 +17,9 @@ from rlseq.config.section import PositiveFraction, Precision, Section, unmet
 class RLConfig(PhaseConfig):
     """An objective made of the task's reward: REINFORCE, unless another is asked for."""
 
-    objective: ObjectiveSection = ReinforceConfig()
-    baseline: BaselineSection = GreedyConfig()
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
+    objective: ObjectiveSection = ReinforceConfig()  # what an update minimises
+    baseline: BaselineSection = GreedyConfig()  # what is subtracted from the rewards
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)  # how weights are changed
     # Where the instances come from: 'task', those that the task has for rl; 'train', those of cross-entropy.
     instances: Literal["task", "train"] = "task"
     # What training sees as rewards. Controls have 'constant': 1 for every sequence, or 'shuffled': those of a batch,
@@ -28,7 +28,7 @@ class RLConfig(PhaseConfig):
     # Rewards are clipped to these bounds, in the task's units, and then multiplied by the scale: this is what the
     # baseline and the advantages are made of. Validation and the reported rewards are not touched.
     reward_clip: tuple[float, float] | None = None
-    reward_scale: PositiveFloat = 1.0
+    reward_scale: PositiveFloat = 1.0  # what rewards are multiplied by, once they are clipped
     samples: PositiveInt = 1  # sequences sampled an instance
     # Of sampling, in this order; samples are scored under the same distribution, renormalised and with its support held
     # fixed.
@@ -54,8 +54,8 @@ class RLConfig(PhaseConfig):
     # A validation this far (in the selection metric's units) below the best is a collapse: back to the best
     # checkpoint, with the learning rate multiplied by recovery_factor; after max_recoveries the phase ends.
     collapse_tolerance: PositiveFloat = 2.0
-    recovery_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    max_recoveries: NonNegativeInt = 3
+    recovery_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5  # what a recovery multiplies the learning rate by
+    max_recoveries: NonNegativeInt = 3  # recoveries after which a further collapse ends the phase
     monitors: MonitorsConfig = MonitorsConfig()  # alarms about what is sampled and validated
 
     @property

@@ -23,16 +23,17 @@ class AttentionPolicyConfig(Section):
     """Attention encoder–decoder: bidirectional LSTM encoder, LSTM decoder."""
 
     type: Literal["attention"]
-    embedding_size: PositiveInt = 256
+    embedding_size: PositiveInt = 256  # width of an embedded token, and of the attentional vector
     hidden_size: PositiveInt = 384  # of the decoder; each encoder direction has half of it
-    encoder_layers: PositiveInt = 1
-    match: MatchFunction = "bilinear"
+    encoder_layers: PositiveInt = 1  # bidirectional layers, one on the other
+    match: MatchFunction = "bilinear"  # how well a decoder state and an encoder state match (Luong et al. 2015)
     feed_context: bool = True  # the attentional vector joins the next step's input (input feeding)
-    dropout: Fraction = 0.3
+    dropout: Fraction = 0.3  # of embeddings, between layers, and of what the output reads
     word_dropout: Fraction = 0.0  # of whole tokens, on either side
     tie_embeddings: bool = True  # the output layer's weights are the target's embeddings
     share_embeddings: bool = False  # the source's embeddings are the target's; needs one vocabulary for both
-    forget_bias: float = 1.0
+    forget_bias: float = 1.0  # first bias of the LSTMs' forget gates (Jozefowicz et al. 2015)
+    # The decoder's: mapped from the encoder's last states, or learned.
     first_state: Literal["encoder", "learned"] = "encoder"
 
 
@@ -40,13 +41,14 @@ class PointerPolicyConfig(Section):
     """Pointer network: the attention over the input is the output distribution."""
 
     type: Literal["pointer"]
-    hidden_size: PositiveInt = 128
-    encoder_layers: PositiveInt = 1
-    match: MatchFunction = "additive"
+    hidden_size: PositiveInt = 128  # of the decoder; each encoder direction has half of it
+    encoder_layers: PositiveInt = 1  # bidirectional layers, one on the other
+    match: MatchFunction = "additive"  # how well a decoder state and an encoder state match (Bahdanau et al. 2015)
     feed_context: bool = False  # an attention read (glimpse) joins the next step's input
     mask_revisits: bool = False  # forbid a point that was already emitted
-    dropout: Fraction = 0.0
-    forget_bias: float = 1.0
+    dropout: Fraction = 0.0  # of embedded points, between layers, and of encoder states
+    forget_bias: float = 1.0  # first bias of the LSTMs' forget gates (Jozefowicz et al. 2015)
+    # The decoder's: mapped from the encoder's last states, or learned.
     first_state: Literal["encoder", "learned"] = "encoder"
 
 
@@ -56,7 +58,7 @@ PolicyConfig = Annotated[AttentionPolicyConfig | PointerPolicyConfig, Field(disc
 class EvaluationConfig(Section):
     """Validation during training and the final figures."""
 
-    batch_size: PositiveInt = 200
+    batch_size: PositiveInt = 200  # instances decoded together
     max_instances: PositiveInt | None = None  # of the validation set; default: all
     samples_shown: NonNegativeInt = 8  # rows in the table of samples, figures in TensorBoard
 
@@ -87,17 +89,18 @@ class CheckpointConfig(Section):
 class Config(Section):
     """One experiment."""
 
+    # Of the experiment; run directories begin with it.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = 0  # decides weights, batches and samples
     output: str = "runs"  # run directories are made in it
     log_every: PositiveInt = 20  # updates between log lines and TensorBoard points
-    task: TaskConfig
-    policy: PolicyConfig
-    mle: MLEConfig
-    rl: RLConfig
-    evaluation: EvaluationConfig = EvaluationConfig()
-    compute: ComputeConfig = ComputeConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
+    task: TaskConfig  # what is to be generated, and what it is worth
+    policy: PolicyConfig  # the network
+    mle: MLEConfig  # the first phase: cross-entropy
+    rl: RLConfig  # the second phase: the reward
+    evaluation: EvaluationConfig = EvaluationConfig()  # validation, and the figures in the end
+    compute: ComputeConfig = ComputeConfig()  # where the work is done
+    checkpoint: CheckpointConfig = CheckpointConfig()  # what is kept
 
     def phase(self, name: Phase) -> PhaseConfig:
         """The section of a phase."""

@@ -31,6 +31,10 @@ def test_every_key_there_is_is_in_it() -> None:
     assert found == {path for path in every_path() if path.removesuffix(".type") not in PLACES - {path}}
 
 
+def test_every_key_says_what_it_means() -> None:
+    assert [key.path for section in sections() for key in section.keys if not key.meaning] == []
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_defaults_are_those_that_a_configuration_gets(task: str) -> None:
     own = {"id": "mine:Task"} if task == "custom" else {}

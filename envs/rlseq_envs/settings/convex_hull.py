@@ -28,19 +28,19 @@ class ConvexHullSettings(Settings):
     env_id: ClassVar[str] = "rlseq/ConvexHull-v0"
 
     type: Literal["convex_hull"] = "convex_hull"
-    min_points: PositiveInt = 5
-    max_points: PositiveInt = 10
+    min_points: PositiveInt = 5  # fewest points of a generated set
+    max_points: PositiveInt = 10  # most points of a generated set
     test_points: tuple[PositiveInt, PositiveInt] | None = None  # range of n in the test set; default: as in training
     reward: dict[HullReward, NonNegativeFloat] = field(default_factory=lambda: {"valid": 1.0})  # weights of the mixture
     reward_timeout: PositiveFloat = 60.0  # seconds that one call of a user's reward may take
     train_file: File = None  # Pointer Networks text format or .npy; default: endless random points
-    validation_file: File = None
-    test_file: File = None
+    validation_file: File = None  # as train_file; default: validation_size generated sets
+    test_file: File = None  # as train_file; default: test_size generated sets
     train_size: PositiveInt | None = None  # most sets to train on, the first of a file; default: all, or endless
     rl_file: File = None  # sets that rl is trained on, without labels; default: those of cross-entropy
     rl_generated: bool = False  # without rl_file, train rl on endless generated sets, which are in no other split
-    validation_size: PositiveInt = 4000
-    test_size: PositiveInt = 10000
+    validation_size: PositiveInt = 4000  # generated sets to validate on
+    test_size: PositiveInt = 10000  # generated sets to evaluate on
     seed: NonNegativeInt = 0  # chooses all generated sets
 
     def conflicts(self) -> Iterator[str]:

@@ -56,7 +56,7 @@ class TextSettings(TextOptions, Settings):
     """What is emitted, what it is worth and how it is measured."""
 
     units: Units = "subword"  # what a token is
-    subword_model: SubwordModel = "bpe"
+    subword_model: SubwordModel = "bpe"  # how subwords are found: by merges, or as a unigram model
     vocabulary_size: Annotated[int, Range(ge=3)] = 6000  # most tokens of a vocabulary, END and the unknown one included
     max_length: Annotated[int, Range(ge=2)] = 80  # tokens of an output, END included
     reward: dict[TextReward, NonNegativeFloat] = field(default_factory=lambda: {"bleu": 1.0})  # weights of the mixture
