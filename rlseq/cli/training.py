@@ -82,9 +82,8 @@ def prepare_task(config: Config, artifacts: Path | None = None) -> SequenceTask:
         UserError: Its data cannot be used, or there is no such device to train on.
     """
     refuse(check_device(config.compute.device, "compute.device "))
-    made = artifacts if artifacts is not None and any(artifacts.iterdir()) else None
     with blaming_input():
-        task = make_task(config.task, made)
+        task = make_task(config.task, artifacts)
         task.prepare()
     return task
 
@@ -175,7 +174,7 @@ def make_engine(config: Config, task: SequenceTask, artifacts: Path) -> Engine:
         UserError: The ``compute`` section cannot be met: too many learners, no cluster at the address.
     """
     with blaming_input():
-        return RllibEngine(config, task, artifacts if any(artifacts.iterdir()) else None)
+        return RllibEngine(config, task, artifacts)
 
 
 def _stopped(run: RunDirectory, message: str) -> str:

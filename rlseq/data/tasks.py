@@ -16,11 +16,12 @@ def make_vector_env(settings: TaskSettings, artifacts: Path | None = None, num_e
 
     Args:
         settings: Those of the task.
-        artifacts: Directory of a checkpoint's or run's artifacts (a vocabulary); None builds them from the data.
+        artifacts: Directory of a checkpoint's or run's artifacts (a vocabulary). None, or one that is empty or missing as
+            many copies of empty directories are, has them built from the data.
         num_envs: Sub-environments, for stepping; ``rollout`` takes any number of sequences.
     """
     name, arguments = settings.environment()
-    if artifacts is not None:
+    if artifacts is not None and artifacts.is_dir() and any(artifacts.iterdir()):
         arguments["artifacts"] = str(artifacts)
     env = gymnasium.make_vec(name, num_envs=num_envs, vectorization_mode="vector_entry_point", **arguments)
     assert isinstance(env, SequenceVectorEnv)

@@ -79,8 +79,7 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
 
 def _make_task(config: Config, checkpoint: Checkpoint) -> SequenceTask:
     """The task, its signature compared with the checkpoint's."""
-    has_artifacts = checkpoint.artifacts.is_dir() and any(checkpoint.artifacts.iterdir())
-    task = make_task(config.task, checkpoint.artifacts if has_artifacts else None)
+    task = make_task(config.task, checkpoint.artifacts)
     expected = checkpoint.meta["signature"]
     if task.signature != expected:
         raise EvaluationError(

@@ -43,7 +43,7 @@ class RllibEngine:
             torch.set_num_threads(compute.threads)
         self._owns_cluster = cluster.needs_cluster(compute) and cluster.start(compute)
         self._task = task  # held here: workers in this process borrow it
-        artifacts = str(artifacts_dir) if artifacts_dir and any(artifacts_dir.iterdir()) else None
+        artifacts = None if artifacts_dir is None else str(artifacts_dir)
         context = WorkerContext(
             config, TaskShape.of(task), artifacts, worker_threads(compute), _published(task, compute)
         )

@@ -149,7 +149,8 @@ class RunDirectory:
         return last_checkpoint(self.path)
 
     def _copy_artifacts(self, directory: Path) -> None:
-        shutil.copytree(self.artifacts, directory, dirs_exist_ok=True)
+        if self.artifacts.is_dir():
+            shutil.copytree(self.artifacts, directory, dirs_exist_ok=True)
 
     def _link(self, phase: str, update: int, best: bool) -> None:
         for name in ("latest", "best") if best else ("latest",):
