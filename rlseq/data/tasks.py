@@ -16,8 +16,8 @@ def make_vector_env(settings: TaskSettings, artifacts: Path | None = None, num_e
 
     Args:
         settings: Those of the task.
-        artifacts: Directory of a checkpoint's or run's artifacts (a vocabulary). None, or one that is empty or missing as
-            many copies of empty directories are, has them built from the data.
+        artifacts: Directory of a checkpoint's or run's artifacts (a vocabulary). If it is None, empty, or missing as an
+            empty one may be in a copy, they are built from the data.
         num_envs: Sub-environments, for stepping; ``rollout`` takes any number of sequences.
     """
     name, arguments = settings.environment()

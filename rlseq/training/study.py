@@ -171,10 +171,9 @@ class Study:
         """What all arms have in common."""
         return read_config(self.path / "config.yaml")
 
-    def artifacts(self) -> Path | None:
-        """What the task needs to decode, as a finished run made it; None if it needs nothing."""
-        made = self._run("mle", self.chosen("mle"), self.seeds[0]) / "artifacts"
-        return made if any(made.iterdir()) else None
+    def artifacts(self) -> Path:
+        """The directory of what the task needs to decode, as a finished run made it."""
+        return self._run("mle", self.chosen("mle"), self.seeds[0]) / "artifacts"
 
     # ---------------------------------------------------------------------------------------------------------- jobs
     def jobs(self) -> list[Job]:
