@@ -6,7 +6,6 @@ fused projection and loss of ``losses.weighted_nll``.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -98,7 +97,7 @@ class Scored:
         return loss + (value - loss.detach())
 
 
-class Objective(ABC, Generic[S]):
+class Objective(Generic[S]):
     """What an update minimises, beside the terms that any objective may have.
 
     Attributes:
@@ -132,14 +131,14 @@ class Objective(ABC, Generic[S]):
         """Statistics of a batch, by tag."""
         return {}
 
-    @abstractmethod
     def loss(self, scored: Scored, weights: Tensor) -> tuple[Tensor, Statistics]:
-        """The loss, and statistics by tag.
+        """The loss, and statistics by tag; here Σ w · −log p.
 
         Args:
             scored: The rows that are read again.
             weights: (N,) of their tokens: advantage / divisor of the loss.
         """
+        return scored.weighted_nll(weights), {}
 
 
 def first_of_equals(sequences: Ints) -> Ints:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from rlseq.config.objectives import MixerConfig
-from rlseq.objectives.base import Objective, Scored, Statistics
+from rlseq.objectives.base import Objective
 
 
 class Mixer(Objective[MixerConfig]):
     """Σ advantage · −log p, with the advantage 1 at tokens that were given: this is their cross-entropy."""
 
     given_advantage = 1.0
-
-    def loss(self, scored: Scored, weights: Tensor) -> tuple[Tensor, Statistics]:
-        """See the base class."""
-        return scored.weighted_nll(weights), {}

@@ -28,7 +28,7 @@ class Reinforce(Objective[ReinforceConfig]):
     def loss(self, scored: Scored, weights: Tensor) -> tuple[Tensor, Statistics]:
         """See the base class."""
         if not self.rl.reweighted:
-            return scored.weighted_nll(weights), {}
+            return super().loss(scored, weights)
         ratio = losses.importance_weights(
             scored.distribution.tempered(scored.values),
             scored.targets,
