@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.beam import beam_search
@@ -21,6 +22,7 @@ from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.models.layers.linear import Linear, PackedLinear
+from rlseq.models.memory import Memory
 from rlseq.objectives.distribution import SamplingDistribution
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.task import Floats, Ints
@@ -138,6 +140,20 @@ def _source_shards(loaded: LoadedPolicy, sources: Sources) -> Iterator[tuple[Int
         part = slice(start, start + size)
         longest = int(lengths[part].max(initial=0))
         yield np.arange(start, start + len(lengths[part])), source[part, :longest], lengths[part]
+
+
+@torch.no_grad()
+def forced_log_probs(loaded: LoadedPolicy, memory: Memory, sequences: Ints, lengths: Ints) -> tuple[Tensor, Tensor]:
+    """What a policy says of sequences (batch_size, time), each token after those before it.
+
+    Returns:
+        Log-probabilities of all choices at each of the N tokens that count, row by row, (N, choices), and those of the
+        tokens themselves, (N,); in double precision.
+    """
+    targets, counts = (torch.from_numpy(column).to(loaded.device) for column in (sequences, lengths))
+    forced = loaded.policy.forced(memory, targets, counts)
+    log_probs = loaded.policy.project(forced.features).double().log_softmax(-1)
+    return log_probs, log_probs.gather(1, targets[forced.counted][:, None])[:, 0]
 
 
 # --------------------------------------------------------------------------------------------------------- outputs

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from rlseq.decoding.encoding import encode_sources
-from rlseq.evaluation.decoding import split_shards
+from rlseq.evaluation.decoding import forced_log_probs, split_shards
 from rlseq.evaluation.evaluate import instance_ids, number
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.objectives.logits import is_possible
@@ -60,13 +60,9 @@ def likelihood(loaded: LoadedPolicy, *, split: SplitName = "test", max_instances
     return Likelihood(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-@torch.no_grad()
 def _measure(loaded: LoadedPolicy, ids: Ints, source: npt.NDArray[Any], source_lengths: Ints) -> tuple[Floats, Ints]:
     memory = encode_sources(loaded.policy, source, source_lengths, loaded.device).detach()
-    targets, lengths = (torch.from_numpy(column).to(loaded.device) for column in loaded.task.references(ids))
-    forced = loaded.policy.forced(memory, targets, lengths)
-    log_probs = loaded.policy.project(forced.features).double().log_softmax(-1)
-    of_tokens = log_probs.gather(1, targets[forced.counted][:, None])[:, 0]
-    nats = torch.zeros(targets.shape, dtype=torch.float64, device=loaded.device)
-    nats[forced.counted] = -torch.where(is_possible(of_tokens), of_tokens, -math.inf)
-    return nats.sum(1).cpu().numpy(), lengths.cpu().numpy()
+    sequences, lengths = loaded.task.references(ids)
+    of_tokens = forced_log_probs(loaded, memory, sequences, lengths)[1]
+    nats = -torch.where(is_possible(of_tokens), of_tokens, -math.inf).cpu().numpy()
+    return np.add.reduceat(nats, np.cumsum(lengths) - lengths), lengths

@@ -14,12 +14,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from rlseq.decoding.encoding import encode_sources
-from rlseq.evaluation.decoding import decode_sources, split_shards
+from rlseq.evaluation.decoding import decode_sources, forced_log_probs, split_shards
 from rlseq.evaluation.evaluate import Evaluation
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.options import DecodingOptions
@@ -101,7 +99,6 @@ def policy_profile(loaded: LoadedPolicy, evaluation: Evaluation) -> Profile:
     return dict(zip(OF_POLICIES, (entropy / steps, mass / steps, rank / tokens), strict=True))
 
 
-@torch.no_grad()
 def _forced(
     loaded: LoadedPolicy, ids: Ints, sequences: Ints, lengths: Ints
 ) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
@@ -112,10 +109,5 @@ def _forced(
         rows = slice(start, start := start + len(part))
         longest = int(lengths[rows].max())
         pairs = (sequences[rows, :longest], lengths[rows]), loaded.task.references(part)
-        found = []
-        for targets, sizes in pairs:
-            target, size = torch.from_numpy(targets).to(loaded.device), torch.from_numpy(sizes).to(loaded.device)
-            log_probs = loaded.policy.token_logits(memory, target, size).double().log_softmax(-1)
-            real = torch.from_numpy(np.arange(targets.shape[1]) < sizes[:, None]).to(loaded.device)
-            found.append((log_probs, log_probs.gather(1, target[real][:, None])[:, 0]))
-        yield found[0], found[1]
+        made, wanted = (forced_log_probs(loaded, memory, *pair) for pair in pairs)
+        yield made, wanted
