@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,13 +22,16 @@ from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 from rlseq_envs.counters import counter_uniforms
+from rlseq_envs.source import Source
+from rlseq_envs.spaces import Choices, Space
 from rlseq_envs.task import Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
 
 Policy = TypeVar("Policy", bound=SequencePolicy)
+Array = TypeVar("Array")
 MATCHES = ("additive", "bilinear", "dot", "scaled_dot", "cosine")
-POINTS = TaskShape(None, None, 2)
+POINTS = TaskSpaces({"points": Space.of_vectors(2, 9)}, Choices(10, points_to="points"))
 
 
 # -------------------------------------------------------------------------------------------------------- policies
@@ -40,10 +44,16 @@ def shaken(policy: Policy, seed: int = 1, scale: float = 0.3) -> Policy:
     return policy.eval()
 
 
+def text_spaces(vocabulary: int, source_vocabulary: int, shared: bool = False) -> TaskSpaces:
+    """Tokens in, tokens out."""
+    choices = Choices(9, vocabulary, same_as="text" if shared else None)
+    return TaskSpaces({"text": Space.of_tokens(source_vocabulary, 9)}, choices)
+
+
 def attention_policy(vocabulary: int = 7, seed: int = 0, shared: bool = False, **keys: Any) -> EncoderDecoder:
     sizes = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.0, "share_embeddings": shared}
     config = AttentionPolicyConfig.model_validate({"type": "attention"} | sizes | keys)
-    return shaken(build_policy(config, TaskShape(vocabulary, vocabulary if shared else 9, None, shared), seed), seed)
+    return shaken(build_policy(config, text_spaces(vocabulary, vocabulary if shared else 9, shared), seed), seed)
 
 
 def pointer_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
@@ -51,18 +61,29 @@ def pointer_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
     return shaken(build_policy(config, POINTS, seed), seed)
 
 
-def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Random sources for either kind of policy, garbage in their padding."""
+def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> Source[Tensor]:
+    """Random sources for any policy, garbage in their padding; ``lengths`` of those that have one."""
     generator = torch.Generator().manual_seed(seed)
     rows, longest = len(lengths), max(lengths)
     assert isinstance(policy, EncoderDecoder)
+    example: Any = getattr(policy.encoder, "example", None)
+    if example is not None:
+        found: Source[Tensor] = example(torch.tensor(lengths), generator)
+        return found
     if isinstance(policy.embedding, TokenEmbedding):
         count = len(policy.embedding.table.weight)
-        return torch.randint(count, (rows, longest), generator=generator), torch.tensor(lengths)
-    return torch.rand(rows, longest, 2, generator=generator), torch.tensor(lengths)
+        return Source.of(text=(torch.randint(count, (rows, longest), generator=generator), torch.tensor(lengths)))
+    return Source.of(points=(torch.rand(rows, longest, 2, generator=generator), torch.tensor(lengths)))
 
 
-def targets(policy: SequencePolicy, source_lengths: Tensor, lengths: Sequence[int], seed: int = 0) -> Tensor:
+def only(source: Source[Array]) -> tuple[Array, Array]:
+    """Values and lengths of the one field there is."""
+    ((values, lengths),) = source.fields.values()
+    assert lengths is not None
+    return values, lengths
+
+
+def targets(policy: SequencePolicy, source: Source[Tensor], lengths: Sequence[int], seed: int = 0) -> Tensor:
     """Random targets a policy can emit: END last, points not repeated, garbage beyond each length."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
@@ -71,7 +92,7 @@ def targets(policy: SequencePolicy, source_lengths: Tensor, lengths: Sequence[in
             choices = len(policy.head[0])
             rows[row] = torch.randint(1, choices, (rows.shape[1],), generator=generator)
         else:
-            order = torch.randperm(int(source_lengths[row]), generator=generator) + 1
+            order = torch.randperm(int(only(source)[1][row]), generator=generator) + 1
             rows[row] = order.repeat(rows.shape[1])[: rows.shape[1]]
         rows[row, length - 1] = 0
     return rows
@@ -124,27 +145,29 @@ def padded(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 class ReverseTask(SequenceTask):
     """Read the source backwards: a small task of tokens, whose instances are made from their ids."""
 
-    source_features = None
     selection_metric = "accuracy"
     signature = "reverse|version:1"
 
     def __init__(self, letters: int = 4, longest: int = 4, backwards: bool = True) -> None:
-        self.vocabulary_size = self.source_vocabulary_size = letters + 1
-        self.max_source_length, self.max_length = longest, longest + 2
-        self.letters, self.backwards = letters, backwards
+        self.sources = {"text": Space.of_tokens(letters + 1, longest)}
+        self.choices = Choices(longest + 2, letters + 1)
+        self.letters, self.longest, self.backwards = letters, longest, backwards
 
     def instances(self, split: SplitName) -> Split:
         return {"train": Split("train", 0, None), "validation": Split("validation", 1 << 40, 100)}[split]
 
-    def source(self, ids: Ints) -> tuple[Ints, Ints]:
-        uniforms = counter_uniforms(0, 0, ids, 1, self.max_source_length + 1)[:, 0]
-        lengths = (uniforms[:, 0] * self.max_source_length).astype(np.int64) + 1
+    def source(self, ids: Ints) -> Source[npt.NDArray[Any]]:
+        return Source.of(text=self.letters_of(ids))
+
+    def letters_of(self, ids: Ints) -> tuple[Ints, Ints]:
+        uniforms = counter_uniforms(0, 0, ids, 1, self.longest + 1)[:, 0]
+        lengths = (uniforms[:, 0] * self.longest).astype(np.int64) + 1
         letters = (uniforms[:, 1:] * self.letters).astype(np.int64) + 1
         longest = int(lengths.max(initial=0))
         return np.where(np.arange(longest) < lengths[:, None], letters[:, :longest], 0), lengths
 
     def references(self, ids: Ints) -> tuple[Ints, Ints]:
-        source, lengths = self.source(ids)
+        source, lengths = self.letters_of(ids)
         out = np.zeros((len(ids), source.shape[1] + 1), np.int64)
         for row, length in enumerate(lengths):
             out[row, :length] = source[row, :length][:: -1 if self.backwards else 1]
@@ -167,7 +190,7 @@ class ReverseTask(SequenceTask):
 
     def render(self, instance_id: int, sequence: Ints) -> Rendering:
         ids = np.array([instance_id])
-        return Rendering(str(self.source(ids)[0][0]), str(self.references(ids)[0][0]), str(sequence))
+        return Rendering(str(self.letters_of(ids)[0][0]), str(self.references(ids)[0][0]), str(sequence))
 
 
 rlseq_envs.register("test/Reverse-v0", ReverseTask)

@@ -14,6 +14,8 @@ from gymnasium.vector.utils import batch_space
 
 from rlseq_envs.registration import TaskLike, make_task
 from rlseq_envs.scoring import RolloutResult, num_actions, score_sequences
+from rlseq_envs.source import Padded, source_sizes
+from rlseq_envs.spaces import Space
 from rlseq_envs.task import END, Bools, Floats, Ints, Reward, SequenceTask, Split, SplitName
 
 __all__ = ["RolloutResult", "SequenceEnv", "SequenceVectorEnv", "score_sequences"]
@@ -25,22 +27,34 @@ Info = dict[str, Any]
 _DRAWN_FROM_ENDLESS = 1 << 31
 
 
-def _source_space(task: SequenceTask) -> spaces.Box:
-    if task.source_vocabulary_size is not None:
-        return spaces.Box(0, task.source_vocabulary_size - 1, (task.max_source_length,), np.int64)
-    if task.source_features is None:
-        raise ValueError(f"{type(task).__name__} sets neither source_vocabulary_size nor source_features")
-    largest = float(np.finfo(np.float32).max)
-    return spaces.Box(-largest, largest, (task.max_source_length, task.source_features), np.float32)
-
-
 def _observation_space(task: SequenceTask) -> spaces.Dict:
-    return spaces.Dict(
-        source=_source_space(task),
-        source_length=spaces.Discrete(task.max_source_length + 1),
-        tokens=spaces.Box(0, num_actions(task) - 1, (task.max_length,), np.int64),
-        length=spaces.Discrete(task.max_length + 1),
-    )
+    longest = task.choices.longest
+    emitted = {
+        "tokens": spaces.Box(0, num_actions(task) - 1, (longest,), np.int64),
+        "length": spaces.Discrete(longest + 1),
+    }
+    fields: dict[str, spaces.Space[Any]] = {}
+    for name, field in task.sources.items():
+        fields[name] = _field_space(field)
+        if field.varying == 1:
+            fields[f"{name}_length"] = spaces.Discrete(field.longest[0] + 1)
+        elif field.varying:
+            fields[f"{name}_length"] = spaces.Box(0, field.longest[1], field.longest[:1], np.int64)
+    if taken := fields.keys() & emitted.keys():
+        raise ValueError(
+            f"{type(task).__name__}.sources: {', '.join(sorted(taken))} is taken: call the field otherwise"
+        )
+    return spaces.Dict(fields | emitted)
+
+
+def _field_space(field: Space) -> spaces.Box:
+    if field.tokens is not None:
+        return spaces.Box(0, field.tokens - 1, field.largest, np.int64)
+    if field.dtype == "float32":
+        largest = float(np.finfo(np.float32).max)
+        return spaces.Box(-largest, largest, field.largest, np.float32)
+    bounds = np.iinfo(field.dtype)
+    return spaces.Box(bounds.min, bounds.max, field.largest, np.dtype(field.dtype).type)
 
 
 def _draw(split: Split, generator: np.random.Generator) -> int:
@@ -63,17 +77,20 @@ def _checked_split(name: str) -> SplitName:
     return cast(SplitName, name)
 
 
+def _no_sources(field: Space, count: int) -> Padded[npt.NDArray[Any]]:
+    lengths = np.zeros((count, *field.longest[:-1]), np.int64) if field.varying else None
+    return Padded(np.zeros((count, *field.largest), field.dtype), lengths)
+
+
 class _Episodes:
     """The state of ``count`` episodes, one a row."""
 
     def __init__(self, task: SequenceTask, count: int) -> None:
-        space = _source_space(task)
         self.task = task
         self.ids = np.zeros(count, np.int64)
-        self.source: npt.NDArray[Any] = np.zeros((count, *space.shape), space.dtype)
-        self.source_lengths = np.zeros(count, np.int64)
+        self.fields = {name: _no_sources(field, count) for name, field in task.sources.items()}
         self.limits = np.zeros(count, np.int64)
-        self.tokens = np.zeros((count, task.max_length), np.int64)
+        self.tokens = np.zeros((count, task.choices.longest), np.int64)
         self.lengths = np.zeros(count, np.int64)
         self.terminated = np.ones(count, np.bool_)
         self.truncated = np.zeros(count, np.bool_)
@@ -84,12 +101,15 @@ class _Episodes:
 
     def begin(self, rows: Ints, ids: Ints) -> None:
         """Start these rows on new instances."""
-        source, source_lengths = self.task.source(ids)
+        source = self.task.source(ids)
         self.ids[rows] = ids
-        self.source[rows] = 0
-        self.source[rows, : source.shape[1]] = source
-        self.source_lengths[rows] = source_lengths
-        self.limits[rows] = self.task.length_limits(source_lengths)
+        for name, kept in self.fields.items():
+            for into, new in zip(kept, source.fields[name], strict=True):
+                if into is not None and new is not None:
+                    into[rows] = 0
+                    place: Any = (rows, *map(slice, new.shape[1:]))
+                    into[place] = new
+        self.limits[rows] = self.task.length_limits(source_sizes(source))
         self.tokens[rows] = END
         self.lengths[rows] = 0
         self.terminated[rows] = self.truncated[rows] = False
@@ -105,16 +125,18 @@ class _Episodes:
         return self.task.reward(self.tokens[rows], self.lengths[rows], self.ids[rows])
 
     def observation(self) -> Observation:
-        return {
-            "source": self.source.copy(),
-            "source_length": self.source_lengths.copy(),
-            "tokens": self.tokens.copy(),
-            "length": self.lengths.copy(),
-        }
+        seen = {name: field.values for name, field in self.fields.items()}
+        seen |= {f"{name}_length": field.lengths for name, field in self.fields.items() if field.lengths is not None}
+        seen |= {"tokens": self.tokens, "length": self.lengths}
+        return {name: values.copy() for name, values in seen.items()}
 
     def action_mask(self) -> npt.NDArray[np.int8]:
-        choices = self.task.num_choices(self.source_lengths)
-        return (np.arange(num_actions(self.task)) < choices[:, None]).astype(np.int8)
+        mask = np.ones((len(self.ids), num_actions(self.task)), np.int8)
+        if self.task.choices.points_to is not None:
+            lengths = self.fields[self.task.choices.points_to].lengths
+            if lengths is not None:
+                mask[np.arange(mask.shape[1]) > lengths[:, None]] = 0
+        return mask
 
     def text(self, row: int) -> str:
         """Source, output so far and reference, a line each."""
@@ -130,8 +152,8 @@ class SequenceEnv(gym.Env[Observation, np.int64]):
     the longest source has positions, and END. ``info["action_mask"]`` (int8) marks those that this instance has.
 
     ## Observation Space
-    ``Dict`` of ``source`` (the source, padded with 0), ``source_length`` (its positions), ``tokens`` (what was emitted
-    so far, padded with END) and ``length`` (how many tokens that is).
+    ``Dict`` of each field of the source (padded with 0) by its name, ``<field>_length`` (its positions) if its size
+    varies, ``tokens`` (what was emitted so far, padded with END) and ``length`` (how many tokens that is).
 
     ## Reward
     0 until the episode ends, then the task's reward; its named parts are then in ``info["reward_components"]``.

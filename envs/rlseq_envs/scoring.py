@@ -31,8 +31,9 @@ class RolloutResult:
 
 
 def num_actions(task: SequenceTask) -> int:
-    """Size of the action space: the vocabulary, or every source position and END."""
-    return task.max_source_length + 1 if task.vocabulary_size is None else task.vocabulary_size
+    """Size of the action space: the vocabulary, or the most positions that can be pointed at and END."""
+    choices = task.choices
+    return choices.size or task.sources[str(choices.points_to)].largest[0] + 1
 
 
 def score_sequences(

@@ -12,13 +12,16 @@ Conventions shared by every task:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from rlseq_envs.source import Source, source_sizes
+from rlseq_envs.spaces import Choices, Space
 
 END = 0
 _SCORED_TOGETHER = 4096  # prefixes that exist at once, as rows of tokens
@@ -118,22 +121,14 @@ class SequenceTask(ABC):
     (batch_size, time) int64 padded with ``END``, ``lengths`` (batch_size,) int64 counting ``END`` where it was emitted.
 
     Attributes:
-        vocabulary_size: Number of tokens, ``END`` included; None where the choices follow the input (pointers:
-            0 is END, position i of the source is token i + 1).
-        source_vocabulary_size: Number of source tokens, or None where the source is an array of vectors.
-        source_features: Width of a source vector, or None where the source is made of tokens.
-        shared_vocabulary: Source tokens and tokens are the same, id by id.
-        max_source_length: Longest source of any split, in positions.
-        max_length: Longest sequence any instance may need, END included.
+        sources: The fields of a source by name; none if sequences are generated from nothing. The size of a source is
+            the number of positions of its first field.
+        choices: What can be emitted.
         selection_metric: The corpus metric that picks the best checkpoint; larger is better.
     """
 
-    vocabulary_size: int | None
-    source_vocabulary_size: int | None
-    source_features: int | None
-    shared_vocabulary: bool = False
-    max_source_length: int
-    max_length: int
+    sources: Mapping[str, Space]
+    choices: Choices
     selection_metric: str
 
     @property
@@ -153,26 +148,23 @@ class SequenceTask(ABC):
         return self.instances("train")
 
     @abstractmethod
-    def source(self, ids: Ints) -> tuple[npt.NDArray[Any], Ints]:
-        """Sources padded with 0: (batch_size, source_length) int64 or (batch_size, source_length, features) float32.
-
-        The padding reaches to the longest source of this batch. Also returns the lengths, (batch_size,).
-        """
+    def source(self, ids: Ints) -> Source[npt.NDArray[Any]]:
+        """Sources with the fields that ``sources`` describes, padded to the longest of this batch."""
 
     def sizes(self, ids: Ints) -> Ints:
-        """How many positions each source has, (batch_size,). A task that knows it without reading sources says so."""
-        return self.source(ids)[1]
+        """The size of each source, (batch_size,). A task that knows it without reading sources says so."""
+        return source_sizes(self.source(ids))
 
     @abstractmethod
     def references(self, ids: Ints) -> tuple[Ints, Ints]:
         """The (first) reference of each instance, END included, and its length."""
 
-    def training_pairs(self, ids: Ints, seed: int) -> tuple[npt.NDArray[Any], Ints, Ints, Ints]:
-        """Sources, their lengths, references, their lengths, as cross-entropy trains on them under this seed.
+    def training_pairs(self, ids: Ints, seed: int) -> tuple[Source[npt.NDArray[Any]], Ints, Ints]:
+        """Sources, references and the references' lengths, as cross-entropy trains on them under this seed.
 
         What ``source`` and ``references`` give, unless a task draws variants of its training instances.
         """
-        return *self.source(ids), *self.references(ids)
+        return self.source(ids), *self.references(ids)
 
     @abstractmethod
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
@@ -245,15 +237,9 @@ class SequenceTask(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} names no first tokens")
 
-    def length_limits(self, source_lengths: Ints) -> Ints:
-        """Most tokens that may be emitted for sources of these lengths, END included."""
-        return np.full(len(source_lengths), self.max_length, dtype=np.int64)
-
-    def num_choices(self, source_lengths: Ints) -> Ints:
-        """How many tokens may be chosen from: the vocabulary, or the source's positions and END."""
-        if self.vocabulary_size is None:
-            return source_lengths + 1
-        return np.full(len(source_lengths), self.vocabulary_size, dtype=np.int64)
+    def length_limits(self, sizes: Ints) -> Ints:
+        """Most tokens that may be emitted for sources of these sizes, END included."""
+        return np.full(len(sizes), self.choices.longest, dtype=np.int64)
 
     def instance_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, Bools | Floats]:
         """Metrics that are means over instances, as one value each; boolean ones are tested with McNemar's test.
@@ -270,8 +256,8 @@ class SequenceTask(ABC):
         """The sacrebleu metric objects behind the text corpus metrics, by metric name."""
         return {}
 
-    def parse_sources(self, lines: Sequence[str]) -> tuple[npt.NDArray[Any], Ints]:
-        """Sources written as text, one a line, in the layout of ``source``.
+    def parse_sources(self, lines: Sequence[str]) -> Source[npt.NDArray[Any]]:
+        """Sources written as text, one a line, with the fields of ``source``.
 
         Raises:
             ValueError: A line cannot be read; the message names the line's number.

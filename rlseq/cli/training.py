@@ -19,7 +19,7 @@ from rlseq.data.tasks import make_task
 from rlseq.evaluation.compare import compare_checkpoints
 from rlseq.evaluation.evaluate import display_path, evaluate_checkpoint
 from rlseq.evaluation.loading import signature_difference
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 from rlseq.report.comparison import comparison_tables
 from rlseq.report.reporter import Reporter
 from rlseq.report.tables import evaluation_table
@@ -104,11 +104,10 @@ def _check_policy(checkpoint: Checkpoint, config: Config, task: SequenceTask) ->
     ]
     if not wrong:
         _check_signature(checkpoint, task)
-        shape = TaskShape.of(task).to_dict()
+        before = TaskSpaces.from_dict(checkpoint.meta["spaces"])
         wrong = [
-            f"the task's {key} is {value}, in the checkpoint it is {checkpoint.meta['shape'][key]}"
-            for key, value in shape.items()
-            if checkpoint.meta["shape"][key] != value
+            f"the task's {key} is {value}, in the checkpoint it is {was}"
+            for key, value, was in TaskSpaces.of(task).differences(before)
         ]
     if wrong:
         raise UserError("\n  ".join([f"{checkpoint.directory} does not fit the configuration:", *wrong]))

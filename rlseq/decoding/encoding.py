@@ -10,16 +10,14 @@ import torch
 from rlseq.models.layers.linear import fast_matmul
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
-from rlseq_envs.task import Ints
+from rlseq_envs.source import Source
 
 
-def encode_sources(
-    policy: SequencePolicy, source: npt.NDArray[Any], source_lengths: Ints, device: torch.device | str
-) -> Memory:
+def encode_sources(policy: SequencePolicy, source: Source[npt.NDArray[Any]], device: torch.device | str) -> Memory:
     """Sources as a task gives them, encoded with their graph.
 
     With a graph even where nobody wants it: kernels for inference round otherwise, and whoever decodes is to agree with
     the update that scores what was decoded.
     """
     with torch.enable_grad(), fast_matmul():
-        return policy.encode(torch.from_numpy(source).to(device), torch.from_numpy(source_lengths).to(device))
+        return policy.encode(source.map(lambda values: torch.from_numpy(values).to(device)))

@@ -25,9 +25,11 @@ from rlseq.models.layers.linear import Linear, PackedLinear
 from rlseq.models.memory import Memory
 from rlseq.objectives.distribution import SamplingDistribution
 from rlseq_envs.counters import counter_uniforms
+from rlseq_envs.source import Source, source_sizes
 from rlseq_envs.task import Floats, Ints
 
-Sources = tuple[npt.NDArray[Any], Ints]  # sources in the layout of ``SequenceTask.source``, and their lengths
+Sources = Source[npt.NDArray[Any]]  # as ``SequenceTask.source`` gives them
+Shards = Iterator[tuple[Ints, Sources]]  # ids and sources, a few at a time
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Sequences:
 
 def decode_sources(
     loaded: LoadedPolicy,
-    shards: Iterator[tuple[Ints, npt.NDArray[Any], Ints]],
+    shards: Shards,
     options: DecodingOptions,
     n_best: int = 1,
 ) -> Sequences:
@@ -55,7 +57,7 @@ def decode_sources(
 
     Args:
         loaded: The policy and its task.
-        shards: Ids (they choose the random numbers of samples), sources and their lengths, as the task gives them.
+        shards: Ids (they choose the random numbers of samples) and sources, as the task gives them.
         options: How.
         n_best: Sequences a source; greedy decoding has one.
 
@@ -79,16 +81,15 @@ def decode_sources(
 def _decode_shard(
     loaded: LoadedPolicy,
     ids: Ints,
-    source: npt.NDArray[Any],
-    source_lengths: Ints,
+    source: Sources,
     options: DecodingOptions,
     n_best: int,
     linear: Linear,
 ) -> Decoded:
-    limits = loaded.task.length_limits(source_lengths)
+    limits = loaded.task.length_limits(source_sizes(source))
     limits = limits if options.max_length is None else np.minimum(limits, options.max_length)
     place = loaded.device
-    memory = encode_sources(loaded.policy, source, source_lengths, place).detach()
+    memory = encode_sources(loaded.policy, source, place).detach()
     limit = torch.from_numpy(limits).to(place)
     if options.method == "beam":
         return beam_search(loaded.policy, memory, limit, _beam(options, n_best), linear)
@@ -123,23 +124,19 @@ def _ranking(options: DecodingOptions) -> Ranking:
     return Ranking(options.length_penalty, options.length_norm, options.coverage_penalty)
 
 
-def split_shards(
-    loaded: LoadedPolicy, ids: Ints, size: int | None = None
-) -> Iterator[tuple[Ints, npt.NDArray[Any], Ints]]:
+def split_shards(loaded: LoadedPolicy, ids: Ints, size: int | None = None) -> Shards:
     """Instances of a split, ``size`` at a time; default: as many as the run's validation takes."""
     size = size or loaded.config.evaluation.batch_size
     for start in range(0, len(ids), size):
         part = ids[start : start + size]
-        yield part, *loaded.task.source(part)
+        yield part, loaded.task.source(part)
 
 
-def _source_shards(loaded: LoadedPolicy, sources: Sources) -> Iterator[tuple[Ints, npt.NDArray[Any], Ints]]:
-    source, lengths = sources
+def _source_shards(loaded: LoadedPolicy, sources: Sources) -> Shards:
     size = loaded.config.evaluation.batch_size
-    for start in range(0, len(lengths), size):
-        part = slice(start, start + size)
-        longest = int(lengths[part].max(initial=0))
-        yield np.arange(start, start + len(lengths[part])), source[part, :longest], lengths[part]
+    for start in range(0, sources.size, size):
+        part = sources.part(start, start + size)
+        yield np.arange(start, start + part.size), part
 
 
 @torch.no_grad()

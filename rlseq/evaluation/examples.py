@@ -99,7 +99,7 @@ def _attention(task: SequenceTask, arms: Sequence[Arm], shown: Iterable[Shown], 
 def _read(task: SequenceTask, checkpoint: Path, outputs: Outputs, rows: list[int], device: str) -> Weights:
     """Attention (rows, time, positions) of a checkpoint that is forced to emit its outputs again."""
     loaded = load_policy(checkpoint, device)
-    memory = encode_sources(loaded.policy, *task.source(outputs.ids[rows]), loaded.device).detach()
+    memory = encode_sources(loaded.policy, task.source(outputs.ids[rows]), loaded.device).detach()
     targets, lengths = (torch.from_numpy(part[rows]).to(loaded.device) for part in (outputs.sequences, outputs.lengths))
     return loaded.policy.forced(memory, targets, lengths).attention.cpu().numpy()
 

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.sampling import decode
-from rlseq.evaluation.decoding import split_shards
+from rlseq.evaluation.decoding import Sources, split_shards
 from rlseq.evaluation.evaluate import instance_ids
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.models.policy import length_mask
+from rlseq_envs.source import source_sizes
 from rlseq_envs.task import Bools, Ints, SplitName
 
 
@@ -73,14 +73,14 @@ def exposure_bias(loaded: LoadedPolicy, *, split: SplitName = "test", max_instan
 
 
 @torch.no_grad()
-def _measure(loaded: LoadedPolicy, ids: Ints, source: npt.NDArray[Any], source_lengths: Ints) -> ExposureBias:
+def _measure(loaded: LoadedPolicy, ids: Ints, source: Sources) -> ExposureBias:
     policy, task = loaded.policy, loaded.task
-    memory = encode_sources(policy, source, source_lengths, loaded.device).detach()
+    memory = encode_sources(policy, source, loaded.device).detach()
     targets, lengths = (torch.from_numpy(column).to(loaded.device) for column in task.references(ids))
     real = length_mask(lengths, targets.shape[1])
     forced = torch.zeros_like(real)
     forced[real] = policy.token_logits(memory, targets, lengths).argmax(-1) == targets[real]
-    decoded = decode(policy, memory, torch.from_numpy(task.length_limits(source_lengths)).to(loaded.device))
+    decoded = decode(policy, memory, torch.from_numpy(task.length_limits(source_sizes(source))).to(loaded.device))
     width = min(targets.shape[1], decoded.sequences.shape[2])
     reached = real[:, :width] & length_mask(decoded.lengths[:, 0], width)
     free = torch.zeros_like(real)

@@ -170,7 +170,8 @@ def _fingerprint(task: SequenceTask, ids: Ints) -> bytes:
     digest = hashlib.sha256()
     for start in range(0, len(ids), _AT_ONCE):
         part = ids[start : start + _AT_ONCE]
-        for array in (*task.source(part), *task.references(part)):
+        fields = (array for field in task.source(part).fields.values() for array in field if array is not None)
+        for array in (*fields, *task.references(part)):
             digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
         texts = task.text_pairs(*task.references(part), part)
         digest.update(repr(texts.references if texts else None).encode())

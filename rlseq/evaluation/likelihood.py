@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from rlseq.decoding.encoding import encode_sources
-from rlseq.evaluation.decoding import forced_log_probs, split_shards
+from rlseq.evaluation.decoding import Sources, forced_log_probs, split_shards
 from rlseq.evaluation.evaluate import instance_ids, number
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.objectives.logits import is_possible
@@ -60,8 +59,8 @@ def likelihood(loaded: LoadedPolicy, *, split: SplitName = "test", max_instances
     return Likelihood(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _measure(loaded: LoadedPolicy, ids: Ints, source: npt.NDArray[Any], source_lengths: Ints) -> tuple[Floats, Ints]:
-    memory = encode_sources(loaded.policy, source, source_lengths, loaded.device).detach()
+def _measure(loaded: LoadedPolicy, ids: Ints, source: Sources) -> tuple[Floats, Ints]:
+    memory = encode_sources(loaded.policy, source, loaded.device).detach()
     sequences, lengths = loaded.task.references(ids)
     of_tokens = forced_log_probs(loaded, memory, sequences, lengths)[1]
     nats = -torch.where(is_possible(of_tokens), of_tokens, -math.inf).cpu().numpy()

@@ -16,7 +16,7 @@ from rlseq.data.tasks import make_task
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.models.build import build_policy
 from rlseq.models.policy import SequencePolicy
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
 from rlseq.training.run_directory import resolve_checkpoint, run_of
 from rlseq_envs.task import SequenceTask
@@ -72,7 +72,7 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
     where = torch.device(
         "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
     )
-    policy = build_policy(config.policy, TaskShape.from_dict(checkpoint.meta["shape"]))
+    policy = build_policy(config.policy, TaskSpaces.of(task))
     policy.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.weights.items()})
     return LoadedPolicy(policy.to(where).eval(), task, config, checkpoint.meta, checkpoint.directory, where)
 

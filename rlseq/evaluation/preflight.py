@@ -29,6 +29,7 @@ from rlseq.training.preflight import SampleFigures, alike_among, reference_rewar
 from rlseq.training.rollout import Rollout, RolloutRequest, rollout, shards
 from rlseq.training.run_directory import read_metrics, run_of
 from rlseq_envs.scoring import score_sequences
+from rlseq_envs.source import source_sizes
 from rlseq_envs.task import Floats, Ints
 
 LEAST_DRAWN = 16  # samples an instance, so that the effect of more of them can be told
@@ -211,14 +212,14 @@ def _tempered(temperature: float, rewards: Floats, samples: int) -> Tempered:
 def _references(loaded: LoadedPolicy, ids: Ints) -> tuple[float, Lengths]:
     """The references' mean −log p under teacher forcing, nats a token, and their lengths."""
     total, counts, limit = 0.0, [], 0
-    for part, source, source_lengths in split_shards(loaded, ids):
+    for part, source in split_shards(loaded, ids):
         targets, lengths = (torch.from_numpy(column).to(loaded.device) for column in loaded.task.references(part))
-        memory = encode_sources(loaded.policy, source, source_lengths, loaded.device).detach()
+        memory = encode_sources(loaded.policy, source, loaded.device).detach()
         log_probs = loaded.policy.token_logits(memory, targets, lengths).log_softmax(-1)
         real = torch.arange(targets.shape[1], device=loaded.device) < lengths[:, None]
         total -= float(log_probs.gather(1, targets[real][:, None]).sum())
         counts.append(lengths.cpu().numpy())
-        limit = max(limit, int(loaded.task.length_limits(source_lengths).max()))
+        limit = max(limit, int(loaded.task.length_limits(source_sizes(source)).max()))
     tokens = np.concatenate(counts)
     return total / float(tokens.sum()), Lengths(float(np.percentile(tokens, 99)), int(tokens.max()), limit)
 
@@ -226,7 +227,7 @@ def _references(loaded: LoadedPolicy, ids: Ints) -> tuple[float, Lengths]:
 def _time_update(loaded: LoadedPolicy, config: Config, ids: Ints) -> tuple[float, float]:
     """Wall and CPU time of an update on as many validation instances as an update has, made on a copy of the policy."""
     rl, task = config.rl, loaded.task
-    count = rl.batch_size if rl.batch_type == "instance" else max(1, rl.batch_size // task.max_length)
+    count = rl.batch_size if rl.batch_type == "instance" else max(1, rl.batch_size // task.choices.longest)
     engine = PlainEngine(config, task, partial(score_sequences, task), str(loaded.device))
     engine.set_weights({name: value.cpu().numpy() for name, value in loaded.policy.state_dict().items()})
     engine.start_phase("rl")

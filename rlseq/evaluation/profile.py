@@ -50,7 +50,7 @@ def output_profile(task: SequenceTask, evaluation: Evaluation, texts: TextPairs 
         made = _tokens(outputs.sequences, outputs.lengths)
         wanted = _tokens(*task.references(outputs.ids))
     counted = sum(map(len, wanted))
-    by_name = task.vocabulary_size is not None
+    by_name = task.choices.points_to is None
     return {
         "length_ratio": sum(map(len, made)) / counted if counted else None,
         "truncated": evaluation.metrics.get("truncated"),
@@ -104,8 +104,8 @@ def _forced(
 ) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
     """Shard by shard, of the outputs and of the references: log-probabilities (tokens, choices), and the tokens'."""
     start = 0
-    for part, source, source_lengths in split_shards(loaded, ids):
-        memory = encode_sources(loaded.policy, source, source_lengths, loaded.device).detach()
+    for part, source in split_shards(loaded, ids):
+        memory = encode_sources(loaded.policy, source, loaded.device).detach()
         rows = slice(start, start := start + len(part))
         longest = int(lengths[rows].max())
         pairs = (sequences[rows, :longest], lengths[rows]), loaded.task.references(part)

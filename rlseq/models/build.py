@@ -15,10 +15,10 @@ from rlseq.models.outputs.pointer import PointerOutput
 from rlseq.models.outputs.vocabulary import VocabularyOutput
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.readouts import AttentionalVector, Scores
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 
 
-def build_policy(config: PolicyConfig, shape: TaskShape, seed: int = 0) -> EncoderDecoder:
+def build_policy(config: PolicyConfig, spaces: TaskSpaces, seed: int = 0) -> EncoderDecoder:
     """A freshly initialised policy; the same seed gives the same weights, whatever ran before.
 
     Raises:
@@ -27,13 +27,13 @@ def build_policy(config: PolicyConfig, shape: TaskShape, seed: int = 0) -> Encod
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(config, AttentionPolicyConfig):
-            return _attention(config, shape)
-        return _pointer(config, shape)
+            return _attention(config, spaces)
+        return _pointer(config, spaces)
 
 
-def build_for_training(config: Config, shape: TaskShape) -> SequencePolicy:
+def build_for_training(config: Config, spaces: TaskSpaces) -> SequencePolicy:
     """The policy of an experiment with all that its training learns; raises as ``build_policy``."""
-    policy = build_policy(config.policy, shape, config.seed)
+    policy = build_policy(config.policy, spaces, config.seed)
     if config.mle.attention_regularization:
         policy.learn_attention_target()
     if config.rl.critic:
@@ -46,36 +46,38 @@ def build_for_training(config: Config, shape: TaskShape) -> SequencePolicy:
 # Weights are drawn as the parts are made, so the order of these lines is part of what a seed means.
 
 
-def _attention(config: AttentionPolicyConfig, shape: TaskShape) -> EncoderDecoder:
+def _attention(config: AttentionPolicyConfig, spaces: TaskSpaces) -> EncoderDecoder:
     """Tokens in, tokens out, attention in between (Bahdanau et al. 2015; Luong et al. 2015)."""
-    if shape.vocabulary_size is None or shape.source_vocabulary_size is None:
+    field, space = next(iter(spaces.sources.items()))
+    if spaces.choices.size is None or space.tokens is None:
         raise ValueError("policy.type 'attention' needs a task of tokens on both sides; for points use 'pointer'")
-    if config.share_embeddings and not shape.shared_vocabulary:
+    if config.share_embeddings and spaces.choices.same_as != field:
         raise ValueError("policy.share_embeddings is true, but the task's source has a vocabulary of its own")
     size, dropouts = config.embedding_size, (config.dropout, config.word_dropout)
-    encoder = _encoder(config, size, keeps_inputs=False)
+    encoder = _encoder(config, field, size, keeps_inputs=False)
     decoder = AttentionLSTM(config, size, feed_size=size if config.feed_context else 0, reads=True)
-    target = TokenEmbedding(shape.vocabulary_size, size, *dropouts)
-    source = target if config.share_embeddings else TokenEmbedding(shape.source_vocabulary_size, size, *dropouts)
+    target = TokenEmbedding(spaces.choices.size, size, *dropouts)
+    source = target if config.share_embeddings else TokenEmbedding(space.tokens, size, *dropouts)
     readout = AttentionalVector(2 * config.hidden_size, size, config.dropout, config.feed_context)
     return EncoderDecoder(encoder, decoder, source, VocabularyOutput(target, config.tie_embeddings), readout)
 
 
-def _pointer(config: PointerPolicyConfig, shape: TaskShape) -> EncoderDecoder:
+def _pointer(config: PointerPolicyConfig, spaces: TaskSpaces) -> EncoderDecoder:
     """Vectors in, positions out (Vinyals et al. 2015)."""
-    if shape.source_features is None or shape.vocabulary_size is not None:
+    field, space = next(iter(spaces.sources.items()))
+    if space.tokens is not None or spaces.choices.points_to != field:
         raise ValueError("policy.type 'pointer' needs a task that points into a source of vectors; use 'attention'")
     size = config.hidden_size
-    encoder = _encoder(config, size, keeps_inputs=True)
+    encoder = _encoder(config, field, size, keeps_inputs=True)
     feed_size = size if config.feed_context else 0
     decoder = AttentionLSTM(config, size, feed_size, reads=config.feed_context)
-    source = VectorEmbedding(shape.source_features, size, config.dropout)
+    source = VectorEmbedding(space.largest[-1], size, config.dropout)
     output = PointerOutput(size, config.dropout, config.mask_revisits)
     return EncoderDecoder(encoder, decoder, source, output, Scores(feed_size))
 
 
 def _encoder(
-    config: AttentionPolicyConfig | PointerPolicyConfig, input_size: int, keeps_inputs: bool
+    config: AttentionPolicyConfig | PointerPolicyConfig, field: str, input_size: int, keeps_inputs: bool
 ) -> RecurrentEncoder:
     lstm = BidirectionalLSTM(input_size, config.hidden_size, config.encoder_layers, config.forget_bias, config.dropout)
-    return RecurrentEncoder(lstm, keeps_inputs)
+    return RecurrentEncoder(lstm, field, keeps_inputs)

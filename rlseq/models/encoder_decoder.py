@@ -15,6 +15,7 @@ from rlseq.models.memory import Memory
 from rlseq.models.parts import Decoder, DecoderOutput, Encoder, Output, Readout
 from rlseq.models.policy import Forced, SequencePolicy, length_mask, shift_right
 from rlseq.models.state import State
+from rlseq_envs.source import Source
 
 READ_ONCE_BELOW = 0.8  # equal tokens of a step are read once if fewer than this fraction of them differ
 
@@ -37,9 +38,9 @@ class EncoderDecoder(SequencePolicy):
     """Shifts targets, feeds on, replaces tokens, goes step by step or all at once; the parts know none of this.
 
     Args:
-        encoder: Makes a memory of embedded sources.
+        encoder: Makes a memory of sources.
         decoder: Remembers a sequence, and attends.
-        embedding: From a source's values to vectors.
+        embedding: From the values of a source's field to vectors.
         output: What a token is; the memory passes it before the decoder.
         readout: What logits are made from.
     """
@@ -60,9 +61,9 @@ class EncoderDecoder(SequencePolicy):
         """The output's."""
         return self.output.head
 
-    def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
+    def encode(self, source: Source[Tensor]) -> Memory:
         """See ``SequencePolicy.encode``."""
-        memory = self.encoder(self.embedding(source), source_lengths)
+        memory = self.encoder(source, self.embedding)
         return self.decoder.prepare(self.output.prepare(memory))
 
     def attention_mask(self, memory: Memory) -> Tensor:

@@ -1,7 +1,7 @@
 """The four parts of an encoder–decoder, as interfaces; every network is one of them.
 
 ```
-source ─ embedding ─▶ Encoder ─▶ Memory ◀──────────────┐
+source ─▶ Encoder ─▶ Memory ◀──────────────────────────┐
 token ─ Output.embed ─▶ Decoder.read ─▶ Decoder.step ─┴▶ Readout ─▶ features ─ Output.head ─▶ logits
 ```
 """
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import Memory
 from rlseq.models.state import State
+from rlseq_envs.source import Source
 
 
 class DecoderOutput(NamedTuple):
@@ -39,8 +40,13 @@ class Encoder(nn.Module, ABC):
     """What a source is to the network."""
 
     @abstractmethod
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Memory:
-        """The memory of embedded sources (sources, positions, width), (sources,) positions each."""
+    def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
+        """The memory of sources.
+
+        Args:
+            source: As a task gives it, as tensors.
+            embedding: From a field's values to vectors (…, width). The policy lends it, for it may be the output's.
+        """
 
 
 class Decoder(nn.Module, ABC):

@@ -15,6 +15,7 @@ from rlseq.models.feeding import Feeding
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import Memory
 from rlseq.models.state import State
+from rlseq_envs.source import Source
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class SequencePolicy(nn.Module, ABC):
         return super().load_state_dict(own | given, strict, assign)
 
     @abstractmethod
-    def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:
+    def encode(self, source: Source[Tensor]) -> Memory:
         """Encode sources as a task gives them."""
 
     @abstractmethod
@@ -138,9 +139,9 @@ class SequencePolicy(nn.Module, ABC):
         """Logits (…, choices) of features (…, D)."""
         return features if self.head is None else linear(features, *self.head)
 
-    def forward(self, source: Tensor, source_lengths: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, source: Source[Tensor], targets: Tensor, lengths: Tensor) -> Tensor:
         """Log-probabilities (batch_size, time, choices) of all next tokens under teacher forcing; 0 beyond a length."""
-        packed = self.token_logits(self.encode(source, source_lengths), targets, lengths).log_softmax(-1)
+        packed = self.token_logits(self.encode(source), targets, lengths).log_softmax(-1)
         out = packed.new_zeros(*targets.shape, packed.shape[-1])
         out[length_mask(lengths, targets.shape[1])] = packed
         return out

@@ -16,7 +16,7 @@ import torch
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
 from rlseq.models.memory import Memory
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 from rlseq.rllib import cluster
 from rlseq.training.batch import Batch
 from rlseq.training.engine import TrainingError, UpdateRequest
@@ -34,7 +34,7 @@ class WorkerContext:
 
     Attributes:
         config: The experiment.
-        shape: Sizes of its task.
+        spaces: Those of its task.
         artifacts: Directory of the task's artifacts (a vocabulary); None builds them from the data.
         threads: Torch threads of a worker process.
         data: What the task shares, as ``cluster.publish`` names it; None has workers read by themselves.
@@ -42,7 +42,7 @@ class WorkerContext:
     """
 
     config: Config
-    shape: TaskShape
+    spaces: TaskSpaces
     artifacts: str | None = None
     threads: int = 1
     data: bytes | None = None

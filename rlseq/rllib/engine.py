@@ -10,7 +10,7 @@ import torch
 
 from rlseq.config.phases import Phase
 from rlseq.config.schema import ComputeConfig, Config
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 from rlseq.rllib import cluster
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.context import WorkerContext
@@ -45,7 +45,7 @@ class RllibEngine:
         self._task = task  # held here: workers in this process borrow it
         artifacts = None if artifacts_dir is None else str(artifacts_dir)
         context = WorkerContext(
-            config, TaskShape.of(task), artifacts, worker_threads(compute), _published(task, compute)
+            config, TaskSpaces.of(task), artifacts, worker_threads(compute), _published(task, compute)
         )
         context.lend(task)
         settings = SequenceAlgorithm.get_default_config().for_experiment(context, SequenceVectorEnv(task))

@@ -47,7 +47,7 @@ class SequenceModule(TorchRLModule):
         """Build the policy from the run's seed; every process that trains or samples does so."""
         keep_freed_memory()
         context: WorkerContext = self.model_config["context"]
-        self.policy = build_for_training(context.config, context.shape)
+        self.policy = build_for_training(context.config, context.spaces)
         self.loss_context = LossContext(context.config.mle)
         self.shard_size = context.config.compute.shard_size
 

@@ -6,8 +6,8 @@ samples of an instance, for minimum risk that of its candidates.
 
 | column | shape | present | meaning |
 |---|---|---|---|
-| ``source`` | (batch_size, source_length, …) | always | what is read, as ``SequenceTask.source`` gives it |
-| ``source_lengths`` | (batch_size,) | always | its lengths |
+| ``source.FIELD`` | (batch_size, …) | always | values of a field, as ``SequenceTask.source`` gives them |
+| ``source.FIELD.lengths`` | (batch_size, …) | where a field varies | its lengths |
 | ``targets`` | (batch_size, K, time) | always | tokens whose log-probabilities the loss is made of |
 | ``target_lengths`` | (batch_size, K) | always | END counted |
 | ``weights`` | (batch_size, K, time) | always | of each token's −log p; minimum risk: 1 / divisor at each candidate |
@@ -47,20 +47,21 @@ from rlseq.objectives.credit import rewards_before
 from rlseq.objectives.registry import build_objective
 from rlseq.training.forcing import sampling_columns
 from rlseq.training.rollout import Rollout
+from rlseq_envs.source import Padded, Source
 from rlseq_envs.task import Floats, Ints, SequenceTask
 
 Batch = dict[str, npt.NDArray[Any]]  # every array has the instances first
+_SOURCE, _LENGTHS = "source.", ".lengths"  # how the columns of a source's fields begin, and those of lengths end
 
 
 # ------------------------------------------------------------------------------------------------- making a batch
 def mle_batch(task: SequenceTask, ids: Ints, config: MLEConfig, seed: int, phase_update: int = 0) -> Batch:
     """References as targets; ``phase_update`` is the place in the schedule of scheduled sampling."""
-    source, source_lengths, targets, lengths = task.training_pairs(ids, seed)
+    source, targets, lengths = task.training_pairs(ids, seed)
     weight = 1.0 / config.loss_divisor(len(ids), int(lengths.sum()))
     sampling = sampling_columns(config.scheduled_sampling, ids, lengths, targets.shape[1], seed, phase_update)
     return sampling | {
-        "source": source,
-        "source_lengths": source_lengths,
+        **source_columns(source),
         "targets": targets[:, None],
         "target_lengths": lengths[:, None],
         "weights": np.full((len(ids), 1, targets.shape[1]), weight, np.float32),
@@ -93,7 +94,7 @@ def rl_batch(
         advantage = advantage - rewards_before(config, potentials) * samples.sampled
     first = first_of_equals(samples.sequences)
     times = _merged(np.ones(first.shape), first)
-    batch = {"source": rollout.source, "source_lengths": rollout.source_lengths}
+    batch = source_columns(rollout.source)
     batch |= _weighted_samples(samples, advantage, first, times, objective)
     batch |= objective.columns(samples, batch)
     stats = rollout_statistics(rollout, config) | objective.statistics(batch)
@@ -182,6 +183,28 @@ def _reference_columns(task: SequenceTask, ids: Ints, config: RLConfig) -> Batch
     }
 
 
+# --------------------------------------------------------------------------------------------------------- sources
+def source_columns(source: Source[npt.NDArray[Any]]) -> Batch:
+    """Sources as columns of a batch; see above."""
+    columns = {}
+    for name, (values, lengths) in source.fields.items():
+        columns[_SOURCE + name] = values
+        if lengths is not None:
+            columns[_SOURCE + name + _LENGTHS] = lengths
+    return columns
+
+
+def batch_source(batch: Mapping[str, Tensor]) -> Source[Tensor]:
+    """The sources of a batch on a device."""
+    values = {name: column for name, column in batch.items() if name.startswith(_SOURCE)}
+    fields = {
+        name.removeprefix(_SOURCE): Padded(column, values.get(name + _LENGTHS))
+        for name, column in values.items()
+        if not name.endswith(_LENGTHS)
+    }
+    return Source(len(batch["targets"]), fields)
+
+
 # ----------------------------------------------------------------------------------------------------- statistics
 def rollout_statistics(rollout: Rollout, config: RLConfig) -> dict[str, float]:
     """What a rollout's samples are like, by tag."""
@@ -232,7 +255,7 @@ def _advantage_statistics(advantage: npt.NDArray[np.float64], baseline: npt.NDAr
 # ---------------------------------------------------------------------------------------------- dividing a batch
 def split_batch(batch: Batch, world: int) -> list[Batch]:
     """Consecutive parts of a batch for ``world`` learners whose gradients are averaged; scaled as ``_divide`` says."""
-    return _divide(batch, np.arange(len(batch["source"])), world)
+    return _divide(batch, np.arange(len(batch["targets"])), world)
 
 
 def step_batches(batch: Batch, config: PhaseConfig, seed: int) -> list[Batch]:
@@ -247,7 +270,7 @@ def step_batches(batch: Batch, config: PhaseConfig, seed: int) -> list[Batch]:
     """
     if config.minibatches == 1:
         return [batch] * config.epochs
-    orders = (np.random.default_rng((seed, epoch)).permutation(len(batch["source"])) for epoch in range(config.epochs))
+    orders = (np.random.default_rng((seed, epoch)).permutation(len(batch["targets"])) for epoch in range(config.epochs))
     return [part for order in orders for part in _divide(batch, order, config.minibatches)]
 
 
@@ -262,10 +285,14 @@ def to_tensors(batches: Sequence[Batch], device: torch.device | str) -> list[dic
     return [made[id(batch)] for batch in batches]
 
 
+def _is_weights(name: str) -> bool:
+    return name.endswith("weights") and not name.startswith(_SOURCE)
+
+
 def _divide(batch: Batch, order: Ints, parts: int) -> list[Batch]:
     """A batch's instances, in this order, in parts of like size.
 
     Weights are scaled so that the mean of the parts' gradients is the whole batch's gradient, uneven parts included.
     """
-    scaled = {name: col * col.dtype.type(parts) if name.endswith("weights") else col for name, col in batch.items()}
+    scaled = {name: col * col.dtype.type(parts) if _is_weights(name) else col for name, col in batch.items()}
     return [{name: column[rows] for name, column in scaled.items()} for rows in np.array_split(order, parts)]

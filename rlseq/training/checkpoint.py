@@ -25,11 +25,11 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from rlseq.config.errors import UserError
-from rlseq.training import format_1
+from rlseq.training import older_formats
 from rlseq.training.files import TEMPORARY, publish, unique
 
-FORMAT = 2
-READABLE = (1, 2)
+FORMAT = 3
+READABLE = (1, 2, 3)
 MANIFEST, META, POLICY, STATE, ARTIFACTS = (
     "manifest.json",
     "meta.json",
@@ -132,7 +132,9 @@ def load_checkpoint(directory: Path, *, resume: bool = False) -> Checkpoint:
     if resume:
         state = load_file(directory / STATE) | {prefix + name: array for name, array in weights.items()}
     if written_in == 1:
-        weights, state = format_1.renamed(weights), state and format_1.renamed(state)
+        weights, state = older_formats.renamed(weights), state and older_formats.renamed(state)
+    if written_in <= 2:
+        meta["spaces"] = older_formats.spaces_of(meta.pop("shape"))
     return Checkpoint(directory, weights, state, meta, directory / ARTIFACTS)
 
 
@@ -177,7 +179,7 @@ def _manifest(directory: Path) -> tuple[int, dict[str, dict[str, Any]]]:
         raise _damaged(directory, [f"{MANIFEST}: cannot be read"]) from error
     if number not in READABLE:
         raise CheckpointError(
-            f"{directory} has format {number}, this version of rlseq reads {' and '.join(map(str, READABLE))}: "
+            f"{directory} has format {number}, this version of rlseq reads {', '.join(map(str, READABLE))}: "
             "use the one that wrote it"
         )
     return number, files

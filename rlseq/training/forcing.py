@@ -66,7 +66,7 @@ def feeding(batch: dict[str, Tensor], config: MLEConfig) -> Feeding | None:
         return "distribution"
     if REPLACED not in batch:
         return None
-    device, draws = batch["source"].device, batch.get(DRAWS)
+    device, draws = batch["targets"].device, batch.get(DRAWS)
     rows = [replaced.nonzero()[:, 0].to(device) for replaced in batch[REPLACED].cpu().unbind(1)]
 
     def choose(logits: Tensor, at: Tensor, step: int) -> Tensor:

@@ -18,7 +18,7 @@ from rlseq.models.build import build_for_training
 from rlseq.models.layers.linear import fast_matmul
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.training.allocator import keep_freed_memory
 from rlseq.training.batch import Batch, mle_batch, step_batches, to_tensors
@@ -44,7 +44,7 @@ class PlainEngine:
     def __init__(self, config: Config, task: SequenceTask, score: Score, device: str = "cpu") -> None:
         self.config, self.task, self.score, self.device = config, task, score, device
         keep_freed_memory()
-        self.trainee = Trainee(build_for_training(config, TaskShape.of(task)).to(device), config)
+        self.trainee = Trainee(build_for_training(config, TaskSpaces.of(task)).to(device), config)
 
     # ---------------------------------------------------------------------------------------- one update
     def update(self, requests: list[UpdateRequest]) -> list[dict[str, float]]:

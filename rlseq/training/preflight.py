@@ -225,7 +225,7 @@ def short_form(
         update: Numbers the samples.
     """
     split = task.instances("validation")
-    batch = config.batch_size if config.batch_type == "instance" else config.batch_size // task.max_length
+    batch = config.batch_size if config.batch_type == "instance" else config.batch_size // task.choices.longest
     affordable = int(COST * config.updates * batch)
     count = min(size for size in (INSTANCES, affordable, split.size, limit) if size is not None)
     if count < FEWEST or config.reward_source == "constant":

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rlseq.config.rl import RLConfig
 from rlseq.config.section import Precision
-from rlseq.data.padding import concatenate_padded
+from rlseq.data.padding import concatenate_padded, concatenate_sources
 from rlseq.decoding.encoding import encode_sources
 from rlseq.decoding.sampling import Decoded, Drawing, decode
 from rlseq.models.layers.linear import PackedLinear
@@ -24,6 +24,7 @@ from rlseq.models.policy import SequencePolicy
 from rlseq.objectives.distribution import POLICY, SamplingDistribution
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.scoring import RolloutResult
+from rlseq_envs.source import Source, source_sizes
 from rlseq_envs.task import Bools, Floats, Ints, SequenceTask
 
 Score = Callable[..., RolloutResult]  # SequenceVectorEnv.rollout: ids, sequences, with_potentials → rewards
@@ -79,7 +80,6 @@ class Rollout:
     Attributes:
         ids: (batch_size,) instances.
         source: What they were generated from, as ``SequenceTask.source`` gave it: the batch reads it no second time.
-        source_lengths: (batch_size,).
         sequences: (batch_size, R, time) tokens, END beyond a length.
         lengths: (batch_size, R).
         log_probs: (batch_size, R) of whole sequences, under the distribution they were drawn from; of a greedy one
@@ -97,8 +97,7 @@ class Rollout:
     """
 
     ids: Ints
-    source: npt.NDArray[Any]
-    source_lengths: Ints
+    source: Source[npt.NDArray[Any]]
     sequences: Ints
     lengths: Ints
     log_probs: Floats
@@ -121,7 +120,7 @@ class Rollout:
         """The rollout of some instances, (rows,), in the order given; without the memory."""
         columns: dict[str, Any] = {n: value[rows] for n, value in vars(self).items() if isinstance(value, np.ndarray)}
         components = {name: values[rows] for name, values in self.components.items()}
-        return replace(self, **columns, components=components, memory=None)
+        return replace(self, **columns, source=self.source.select(rows), components=components, memory=None)
 
     @staticmethod
     def concatenate(parts: Sequence[Rollout]) -> Rollout:
@@ -133,8 +132,7 @@ class Rollout:
         potentials = [p.potentials for p in parts if p.potentials is not None]
         return Rollout(
             np.concatenate([p.ids for p in parts]),
-            concatenate_padded([p.source for p in parts]),
-            np.concatenate([p.source_lengths for p in parts]),
+            concatenate_sources([p.source for p in parts]),
             concatenate_padded([p.sequences for p in parts]),
             np.concatenate([p.lengths for p in parts]),
             np.concatenate([p.log_probs for p in parts]),
@@ -155,14 +153,12 @@ def shards(ids: Ints, size: int) -> list[Ints]:
     return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
-def encode(policy: SequencePolicy, source: Tensor, source_lengths: Tensor, size: int | None) -> Memory:
+def encode(policy: SequencePolicy, source: Source[Tensor], size: int | None) -> Memory:
     """Sources encoded in shards of ``size``, to the last bit as the rollouts of these shards do; None: all at once."""
     if size is None:
-        return policy.encode(source, source_lengths)
-    starts = range(0, len(source), size)
-    lengths = [source_lengths[start : start + size] for start in starts]
-    parts = [source[start : start + size, : int(part.max())] for start, part in zip(starts, lengths, strict=True)]
-    return Memory.concatenate([policy.encode(*part) for part in zip(parts, lengths, strict=True)])
+        return policy.encode(source)
+    starts = range(0, source.size, size)
+    return Memory.concatenate([policy.encode(source.part(start, start + size)) for start in starts])
 
 
 def rollout(
@@ -204,9 +200,9 @@ def rollout(
             scored = []
             for part in parts:
                 draw = partial(counter_uniforms, seed, decoding.update, part, samples) if samples else None
-                source, lengths = task.source(part)
-                limits = task.length_limits(lengths)
-                memory = encode_sources(policy, source, lengths, device)
+                source = task.source(part)
+                limits = task.length_limits(source_sizes(source))
+                memory = encode_sources(policy, source, device)
                 prefixes = _prefixes(task, part, limits, decoding)
                 drawing = Drawing(
                     uniforms=None if draw is None else torch.from_numpy(draw(int(limits.max()))).to(device),
@@ -219,7 +215,7 @@ def rollout(
                 decoded = decode(policy, memory.detach(), torch.from_numpy(limits).to(device), drawing, linear)
                 kept = memory if decoding.with_graph else None
                 given = None if prefixes is None else (prefixes >= 0).sum(2)
-                scored.append(scorer.submit(_score, score, part, (source, lengths), decoded, greedy, kept, given))
+                scored.append(scorer.submit(_score, score, part, source, decoded, greedy, kept, given))
             return [future.result() for future in scored]
     finally:
         policy.train(mode)
@@ -244,7 +240,7 @@ def _prefixes(task: SequenceTask, ids: Ints, limits: Ints, decoding: RolloutRequ
 def _score(
     score: Score,
     ids: Ints,
-    source: tuple[npt.NDArray[Any], Ints],
+    source: Source[npt.NDArray[Any]],
     decoded: Decoded,
     greedy: bool,
     memory: Memory | None,
@@ -256,7 +252,7 @@ def _score(
     shape = (batch, each)
     return Rollout(
         ids,
-        *source,
+        source,
         sequences,
         result.lengths.reshape(shape),
         decoded.log_probs.sum(-1).double().cpu().numpy(),

@@ -11,6 +11,7 @@ from rlseq.decoding.attention_map import attention_map
 from rlseq.report.samples import SampleRow
 from rlseq.training.engine import Engine
 from rlseq.training.rollout import Rollout
+from rlseq_envs.source import source_sizes
 from rlseq_envs.task import Ints, SequenceTask
 
 
@@ -32,14 +33,14 @@ def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> l
     if not len(ids):
         return []
     rolled = engine.rollout(ids, num_samples=1, greedy=True, update=update, averaged=True, with_attention=True)
-    rows = []
+    rows, sizes = [], source_sizes(rolled.source)
     for row, instance in enumerate(ids.tolist()):
         sample, greedy = (rolled.sequences[row, column, : rolled.lengths[row, column]] for column in (0, 1))
         drawn, best = task.render(instance, sample), task.render(instance, greedy)
         attention, labels = None, best.input_labels
         if rolled.attention is not None:
             read = rolled.attention[row, 1, : len(greedy)]
-            attention, labels = attention_map(task, best, read, rolled.source_lengths[row])
+            attention, labels = attention_map(task, best, read, int(sizes[row]))
         rows.append(
             SampleRow(
                 id=instance,

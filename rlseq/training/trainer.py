@@ -18,7 +18,7 @@ from rlseq.config.phases import PHASES, Phase, PhaseConfig
 from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 from rlseq.data.batches import make_batches
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 from rlseq.objectives.baselines import build_baseline
 from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
@@ -292,7 +292,7 @@ class Trainer:
         best = progress.update == progress.best_update
         meta: dict[str, Any] = {
             "config": self.config.model_dump(mode="json"),
-            "shape": TaskShape.of(self.task).to_dict(),
+            "spaces": TaskSpaces.of(self.task).to_dict(),
             "signature": self.task.signature,
             "phase": progress.phase,
             "update": progress.update,

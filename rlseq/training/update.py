@@ -23,6 +23,7 @@ from rlseq.objectives.base import Objective, Scored, Statistics
 from rlseq.objectives.credit import generalised_advantages
 from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.objectives.registry import build_objective
+from rlseq.training.batch import batch_source
 from rlseq.training.forcing import FORCED, feeding
 from rlseq.training.rollout import encode
 
@@ -53,10 +54,10 @@ def batch_loss(
     Returns:
         The scalar loss, and statistics by tag.
     """
-    with torch.autocast(batch["source"].device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+    with torch.autocast(batch["targets"].device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         if memory is None:
             size = shard_size if config.encodes_once else None
-            memory = encode(policy, batch["source"], batch["source_lengths"], size)
+            memory = encode(policy, batch_source(batch), size)
         if isinstance(config, RLConfig):
             loss, stats = _rl_loss(policy, anchor, memory, batch, config)
             idle = [] if policy.attention_target is None else [policy.attention_target]
@@ -220,7 +221,7 @@ def _state_weights(scored: Scored) -> Tensor:
 def _divergence(anchor: SequencePolicy, rows: _Rows, scored: Scored) -> Tensor:
     """KL(policy ‖ anchor) on the sampled states."""
     with torch.no_grad():
-        memory = anchor.encode(scored.batch["source"], scored.batch["source_lengths"])
+        memory = anchor.encode(batch_source(scored.batch))
         logits = anchor.project(_read_again(anchor, memory, rows)[0])
     distribution = scored.distribution
     return (

@@ -14,6 +14,7 @@ from bench_rows.policies import attention_policy, decode_batch
 from bench_rows.task import id_config
 from rlseq.models.encoder_decoder import READ_ONCE_BELOW
 from rlseq.models.layers.linear import PackedLinear
+from rlseq_envs.source import Source
 
 VOCABULARY, SIZE, BATCH, TOKENS, SOURCE = 8000, 512, 64, 20, 20
 MARKS = 4  # ids that mean something to a peer; sources hold none of them
@@ -32,7 +33,7 @@ def _ours(*, samples: int, greedy: bool) -> Callable[[int], Tensor]:
     chosen: dict[str, Any] = {"samples": samples, "greedy": greedy, "linear": linear}
 
     def decode(turn: int) -> Tensor:
-        return decode_batch(policy, source, lengths, limits, turn=turn, **chosen).sequences
+        return decode_batch(policy, Source.of(text=(source, lengths)), limits, turn=turn, **chosen).sequences
 
     return decode
 

@@ -82,7 +82,7 @@ def _sampling_rates(engines: Sequence[Engine], task: IdTask, turns: int) -> list
         return sample
 
     seconds = interleaved([sampling(engine) for engine in engines], turns, time.perf_counter)
-    tokens = SAMPLES * int(task.length_limits(task.source(ids)[1]).sum())
+    tokens = SAMPLES * int(task.length_limits(task.sizes(ids)).sum())
     return [tokens / taken for taken in seconds]
 
 

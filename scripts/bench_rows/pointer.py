@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from bench_rows.measure import Figures, at_least, speedup
@@ -12,7 +11,7 @@ from rlseq.config.load import load_config
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
 from rlseq.models.build import build_policy
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 
 POINTS, SIZE, BATCH = 50, 256, 64
 
@@ -30,18 +29,20 @@ def pointer_decode_vs_plain(quick: bool) -> Figures:
     """
     config = _config()
     task = make_task(config.task)
-    policy = build_policy(config.policy, TaskShape.of(task), config.seed)
+    policy = build_policy(config.policy, TaskSpaces.of(task), config.seed)
     policy.eval()
     ids = task.instances("train").ids(0, BATCH)
-    source, lengths, limits = (torch.from_numpy(np.asarray(x)) for x in (*task.source(ids), task.references(ids)[1]))
+    source, limits = task.source(ids).map(torch.from_numpy), torch.from_numpy(task.references(ids)[1])
+    points, counts = source.fields["points"]
+    assert counts is not None
     plain = NaivePointer(policy)
 
     def ours(turn: int) -> torch.Tensor:
-        return decode_batch(policy, source, lengths, limits, turn=turn, samples=1, greedy=True).sequences
+        return decode_batch(policy, source, limits, turn=turn, samples=1, greedy=True).sequences
 
     def other(turn: int) -> torch.Tensor:
-        plain.decode(source, lengths, limits, multinomial)
-        return plain.decode(source, lengths, limits, greedy)[0]
+        plain.decode(points, counts, limits, multinomial)
+        return plain.decode(points, counts, limits, greedy)[0]
 
     found, expected = ours(0)[:, -1], other(0)
     if not torch.equal(found[:, : expected.shape[1]], expected):

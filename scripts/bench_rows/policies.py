@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bench_rows.task import LONGEST
 from rlseq.config.schema import Config
 from rlseq.decoding.sampling import Decoded, Drawing, decode
 from rlseq.models.build import build_policy
@@ -14,8 +15,10 @@ from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.layers.linear import Linear, fast_matmul
 from rlseq.models.outputs.vocabulary import VocabularyOutput
 from rlseq.models.policy import SequencePolicy
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 from rlseq_envs.counters import counter_uniforms
+from rlseq_envs.source import Source
+from rlseq_envs.spaces import Choices, Space
 
 NO_END = -1e4  # END's output bias: its probability is 0 in fp32
 
@@ -29,7 +32,8 @@ def zipf_biases(distribution: npt.NDArray[np.float64]) -> npt.NDArray[np.float32
 
 def attention_policy(config: Config, vocabulary_size: int) -> EncoderDecoder:
     """An untrained policy in evaluation mode that never emits END."""
-    policy = build_policy(config.policy, TaskShape(vocabulary_size, vocabulary_size, None), config.seed)
+    spaces = TaskSpaces({"text": Space.of_tokens(vocabulary_size, LONGEST)}, Choices(LONGEST, vocabulary_size))
+    policy = build_policy(config.policy, spaces, config.seed)
     assert isinstance(policy.output, VocabularyOutput)
     with torch.no_grad():
         policy.output.bias[0] = NO_END
@@ -39,8 +43,7 @@ def attention_policy(config: Config, vocabulary_size: int) -> EncoderDecoder:
 @torch.no_grad()
 def decode_batch(
     policy: SequencePolicy,
-    source: Tensor,
-    lengths: Tensor,
+    source: Source[Tensor],
     limits: Tensor,
     *,
     turn: int,
@@ -54,9 +57,9 @@ def decode_batch(
     """
     uniforms = None
     if samples:
-        draws = counter_uniforms(0, turn, np.arange(len(source)), samples, int(limits.max()))
+        draws = counter_uniforms(0, turn, np.arange(source.size), samples, int(limits.max()))
         uniforms = torch.from_numpy(draws)
     with fast_matmul():
-        memory = policy.encode(source, lengths)
+        memory = policy.encode(source)
     drawing = Drawing(uniforms=uniforms, greedy=greedy, score_greedy=False)
     return decode(policy, memory, limits, drawing, linear)

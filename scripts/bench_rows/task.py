@@ -12,6 +12,8 @@ from rlseq.config.load import parse_config
 from rlseq.config.schema import Config
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.rewards.bleu import sentence_bleu_ids
+from rlseq_envs.source import Source
+from rlseq_envs.spaces import Choices, Space
 from rlseq_envs.task import Ints, Rendering, Reward, SequenceTask, Split, SplitName
 
 MEAN_LENGTH = 16  # tokens of a target
@@ -30,20 +32,20 @@ class IdTask(SequenceTask):
         vocabulary_size: Tokens on either side, END included.
     """
 
-    source_features = None
     selection_metric = "BLEU"
     signature = "bench|sentence BLEU on ids|version:1"
 
     def __init__(self, vocabulary_size: int) -> None:
-        self.vocabulary_size: int = vocabulary_size
-        self.source_vocabulary_size: int = vocabulary_size
-        self.max_length = self.max_source_length = LONGEST
+        self.sources = {"text": Space.of_tokens(vocabulary_size, LONGEST)}
+        self.choices = Choices(LONGEST, vocabulary_size)
         self._cumulative = np.cumsum(self.token_distribution()[1:])
 
     def token_distribution(self) -> npt.NDArray[np.float64]:
         """Zipf's law over the vocabulary, 0 for END; sharper than that of a text, so that few rewards are equal."""
-        distribution = np.zeros(self.vocabulary_size)
-        distribution[1:] = np.arange(1, self.vocabulary_size) ** -ZIPF_EXPONENT
+        count = self.sources["text"].tokens
+        assert count is not None
+        distribution = np.zeros(count)
+        distribution[1:] = np.arange(1, count) ** -ZIPF_EXPONENT
         return distribution / distribution.sum()
 
     def instances(self, split: SplitName) -> Split:
@@ -61,17 +63,21 @@ class IdTask(SequenceTask):
         normal = np.sqrt(-2.0 * np.log1p(-u)) * np.cos(2.0 * np.pi * v)  # Box & Muller 1958
         return np.clip(np.rint(MEAN_LENGTH * (1.0 + 0.35 * normal)), SHORTEST, LONGEST).astype(np.int64)
 
-    def source(self, ids: Ints) -> tuple[Ints, Ints]:
-        """See the base class."""
+    def sentences(self, ids: Ints) -> tuple[Ints, Ints]:
+        """Tokens of the sources, (batch_size, time), and their lengths."""
         return self._sentences(ids, 1)
+
+    def source(self, ids: Ints) -> Source[npt.NDArray[Any]]:
+        """See the base class."""
+        return Source.of(text=self.sentences(ids))
 
     def references(self, ids: Ints) -> tuple[Ints, Ints]:
         """See the base class; a reference has no END, as no sequence here does."""
         return self._sentences(ids, 2)
 
-    def length_limits(self, source_lengths: Ints) -> Ints:
+    def length_limits(self, sizes: Ints) -> Ints:
         """See the base class."""
-        return source_lengths
+        return sizes
 
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
         """See the base class."""
@@ -84,7 +90,7 @@ class IdTask(SequenceTask):
 
     def render(self, instance_id: int, sequence: Ints) -> Rendering:
         """See the base class."""
-        source, reference = (rows(np.array([instance_id]))[0][0] for rows in (self.source, self.references))
+        source, reference = (rows(np.array([instance_id]))[0][0] for rows in (self.sentences, self.references))
         return Rendering(str(source), str(reference), str(sequence))
 
 

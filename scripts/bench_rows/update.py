@@ -79,7 +79,7 @@ class Tutorial:
     def batch(self) -> list[Tensor]:
         """Sources, their lengths, references, theirs: padded tensors."""
         ids = self.ours.ids
-        return [torch.from_numpy(array) for array in (*self.task.source(ids), *self.task.references(ids))]
+        return [torch.from_numpy(array) for array in (*self.task.sentences(ids), *self.task.references(ids))]
 
     def _score(self, texts: list[str], references: list[str]) -> Tensor:
         pairs = zip(texts, references, strict=True)
@@ -109,7 +109,7 @@ def check_greedy(ours: Ours, tutorial: Tutorial) -> None:
     """
     ids = ours.ids
     found = ours.engine.rollout(ids, num_samples=0, greedy=True, update=0, averaged=False).sequences[:, -1]
-    source, lengths = (torch.from_numpy(array) for array in ours.task.source(ids))
+    source, lengths = (torch.from_numpy(array) for array in ours.task.sentences(ids))
     limits = torch.from_numpy(ours.task.length_limits(lengths.numpy()))
     expected = tutorial.model.decode(source, lengths, limits, greedy)[0].numpy()
     if not np.array_equal(found, expected):

@@ -24,6 +24,7 @@ from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import read_metrics
 from rlseq_envs.task import SequenceTask
 from rlseq_envs.tasks.convex_hull import ConvexHullTask
+from tests.support import only
 
 TINY = [
     *("task.max_points=6", "task.validation_size=20", "task.test_size=30", "policy.hidden_size=8"),
@@ -270,7 +271,7 @@ def test_evaluate_writes_outputs_that_compare_reads(tmp_path: Path, trained: tup
     done("evaluate", trained[0], "--output", tmp_path / "out.txt", "--beam", 3)
     lines = (tmp_path / "out.txt").read_text().splitlines()
     loaded = load_policy(trained[0])
-    source, sizes = loaded.task.source(loaded.task.instances("test").ids())
+    source, sizes = only(loaded.task.source(loaded.task.instances("test").ids()))
     points = "".join(f"{' '.join(map(str, row[:size].ravel()))}\n" for row, size in zip(source, sizes, strict=True))
     assert lines == done("generate", trained[0], "--beam", 3, input=points).splitlines()
     theirs = ("--hypotheses", f"theirs={tmp_path / 'out.txt'}")

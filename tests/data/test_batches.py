@@ -15,7 +15,7 @@ from rlseq.config.schema import Config
 from rlseq.data.batches import POOL, InstanceBatches, TokenBatches, make_batches
 from rlseq.data.tasks import make_task
 from rlseq_envs.task import SequenceTask, Split
-from tests.support import REVERSE, SMALL_ATTENTION, tiny_config
+from tests.support import REVERSE, SMALL_ATTENTION, only, tiny_config
 
 sizes = st.tuples(st.integers(1, 8), st.integers(8, 60))
 
@@ -159,7 +159,7 @@ def test_a_phase_counts_sources_and_references_padded_with_end(tmp_path: Path) -
     assert set(batches) == {"mle"}
     for number in range(20):
         ids = batches["mle"].ids(number)
-        sources, references = task.source(ids)[0], task.references(ids)[0]
+        sources, references = only(task.source(ids))[0], task.references(ids)[0]
         assert len(ids) * max(sources.shape[1], references.shape[1]) <= 21 and len(ids) >= 3
 
 

@@ -29,7 +29,7 @@ def policies(seed: int) -> list[SequencePolicy]:
 
 def searched(policy: SequencePolicy, size: int, **keys: Any) -> Decoded:
     return beam_search(
-        policy, policy.encode(*sources(policy, LENGTHS)), torch.tensor(LIMITS), beam_of(size=size, **keys)
+        policy, policy.encode(sources(policy, LENGTHS)), torch.tensor(LIMITS), beam_of(size=size, **keys)
     )
 
 
@@ -37,16 +37,14 @@ def plain_beam(
     policy: SequencePolicy, row: int, limit: int, size: int, penalty: float, n_best: int
 ) -> list[Hypothesis]:
     """Beam search over one source with lists, every distribution from scratch; no hypothesis is given up early."""
-    source, lengths = sources(policy, LENGTHS)
-    source, lengths = source[row : row + 1, : LENGTHS[row]], lengths[row : row + 1]
+    source = sources(policy, LENGTHS)
+    source = source.part(row, row + 1)
     alive: list[Hypothesis] = [([], 0.0)]
     finished: list[Hypothesis] = []
     for time in range(limit):
         extended = []
         for tokens, score in alive:
-            distribution = policy(source, lengths, torch.tensor([[*tokens, 0]]), torch.tensor([time + 1]))[
-                0, time
-            ].tolist()
+            distribution = policy(source, torch.tensor([[*tokens, 0]]), torch.tensor([time + 1]))[0, time].tolist()
             extended += [([*tokens, token], score + p) for token, p in enumerate(distribution) if p > -1e8]
         best = sorted(extended, key=lambda found: -found[1])[:size]
         finished += [found for found in best if found[0][-1] == 0 or time + 1 == limit]
@@ -79,7 +77,7 @@ def test_beam_search_is_what_the_plain_reference_finds(seed: int, size: int, n_b
 @pytest.mark.parametrize("seed", range(4))
 def test_a_beam_of_one_is_greedy(seed: int) -> None:
     for policy in policies(seed):
-        memory = policy.encode(*sources(policy, LENGTHS))
+        memory = policy.encode(sources(policy, LENGTHS))
         ours, greedy = searched(policy, 1), decode(policy, memory, torch.tensor(LIMITS))
         assert torch.equal(ours.sequences, greedy.sequences) and torch.equal(ours.lengths, greedy.lengths)
         torch.testing.assert_close(ours.log_probs, greedy.log_probs, atol=1e-5, rtol=0)
@@ -91,9 +89,9 @@ def test_a_large_beam_is_exhaustive_search(seed: int, penalty: float) -> None:
     policy, limit = attention_policy(3, seed), 4
     found = every_sequence(3, limit)
     rows, lengths = padded(found)
-    source, source_lengths = sources(policy, [3])
-    memory = policy.encode(source, source_lengths)
-    distribution = policy(source.expand(len(found), -1), source_lengths.expand(len(found)), rows, lengths)
+    source = sources(policy, [3])
+    memory = policy.encode(source)
+    distribution = policy(source.select(torch.zeros(len(found), dtype=torch.int64)), rows, lengths)
     scores = (distribution.detach().gather(2, rows[:, :, None])[:, :, 0] * length_mask(lengths, limit)).sum(1)
     order = (scores / lengths**penalty).argsort(descending=True)
     out = beam_search(
@@ -113,7 +111,7 @@ def test_hypotheses_come_best_first_and_differ() -> None:
 
 def test_where_there_are_fewer_hypotheses_the_rest_are_marked() -> None:
     policy = pointer_policy(mask_revisits=True)
-    memory = policy.encode(*sources(policy, [1, 1]))
+    memory = policy.encode(sources(policy, [1, 1]))
     out = beam_search(policy, memory, torch.tensor([1, 2]), beam_of(size=8, n_best=4))
     assert [len(hypotheses(out, row)) for row in range(2)] == [2, 2]  # END, 1; END, (1, END)
     missing = out.lengths == 0
@@ -132,7 +130,7 @@ def test_stopping_early_loses_nothing(penalty: float, monkeypatch: pytest.Monkey
             policy: Any = attention_policy(5, seed)
             with torch.no_grad():
                 policy.output.bias[0] += 1.5
-            memory = policy.encode(*sources(policy, [3, 5, 2, 4]))
+            memory = policy.encode(sources(policy, [3, 5, 2, 4]))
             out.append(
                 beam_search(
                     policy, memory, torch.tensor([8, 5, 9, 7]), beam_of(size=3, n_best=2, length_penalty=penalty)
@@ -151,5 +149,5 @@ def test_finished_sources_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> No
     sizes = []
     step = policy.step
     monkeypatch.setattr(policy, "step", lambda tokens, *rest: sizes.append(len(tokens)) or step(tokens, *rest))
-    beam_search(policy, policy.encode(*sources(policy, [3, 5])), torch.tensor([8, 8]), beam_of(size=2))
+    beam_search(policy, policy.encode(sources(policy, [3, 5])), torch.tensor([8, 8]), beam_of(size=2))
     assert len(sizes) < 8

@@ -36,7 +36,7 @@ def uniforms(rows: int, samples: int, length: int, update: int = 0) -> Tensor:
 
 
 def decoded(policy: SequencePolicy, limits: list[int] | None = None, samples: int = 3, **keys: Any) -> Decoded:
-    memory = policy.encode(*sources(policy, LENGTHS))
+    memory = policy.encode(sources(policy, LENGTHS))
     bounds = torch.tensor(limits or [length + 1 for length in LENGTHS])
     draws = uniforms(len(LENGTHS), samples, int(bounds.max())) if samples else None
     return decode(policy, memory, bounds, Drawing(uniforms=draws, **keys))
@@ -88,8 +88,8 @@ def test_no_rows_give_no_draws() -> None:
 # ------------------------------------------------------------------------------------------------------------ greedy
 def plain_greedy(policy: SequencePolicy, row: int, limit: int) -> list[int]:
     """One instance, one token at a time."""
-    source, lengths = sources(policy, LENGTHS)
-    memory = policy.encode(source[row : row + 1], lengths[row : row + 1])
+    source = sources(policy, LENGTHS)
+    memory = policy.encode(source.part(row, row + 1))
     state, tokens = policy.initial_state(memory), [0]
     for time in range(limit):
         logits, state, _ = policy.step(torch.tensor(tokens[-1:]), time, state, memory)
@@ -117,11 +117,11 @@ def test_greedy_takes_the_likeliest_token_step_by_step(kind: str, seed: int) -> 
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 2.0])
 def test_log_probabilities_are_those_that_scoring_gives_the_tokens(kind: str, temperature: float) -> None:
     policy = KINDS[kind]()
-    source, source_lengths = sources(policy, LENGTHS)
+    source = sources(policy, LENGTHS)
     out = decoded(policy, samples=3, distribution=SamplingDistribution(temperature))
     for column in range(4):
         sequences, lengths = out.sequences[:, column], out.lengths[:, column]
-        logits = policy.token_logits(policy.encode(source, source_lengths), sequences, lengths).detach()
+        logits = policy.token_logits(policy.encode(source), sequences, lengths).detach()
         scale = temperature if column < 3 else 1.0
         real = length_mask(lengths, sequences.shape[1])
         expected = (logits / scale).log_softmax(-1).gather(1, sequences[real][:, None])[:, 0]
@@ -139,17 +139,17 @@ def test_no_graph_is_built() -> None:
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_sequences_are_drawn_as_often_as_their_distribution_says(temperature: float) -> None:
     policy, limit, count = attention_policy(vocabulary=3), 3, 20000
-    source, source_lengths = sources(policy, [4])
+    source = sources(policy, [4])
     found = every_sequence(3, limit)
     rows, lengths = padded(found)
-    repeated = policy.encode(source, source_lengths).select(torch.zeros(len(found), dtype=torch.int64))
+    repeated = policy.encode(source).select(torch.zeros(len(found), dtype=torch.int64))
     logits = policy.token_logits(repeated, rows, lengths).detach() / temperature
     taken = logits.log_softmax(-1).gather(1, rows[length_mask(lengths, limit)][:, None])[:, 0]
     distribution = [float(part.sum().exp()) for part in taken.split(lengths.tolist())]
     assert math.isclose(sum(distribution), 1.0, abs_tol=1e-5)
     out = decode(
         policy,
-        policy.encode(source, source_lengths),
+        policy.encode(source),
         torch.tensor([limit]),
         Drawing(uniforms=uniforms(1, count, limit), distribution=SamplingDistribution(temperature), greedy=False),
     )
@@ -180,12 +180,12 @@ def test_samples_are_of_the_support_and_scored_as_they_were_drawn(
 ) -> None:
     """With packed weights drawn, with torch's own scored; greedy ones stay under the policy's distribution."""
     policy = KINDS[kind]()
-    source, source_lengths = sources(policy, LENGTHS)
+    source = sources(policy, LENGTHS)
     out, plain = decoded(policy, samples=8, distribution=distribution), decoded(policy, samples=0)
     for column in range(9):
         sequences, lengths = out.sequences[:, column], out.lengths[:, column]
         real = length_mask(lengths, sequences.shape[1])
-        logits = policy.token_logits(policy.encode(source, source_lengths), sequences, lengths).detach()
+        logits = policy.token_logits(policy.encode(source), sequences, lengths).detach()
         expected = (
             (distribution.logits(logits) if column < 8 else logits).log_softmax(-1).gather(1, sequences[real][:, None])
         )
@@ -209,7 +209,7 @@ def test_the_likeliest_choice_alone_is_greedy(kind: str) -> None:
 @pytest.mark.parametrize("distribution", TRUNCATED)
 def test_tokens_are_drawn_as_often_as_the_truncated_distribution_says(distribution: SamplingDistribution) -> None:
     policy, count = attention_policy(vocabulary=6, seed=2), 20000
-    memory = policy.encode(*sources(policy, [4]))
+    memory = policy.encode(sources(policy, [4]))
     logits = (
         policy.step(torch.tensor([0]), 0, policy.initial_state(memory), memory)[0].detach()[0]
         / distribution.temperature
@@ -255,12 +255,12 @@ def test_samples_of_a_minimum_length_are_of_the_distribution_without_end_and_gre
     kind: str,
 ) -> None:
     policy = KINDS[kind]()
-    source, source_lengths = sources(policy, LENGTHS)
+    source = sources(policy, LENGTHS)
     out = decoded(policy, samples=4, min_length=3, distribution=SamplingDistribution(0.8))
     for column in range(5):
         sequences, lengths = out.sequences[:, column], out.lengths[:, column]
         real = length_mask(lengths, sequences.shape[1])
-        logits = policy.token_logits(policy.encode(source, source_lengths), sequences, lengths).detach()
+        logits = policy.token_logits(policy.encode(source), sequences, lengths).detach()
         if column < 4:
             early = (torch.arange(sequences.shape[1]) < 2).expand_as(real)[real]
             logits[early, 0] = -1e9

@@ -39,8 +39,8 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 def double(kind: str, seed: int) -> tuple[SequencePolicy, Memory]:
     """In double precision no two scores are so near that rounding would swap them."""
     policy = KINDS[kind](seed).double()
-    source, lengths = sources(policy, LENGTHS)
-    return policy, policy.encode(source.double() if source.is_floating_point() else source, lengths)
+    source = sources(policy, LENGTHS)
+    return policy, policy.encode(source.map(lambda values: values.double() if values.is_floating_point() else values))
 
 
 # --------------------------------------------------------------------------------------------------- plain references
@@ -215,14 +215,14 @@ def test_a_diverse_beam_is_the_plain_one(
 @every_kind
 def test_one_group_is_an_ordinary_beam_however_diverse_it_is_to_be(kind: str) -> None:
     policy = KINDS[kind](0)
-    memory, limits = policy.encode(*sources(policy, LENGTHS)), torch.tensor(LIMITS)
+    memory, limits = policy.encode(sources(policy, LENGTHS)), torch.tensor(LIMITS)
     plain, one = (beam_search(policy, memory, limits, beam_of(size=4, n_best=3, diversity=d)) for d in (0.0, 9.0))
     assert torch.equal(plain.sequences, one.sequences) and torch.equal(plain.log_probs, one.log_probs)
 
 
 def test_groups_find_what_an_ordinary_beam_does_not() -> None:
     policy = attention_policy(6, 3)
-    memory, limits = policy.encode(*sources(policy, [4] * 8, seed=1)), torch.tensor([5] * 8)
+    memory, limits = policy.encode(sources(policy, [4] * 8, seed=1)), torch.tensor([5] * 8)
 
     def first_tokens(**keys: Any) -> int:
         out = beam_search(policy, memory, limits, beam_of(size=6, n_best=6, **keys))
@@ -255,7 +255,7 @@ def test_early_stopping_stops_early_with_a_coverage_penalty_too(monkeypatch: pyt
         policy.output.bias[0] += 20.0
     steps, step = [], policy.step
     monkeypatch.setattr(policy, "step", lambda tokens, *rest: steps.append(len(tokens)) or step(tokens, *rest))
-    memory = policy.encode(*sources(policy, [3, 5]))
+    memory = policy.encode(sources(policy, [3, 5]))
     keys: Any
     for keys in ({"coverage_penalty": 0.1}, {"coverage_penalty": 0.1, "groups": 2, "diversity": 0.5}):
         beam_search(policy, memory, torch.tensor([40, 40]), beam_of(size=2, length_norm="gnmt", **keys))
@@ -268,7 +268,7 @@ def test_early_stopping_stops_early_with_a_coverage_penalty_too(monkeypatch: pyt
 def test_a_beam_of_one_is_greedy(kind: str, min_length: int, keys: Any) -> None:
     for seed in range(5):
         policy = KINDS[kind](seed)
-        memory, limits = policy.encode(*sources(policy, LENGTHS)), torch.tensor(LIMITS)
+        memory, limits = policy.encode(sources(policy, LENGTHS)), torch.tensor(LIMITS)
         ours = beam_search(policy, memory, limits, beam_of(size=1, min_length=min_length, **keys))
         greedy = decode(policy, memory, limits, Drawing(min_length=min_length))
         assert torch.equal(ours.sequences, greedy.sequences) and torch.equal(ours.lengths, greedy.lengths)
@@ -321,14 +321,14 @@ def test_too_many_sequences_are_refused_and_only_possible_ones_count() -> None:
     policy, masked = pointer_policy(), pointer_policy(mask_revisits=True)
     limits = torch.tensor([12])
     with pytest.raises(SearchTooLarge, match=r"more than 100,000 sequences of up to \d+ tokens.*max_length.*beam"):
-        exhaustive_search(policy, policy.encode(*sources(policy, [6])), limits, search_of())
-    out = exhaustive_search(masked, masked.encode(*sources(masked, [6])), limits, search_of(n_best=2000))
+        exhaustive_search(policy, policy.encode(sources(policy, [6])), limits, search_of())
+    out = exhaustive_search(masked, masked.encode(sources(masked, [6])), limits, search_of(n_best=2000))
     assert int((out.lengths > 0).sum()) == sum(math.perm(6, count) for count in range(7))
 
 
 def test_no_sources_are_no_accident() -> None:
     policy = attention_policy(4)
-    memory = policy.encode(*sources(policy, [2])).select(torch.zeros(0, dtype=torch.int64))
+    memory = policy.encode(sources(policy, [2])).select(torch.zeros(0, dtype=torch.int64))
     none = torch.zeros(0, dtype=torch.int64)
     found = exhaustive_search(policy, memory, none, search_of())
     for out in (found, beam_search(policy, memory, none, beam_of(size=4, groups=2, diversity=1.0))):

@@ -10,6 +10,7 @@ from scipy import stats
 
 from rlseq_envs.task import END, SplitName
 from rlseq_envs.tasks.convex_hull import ConvexHullTask
+from tests.support import only
 
 ALL = {"valid": 1.0, "edge_f1": 0.5, "coverage": 0.25}
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -23,13 +24,13 @@ def task():
 def random_sequences(task, ids, seed=0):
     """Half hulls, half noise: tokens of every kind, END anywhere or nowhere."""
     rng = np.random.default_rng(seed)
-    sequences = rng.integers(0, task.max_source_length + 1, (len(ids), task.max_length))
+    sequences = rng.integers(0, task.choices.longest, (len(ids), task.choices.longest))
     hulls, _ = task.references(ids)
     sequences[::2] = END
     sequences[::2, : hulls.shape[1]] = hulls[::2]
-    _, counts = task.source(ids)
+    _, counts = only(task.source(ids))
     is_end = sequences == END
-    ends = np.where(is_end.any(1), is_end.argmax(1) + 1, task.max_length)
+    ends = np.where(is_end.any(1), is_end.argmax(1) + 1, task.choices.longest)
     return sequences, np.minimum(ends, counts + 1)
 
 
@@ -37,10 +38,10 @@ def random_sequences(task, ids, seed=0):
 @settings(deadline=None, max_examples=50)
 def test_an_instance_depends_on_seed_and_id_alone(ids, seed):
     task = ConvexHullTask(seed=seed)
-    points, counts = task.source(np.array(ids))
+    points, counts = only(task.source(np.array(ids)))
     again = ConvexHullTask(seed=seed, max_points=10, test_size=7, reward=ALL)
     for row, instance in enumerate(ids):
-        alone, count = again.source(np.array([instance]))
+        alone, count = only(again.source(np.array([instance])))
         assert count.tolist() == [counts[row]] and alone.shape == (1, count[0], 2)
         assert (points[row, : count[0]] == alone[0]).all()
         assert (points[row, count[0] :] == 0).all()
@@ -48,7 +49,7 @@ def test_an_instance_depends_on_seed_and_id_alone(ids, seed):
 
 def test_instances_are_pinned():
     # Published results name instances by id: a change here makes them incomparable.
-    points, counts = ConvexHullTask(seed=0).source(np.array([0, 1 << 40, 1 << 41]))
+    points, counts = only(ConvexHullTask(seed=0).source(np.array([0, 1 << 40, 1 << 41])))
     steps = (points * 2**24).astype(int)
     assert counts.tolist() == [7, 6, 5]
     assert steps[:, 0].tolist() == [[4515256, 11618287], [8377843, 11113968], [6387886, 3303007]]
@@ -56,7 +57,7 @@ def test_instances_are_pinned():
 
 
 def test_points_are_uniform_on_the_grid():
-    points, counts = ConvexHullTask(min_points=3, max_points=7).source(np.arange(20000))
+    points, counts = only(ConvexHullTask(min_points=3, max_points=7).source(np.arange(20000)))
     assert np.bincount(counts, minlength=8)[:3].sum() == 0
     assert stats.chisquare(np.bincount(counts)[3:]).pvalue > 1e-3
     inside = points[np.arange(7) < counts[:, None]].astype(np.float64)
@@ -72,33 +73,32 @@ def test_splits_are_disjoint_and_seeds_differ(task):
     assert [task.instances(split).size for split in SPLITS] == [None, 4000, 10000]
     ids = [task.instances(split).ids(0, 1000) for split in SPLITS]
     assert len(np.unique(np.concatenate(ids))) == 3000
-    first = [task.source(part)[0][:, 0] for part in ids] + [ConvexHullTask(seed=1).source(ids[0])[0][:, 0]]
+    first = [only(task.source(part))[0][:, 0] for part in ids] + [only(ConvexHullTask(seed=1).source(ids[0]))[0][:, 0]]
     assert len(np.unique(np.concatenate(first), axis=0)) == 4000
 
 
 def test_a_batch_may_mix_splits(task):
     ids = np.array([(1 << 41) + 3, 5, 1 << 40, 4])
-    points, counts = task.source(ids)
+    points, counts = only(task.source(ids))
     for row, instance in enumerate(ids):
-        alone, count = task.source(np.array([instance]))
+        alone, count = only(task.source(np.array([instance])))
         assert count[0] == counts[row] and (points[row, : count[0]] == alone[0]).all()
         assert (points[row, count[0] :] == 0).all()
 
 
 def test_test_sets_may_have_other_sizes():
     task = ConvexHullTask(min_points=5, max_points=6, test_points=(20, 30))
-    assert (task.max_source_length, task.max_length) == (30, 31)
-    sizes = {split: task.source(task.instances(split).ids(0, 200))[1] for split in SPLITS}
+    assert (task.sources["points"].largest, task.choices.longest) == ((30, 2), 31)
+    sizes = {split: only(task.source(task.instances(split).ids(0, 200)))[1] for split in SPLITS}
     assert set(sizes["train"]) == set(sizes["validation"]) == {5, 6}
     assert set(sizes["test"]) == set(range(20, 31))
     assert task.length_limits(np.array([5, 30])).tolist() == [6, 31]
-    assert task.num_choices(np.array([5, 30])).tolist() == [6, 31]
 
 
 @pytest.mark.parametrize("instance", [-1, (1 << 40) + 4000, (1 << 41) + 10000])
 def test_ids_of_no_split_are_refused(task, instance):
     with pytest.raises(ValueError, match=f"instance {instance} belongs to no split"):
-        task.source(np.array([5, instance]))
+        only(task.source(np.array([5, instance])))
 
 
 def test_references_are_worth_everything(task):
@@ -205,13 +205,13 @@ def test_files_replace_splits(tmp_path):
     np.save(tmp_path / "test.npy", np.random.default_rng(0).random((3, 12, 2)))
     task = ConvexHullTask(train_file=str(text), test_file=str(tmp_path / "test.npy"))
     assert [task.instances(split).size for split in SPLITS] == [2, 4000, 3]
-    assert task.max_source_length == 12
+    assert task.sources["points"].largest == (12, 2)
     ids = task.instances("train").ids()
     hulls, lengths = task.references(ids)
     assert hulls.tolist() == [[1, 2, 4, END], [1, 2, 3, END]] and lengths.tolist() == [4, 4]
-    assert task.source(task.instances("test").ids())[1].tolist() == [12, 12, 12]
+    assert only(task.source(task.instances("test").ids()))[1].tolist() == [12, 12, 12]
     with pytest.raises(ValueError, match="instance 2 belongs to no split"):
-        task.source(np.array([2]))
+        only(task.source(np.array([2])))
 
 
 def test_problems_of_all_files_are_raised_together(tmp_path):
@@ -263,17 +263,17 @@ def test_rendering(tmp_path):
 
 
 def test_text_in_and_out(task):
-    points, counts = task.parse_sources(["0 0 1 0 0 1 output 1 2 3 1", "0.5 0.5"])
+    points, counts = only(task.parse_sources(["0 0 1 0 0 1 output 1 2 3 1", "0.5 0.5"]))
     assert points.shape == (2, 3, 2) and counts.tolist() == [3, 1]
     sequences = np.array([[1, 2, 3, 0], [1, 2, 3, 4], [0, 1, 2, 3]])
     assert task.format_outputs(sequences, np.array([4, 2, 1])) == ["1 2 3 1", "1 2 1", ""]
     with pytest.raises(ValueError, match="line 2: 'x' is not a number"):
-        task.parse_sources(["0 0", "x 0"])
+        only(task.parse_sources(["0 0", "x 0"]))
 
 
 def test_outputs_written_are_read_back_as_the_labels_of_a_file(task, tmp_path):
     ids = task.instances("test").ids(0, 50)
-    points, counts = task.source(ids)
+    points, counts = only(task.source(ids))
     outputs = task.format_outputs(*task.references(ids))
     lines = [
         " ".join(map(repr, points[row, : counts[row]].ravel().tolist())) + f" output {outputs[row]}"
@@ -281,7 +281,7 @@ def test_outputs_written_are_read_back_as_the_labels_of_a_file(task, tmp_path):
     ]
     (tmp_path / "test.txt").write_text("\n".join(lines))
     again = ConvexHullTask(test_file=str(tmp_path / "test.txt"))
-    assert (again.source(again.instances("test").ids())[0] == points).all()
+    assert (only(again.source(again.instances("test").ids()))[0] == points).all()
     assert again.format_outputs(*again.references(again.instances("test").ids())) == outputs
 
 
@@ -291,7 +291,7 @@ def test_rl_has_the_instances_of_training_unless_it_is_given_others(tmp_path):
     assert few.instances("train").size == 50 and few.instances("train").labelled
     others = few.rl_instances()
     assert others.size is None and not others.labelled
-    sets = {few.source(split.ids(0, 50))[0].tobytes() for split in (others, few.instances("train"))}
+    sets = {only(few.source(split.ids(0, 50)))[0].tobytes() for split in (others, few.instances("train"))}
     assert len(sets) == 2
     (tmp_path / "points.txt").write_text("0.1 0.1 0.9 0.2 0.5 0.8\n")
     named = ConvexHullTask(rl_file=str(tmp_path / "points.txt"))
@@ -305,10 +305,10 @@ def test_the_first_sets_of_a_file_may_be_enough(tmp_path):
     whole, first = (ConvexHullTask(train_file=str(tmp_path / "points.txt"), train_size=size) for size in (None, 2))
     assert (whole.instances("train").size, first.instances("train").size) == (3, 2)
     ids = first.instances("train").ids()
-    for ours, theirs in zip(first.source(ids), whole.source(ids), strict=True):
+    for ours, theirs in zip(only(first.source(ids)), only(whole.source(ids)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_ids_of_rl_are_refused_if_it_has_no_instances_of_its_own(task):
     with pytest.raises(ValueError, match="belongs to no split"):
-        task.source(np.array([1 << 42]))
+        only(task.source(np.array([1 << 42])))

@@ -21,6 +21,7 @@ from rlseq_envs.text.corpus import (
     find_endless_lines,
     read_parallel,
 )
+from tests.support import only
 
 GOOD = b"one\ntwo\nthree\n"
 
@@ -266,7 +267,7 @@ def test_empty_lines_are_kept_in_evaluation(files):
     write(files["test_target"], b"\nB\nC\nD\nE\nF\n")
     task = TranslationTask(**files, units="word")
     ids = task.instances("test").ids()
-    sources, lengths = task.source(ids)
+    sources, lengths = only(task.source(ids))
     assert (len(ids), lengths[1], sources[1, 0]) == (6, 1, 0)
     pairs = task.text_pairs(np.zeros((6, 1), dtype=np.int64), np.ones(6, dtype=np.int64), ids)
     assert pairs.references == [["", "B", "C", "D", "E", "F"]]

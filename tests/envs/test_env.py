@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 import rlseq_envs
 from rlseq_envs.env import SequenceEnv, SequenceVectorEnv, score_sequences
+from rlseq_envs.source import Source
+from rlseq_envs.spaces import Choices, Space
 from rlseq_envs.task import END, Rendering, Reward, SequenceTask, Split
 from rlseq_envs.tasks.convex_hull import ConvexHullTask
+from tests.support import only
 
 COPY = "test/Copy-v0"
 OURS = ("rlseq/ConvexHull-v0", "rlseq/Translation-v0")
@@ -24,30 +27,28 @@ SENTENCES = ["a b c", "b a", "c c a b", "b", "a c b a", "c b"]
 class CopyTask(SequenceTask):
     """Repeat the source, whose instance i reads i in base 3, digits 1 to 3: a user's task in as few lines as can be."""
 
-    vocabulary_size = 4
-    source_vocabulary_size = 4
-    source_features = None
     selection_metric = "matches"
     signature = "copy|version:1"
 
     def __init__(self, digits=4):
-        self.max_source_length = digits
-        self.max_length = digits + 2
+        self.digits = digits
+        self.sources = {"digits": Space.of_tokens(4, digits)}
+        self.choices = Choices(digits + 2, 4)
 
     def instances(self, split):
         return Split(split, 0 if split == "train" else 1000, None if split == "train" else 5)
 
     def source(self, ids):
-        lengths = ids % self.max_source_length + 1
+        lengths = ids % self.digits + 1
         digits = ids[:, None] // 3 ** np.arange(lengths.max(initial=0)) % 3 + 1
-        return np.where(np.arange(digits.shape[1]) < lengths[:, None], digits, 0), lengths
+        return Source.of(digits=(np.where(np.arange(digits.shape[1]) < lengths[:, None], digits, 0), lengths))
 
     def references(self, ids):
-        source, lengths = self.source(ids)
+        source, lengths = only(self.source(ids))
         return np.pad(source, ((0, 0), (0, 1))), lengths + 1
 
-    def length_limits(self, source_lengths):
-        return source_lengths + 2
+    def length_limits(self, sizes):
+        return sizes + 2
 
     def reward(self, sequences, lengths, ids):
         references, reference_lengths = self.references(ids)
@@ -60,7 +61,7 @@ class CopyTask(SequenceTask):
         return {"matches": float(self.reward(sequences, lengths, ids).total.mean())}
 
     def render(self, instance_id, sequence):
-        source, _ = self.source(np.array([instance_id]))
+        source, _ = only(self.source(np.array([instance_id])))
         return Rendering(str(source[0].tolist()), str(source[0].tolist()), str(sequence.tolist()))
 
 
@@ -117,9 +118,9 @@ def test_gymnasium_finds_nothing_to_warn_of(made):
 
 
 def test_names_with_a_module_are_made():
-    assert task_of(gym.make("rlseq_envs:rlseq/ConvexHull-v0", max_points=8)).max_source_length == 8
+    assert task_of(gym.make("rlseq_envs:rlseq/ConvexHull-v0", max_points=8)).sources["points"].largest == (8, 2)
     vector = gym.make_vec("rlseq_envs:rlseq/ConvexHull-v0", num_envs=2, max_points=6, split="test")
-    assert vector.unwrapped.task.max_source_length == 6 and vector.unwrapped.split.name == "test"
+    assert vector.unwrapped.task.choices.longest == 7 and vector.unwrapped.split.name == "test"
 
 
 def step_through(env, instance, sequence):
@@ -149,13 +150,13 @@ def batches(draw):
 def build(task, rows):
     ids = task.instances("train").ids(0, 6)[[row[0] for row in rows]]
     references, _ = task.references(ids)
-    choices = task.num_choices(task.source(ids)[1])
-    sequences = np.zeros((len(rows), task.max_length), np.int64)
+    choices = np.full(len(ids), task.choices.size) if task.choices.size else task.sizes(ids) + 1
+    sequences = np.zeros((len(rows), task.choices.longest), np.int64)
     for i, (_, from_reference, noise, kept) in enumerate(rows):
-        drawn = (np.resize(noise, task.max_length) * choices[i]).astype(int)
+        drawn = (np.resize(noise, task.choices.longest) * choices[i]).astype(int)
         sequences[i] = drawn
         if from_reference:
-            width = min(references.shape[1], task.max_length)
+            width = min(references.shape[1], task.choices.longest)
             sequences[i, :width] = references[i, :width]
             sequences[i, kept:] = drawn[kept:]
     return ids, sequences
@@ -202,14 +203,14 @@ def test_nothing_after_end_or_the_limit_counts(task):
     assert (a.rewards == b.rewards).all() and (a.lengths == b.lengths).all() and not b.truncated.any()
     endless = np.ones((6, 60), np.int64)
     result = score_sequences(task, ids, endless)
-    assert (result.lengths == task.length_limits(task.source(ids)[1])).all() and result.truncated.all()
+    assert (result.lengths == task.length_limits(only(task.source(ids))[1])).all() and result.truncated.all()
 
 
 def test_sizes_are_those_of_the_sources(task):
     for split in ("train", "validation"):
         ids = task.instances(split).ids(0, 5)[[3, 0, 3, 4]]
         sizes = task.sizes(ids)
-        assert sizes.dtype == np.int64 and sizes.tolist() == task.source(ids)[1].tolist()
+        assert sizes.dtype == np.int64 and sizes.tolist() == only(task.source(ids))[1].tolist()
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -225,7 +226,7 @@ def test_scoring_reads_a_source_once_for_all_its_sequences(name, arguments, monk
 def test_a_sequence_that_stops_short_is_truncated_and_worth_what_is_there():
     task = CopyTask()
     ids = np.array([3])
-    source, _ = task.source(ids)
+    source, _ = only(task.source(ids))
     result = score_sequences(task, ids, source[:, :2])
     assert result.truncated.tolist() == [True] and result.lengths.tolist() == [2]
     assert result.rewards.tolist() == [2 / 5] and result.components["matches"].tolist() == [2]
@@ -319,14 +320,14 @@ def test_the_action_mask_marks_the_points_there_are():
     for instance in range(20):
         observation, info = env.reset(options={"ids": [instance]})
         assert info["instance_id"] == instance and info["action_mask"].dtype == np.int8
-        assert info["action_mask"].tolist() == [1] * (observation["source_length"] + 1) + [0] * (
-            9 - observation["source_length"]
+        assert info["action_mask"].tolist() == [1] * (observation["points_length"] + 1) + [0] * (
+            9 - observation["points_length"]
         )
 
 
 def test_an_unmasked_choice_is_allowed_and_worthless():
     env = SequenceEnv(ConvexHullTask(min_points=3, max_points=9))
-    instance = next(i for i in range(99) if env.task.source(np.array([i]))[1] == 3)
+    instance = next(i for i in range(99) if only(env.task.source(np.array([i])))[1] == 3)
     env.reset(options={"ids": instance})
     env.step(9)
     assert env.step(END)[1] == 0

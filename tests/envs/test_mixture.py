@@ -127,7 +127,7 @@ def test_hulls_give_the_users_functions_points_and_sequences(module):
     task.prepare()
     ids = task.instances("test").ids(0, 5)
     reward = task.reward(*task.references(ids), ids)
-    share = (task.references(ids)[1] - 1) / task.source(ids)[1]
+    share = (task.references(ids)[1] - 1) / task.sizes(ids)
     np.testing.assert_allclose(reward.total, 1 + 0.5 * share)
     assert list(reward.components) == ["valid", "vertices"]
     assert task.signature != ConvexHullTask(reward={"valid": 1.0}).signature

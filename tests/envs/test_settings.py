@@ -62,7 +62,7 @@ def test_a_new_task_is_its_settings_its_class_and_a_line_in_registry_and_union()
     data = load_config("hull").model_dump(mode="json") | {"task": {"type": "spelling", "letters": 7}}
     config = SpellingConfig.model_validate_json(json.dumps(data))
     task = make_task(config.task)  # type: ignore[arg-type]
-    assert isinstance(task, SpellingTask) and task.settings == config.task and task.vocabulary_size == 8
+    assert isinstance(task, SpellingTask) and task.settings == config.task and task.choices.size == 8
     assert SpellingConfig.model_validate_json(config.model_dump_json()) == config
     assert SpellingSettings.file_keys() == ["words"]
 

@@ -15,6 +15,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from rlseq_envs.task import END
 from rlseq_envs.tasks.translation import TranslationTask
 from rlseq_envs.text.corpus import CorpusError
+from tests.support import only
 
 SOURCES = [
     "A man sleeps, in a green room.",
@@ -73,7 +74,7 @@ def drafts(task, split, seed=0):
     first = len(task.instances(split).ids())
     sequences[:first], lengths[:first] = pad_to(task.references(ids[:first]), sequences.shape[1])
     lengths[first : 2 * first] = rng.integers(1, lengths[first : 2 * first] + 1)
-    sequences[-first:] = rng.integers(0, task.vocabulary_size, sequences[-first:].shape)
+    sequences[-first:] = rng.integers(0, task.choices.size, sequences[-first:].shape)
     sequences[-1, 0], lengths[-1] = END, 1
     return sequences, lengths, ids
 
@@ -176,7 +177,7 @@ def test_text_metrics_bear_signatures(task):
 
 def test_sources_and_references_end_in_end(task):
     ids = task.instances("train").ids()
-    for rows, lengths in (task.source(ids), task.references(ids)):
+    for rows, lengths in (only(task.source(ids)), task.references(ids)):
         assert rows.dtype == lengths.dtype == np.int64
         assert (rows[np.arange(len(ids)), lengths - 1] == END).all()
         assert rows.shape == (len(ids), lengths.max())
@@ -190,12 +191,12 @@ def test_ids_are_stable_consecutive_and_of_one_split(task):
     np.testing.assert_array_equal(task.references(reversed_ids)[1], task.references(train.ids())[1][::-1])
     for wrong in ([6], [0, validation.first], [-1]):
         with pytest.raises(ValueError, match="not all in split"):
-            task.source(np.array(wrong))
+            only(task.source(np.array(wrong)))
 
 
 def test_an_empty_batch_is_an_empty_result(task):
     nothing = np.zeros(0, dtype=np.int64)
-    assert task.source(nothing)[0].shape == (0, 0)
+    assert only(task.source(nothing))[0].shape == (0, 0)
     assert task.reward(np.zeros((0, 4), dtype=np.int64), nothing, nothing).total.shape == (0,)
 
 
@@ -217,7 +218,7 @@ def test_long_pairs_are_skipped_in_training_and_cut_in_evaluation(files):
         target for target, pair in zip(TARGETS, words, strict=True) if max(pair) <= 7
     ]
     ids = task.instances("validation").ids()
-    sources, _ = task.source(ids)
+    sources, _ = only(task.source(ids))
     assert (validation.pairs, validation.truncated_sources, validation.truncated_targets) == (6, 2, 2)
     assert (sources.shape[1], sources[0, 6]) == (7, END)
     assert task.text_pairs(*task.references(ids), ids).references[0] == TARGETS
@@ -231,11 +232,11 @@ def test_no_pair_within_the_limits_is_an_error(files):
 def test_two_vocabularies_are_learnt_from_one_side_each(files):
     files["vocabulary_size"] = 1000
     task = TranslationTask(**files, units="word", shared_vocabulary=False)
-    assert task.source_vocabulary_size == len({word for line in SOURCES for word in line.split()}) + 2
-    assert task.vocabulary_size == len({word for line in TARGETS for word in line.split()}) + 2
+    assert task.sources["text"].tokens == len({word for line in SOURCES for word in line.split()}) + 2
+    assert task.choices.size == len({word for line in TARGETS for word in line.split()}) + 2
     shared = TranslationTask(**files, units="word")
     both = {word for line in [*SOURCES, *TARGETS] for word in line.split()}
-    assert shared.vocabulary_size == shared.source_vocabulary_size == len(both) + 2
+    assert shared.choices.size == shared.sources["text"].tokens == len(both) + 2
 
 
 def test_evaluation_text_leaves_the_vocabulary_alone(files, tmp_path):
@@ -260,13 +261,10 @@ def test_artifacts_alone_are_enough_to_decode(files, units, shared, tmp_path):
     task.save_artifacts(tmp_path)
     loaded = TranslationTask(units=units, artifacts=str(tmp_path))
     assert loaded.signature == task.signature
-    assert loaded.shared_vocabulary == task.shared_vocabulary == shared
-    assert (loaded.vocabulary_size, loaded.source_vocabulary_size) == (
-        task.vocabulary_size,
-        task.source_vocabulary_size,
-    )
-    sources, lengths = task.source(task.instances("train").ids())
-    parsed, parsed_lengths = loaded.parse_sources(SOURCES)
+    assert (loaded.sources, loaded.choices) == (task.sources, task.choices)
+    assert task.choices.same_as == ("text" if shared else None)
+    sources, lengths = only(task.source(task.instances("train").ids()))
+    parsed, parsed_lengths = only(loaded.parse_sources(SOURCES))
     np.testing.assert_array_equal(parsed, sources)
     np.testing.assert_array_equal(parsed_lengths, lengths)
     assert loaded.format_outputs(*task.references(task.instances("train").ids())) == TARGETS
@@ -280,7 +278,7 @@ def test_artifacts_go_with_other_evaluation_files(files, tmp_path):
     only_test = {key: value for key, value in files.items() if key.startswith("test")}
     loaded = TranslationTask(**only_test, artifacts=str(tmp_path))
     ids = loaded.instances("test").ids()
-    np.testing.assert_array_equal(loaded.source(ids)[0], task.source(ids)[0])
+    np.testing.assert_array_equal(only(loaded.source(ids))[0], only(task.source(ids))[0])
     assert loaded.signature == task.signature
 
 
@@ -290,7 +288,7 @@ def test_artifacts_of_a_made_corpus_bring_the_corpus_back(tmp_path):
     task.save_artifacts(tmp_path)
     loaded = TranslationTask(**sizes, artifacts=str(tmp_path))
     ids = task.instances("test").ids()
-    np.testing.assert_array_equal(loaded.source(ids)[0], task.source(ids)[0])
+    np.testing.assert_array_equal(only(loaded.source(ids))[0], only(task.source(ids))[0])
 
 
 def test_unfit_artifacts_are_refused(files, tmp_path):
@@ -327,7 +325,7 @@ def test_shared_data_stand_for_the_files_and_are_not_copied(task, files, tmp_pat
     other.use_shared_data(pickle.loads(pickled, buffers=[memoryview(buffer.raw().tobytes()) for buffer in buffers]))
     for split in ("train", "validation", "test"):
         sequences, lengths, ids = drafts(task, split)
-        for ours, theirs in zip(other.source(ids), task.source(ids), strict=True):
+        for ours, theirs in zip(only(other.source(ids)), only(task.source(ids)), strict=True):
             np.testing.assert_array_equal(ours, theirs)
         np.testing.assert_array_equal(
             other.reward(sequences, lengths, ids).total, task.reward(sequences, lengths, ids).total
@@ -341,37 +339,43 @@ def test_rendering_shows_texts_and_labels(task):
     shown = task.render(int(ids[1]), rows[0, : lengths[0]])
     assert (shown.source, shown.reference, shown.output) == (SOURCES[1], TARGETS[1], TARGETS[0])
     assert len(shown.output_labels) == lengths[0]
-    assert len(shown.input_labels) == task.source(ids[1:2])[1][0]
+    assert len(shown.input_labels) == only(task.source(ids[1:2]))[1][0]
     assert (shown.input_labels[-1], shown.output_labels[-1]) == ("END", "END")
     assert "".join(shown.output_labels[:-1]).replace("▁", " ").strip() == TARGETS[0]
 
 
 def test_lines_too_long_to_parse_are_numbered(files):
     task = TranslationTask(**files, units="word", max_source_length=4)
-    rows, lengths = task.parse_sources(["a blue dog", "", " A  dog "])
+    rows, lengths = only(task.parse_sources(["a blue dog", "", " A  dog "]))
     np.testing.assert_array_equal(lengths, [4, 1, 3])
     assert (rows[1] == 0).all()
     with pytest.raises(ValueError, match="lines 2, 4 have more than max_source_length 4"):
-        task.parse_sources(["a", "a b c d", "b", "a b c d e"])
+        only(task.parse_sources(["a", "a b c d", "b", "a b c d e"]))
+
+
+def flat(pairs):
+    return *only(pairs[0]), *pairs[1:]
 
 
 def test_training_pairs_are_cut_into_other_subwords_under_each_seed(files):
     task = TranslationTask(**files, subword_dropout=0.4)
     ids = task.instances("train").ids()
-    (one, lengths, *first), (other, _, *second) = (task.training_pairs(ids, seed) for seed in (1, 2))
+    (source, *first), (second_source, *second) = (task.training_pairs(ids, seed) for seed in (1, 2))
+    (one, lengths), (other, _) = only(source), only(second_source)
     assert one.shape != other.shape or (one != other).any()
     assert task.format_outputs(*first) == task.format_outputs(*second) == TARGETS
     assert [task.render(ids[0], row).output for row in one[:1, : lengths[0]]] == SOURCES[:1]  # shared vocabulary
-    assert_same(task.training_pairs(ids, 1), (one, lengths, *first))
-    assert_same(task.source(ids), TranslationTask(**files).source(ids))  # what is decoded from stays as it is
+    assert_same(flat(task.training_pairs(ids, 1)), (one, lengths, *first))
+    # What is decoded from stays as it is.
+    assert_same(only(task.source(ids)), only(TranslationTask(**files).source(ids)))
     held_out = task.instances("validation").ids()
-    assert_same(task.training_pairs(held_out, 1), (*task.source(held_out), *task.references(held_out)))
+    assert_same(flat(task.training_pairs(held_out, 1)), (*only(task.source(held_out)), *task.references(held_out)))
 
 
 def test_a_pair_that_would_be_too_long_is_cut_as_always(files):
     longest = int(TranslationTask(**files).references(np.arange(6))[1].max())
     task = TranslationTask(**files, max_length=longest, subword_dropout=0.9)
-    plain, (_, _, drawn, lengths) = task.references(np.arange(6)), task.training_pairs(np.arange(6), 3)
+    plain, (_, drawn, lengths) = task.references(np.arange(6)), task.training_pairs(np.arange(6), 3)
     assert lengths.max() <= longest
     kept = [row for row in range(6) if (drawn[row, : plain[1][row]] == plain[0][row, : plain[1][row]]).all()]
     assert kept
@@ -385,7 +389,7 @@ def assert_same(ours, theirs):
 
 def test_without_subword_dropout_training_pairs_are_the_pairs(task):
     ids = task.instances("train").ids()
-    assert_same(task.training_pairs(ids, 1), (*task.source(ids), *task.references(ids)))
+    assert_same(flat(task.training_pairs(ids, 1)), (*only(task.source(ids)), *task.references(ids)))
 
 
 def test_lower_casing_reads_and_compares_without_case(files):
@@ -393,7 +397,7 @@ def test_lower_casing_reads_and_compares_without_case(files):
     ids = task.instances("train").ids()
     assert task.format_outputs(*task.references(ids)) == [line.lower() for line in TARGETS]
     np.testing.assert_allclose(task.reward(*task.references(ids), ids).total, 1)
-    np.testing.assert_array_equal(task.parse_sources(["A DOG"])[0], task.parse_sources(["a dog"])[0])
+    np.testing.assert_array_equal(only(task.parse_sources(["A DOG"]))[0], only(task.parse_sources(["a dog"]))[0])
 
 
 @pytest.mark.parametrize(

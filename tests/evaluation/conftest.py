@@ -11,7 +11,7 @@ import pytest
 from rlseq.config.load import parse_config
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
@@ -63,7 +63,7 @@ def train(path: Path, data: dict[str, Any], stops: dict[str, int], learning_rate
             engine.update([UpdateRequest("mle", update, update, ids, learning_rate)])
             update += 1
         meta = {
-            "config": config.model_dump(mode="json"), "shape": TaskShape.of(env.task).to_dict(), "phase": phase,
+            "config": config.model_dump(mode="json"), "spaces": TaskSpaces.of(env.task).to_dict(), "phase": phase,
             "signature": env.task.signature, "update": update, "phase_update": update,
         }  # fmt: skip
         run.save(phase, update, engine.get_state(), meta, best=True)  # type: ignore[arg-type]

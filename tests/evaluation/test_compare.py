@@ -291,9 +291,9 @@ def test_regressions_are_where_rl_lost_most_against_mle(study: Comparison) -> No
 def decoded(checkpoint: Path, instance: int) -> Floats:
     """The attention of the greedy output of one instance, as decoding itself gives it."""
     loaded = load_policy(checkpoint)
-    source, lengths = loaded.task.source(np.array([instance]))
-    memory = encode_sources(loaded.policy, source, lengths, "cpu")
-    limits = torch.from_numpy(loaded.task.length_limits(lengths))
+    ids = np.array([instance])
+    memory = encode_sources(loaded.policy, loaded.task.source(ids), "cpu")
+    limits = torch.from_numpy(loaded.task.length_limits(loaded.task.sizes(ids)))
     found = decode(loaded.policy, memory, limits, Drawing(with_attention=True))
     assert found.attention is not None
     return found.attention[0, 0, : found.lengths[0, 0]].double().numpy()

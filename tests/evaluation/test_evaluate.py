@@ -21,6 +21,7 @@ from rlseq.evaluation.loading import LoadedPolicy, load_policy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from rlseq.training.rollout import Rollout, RolloutRequest, rollout, shards
+from tests.support import only
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +235,7 @@ def test_generated_outputs_are_those_of_the_split(text: LoadedPolicy) -> None:
 def test_scores_are_log_probabilities(hull: LoadedPolicy) -> None:
     line = "0.1 0.1 0.9 0.2 0.5 0.8"
     (row,) = generate(hull, [line], DecodingOptions())
-    source, lengths = hull.task.parse_sources([line])
+    source, lengths = only(hull.task.parse_sources([line]))
     tokens = [int(index) for index in row[0].text.split()]
     targets = np.zeros((1, row[0].tokens), np.int64)
     named = tokens[:-1] if len(tokens) > 1 else tokens

@@ -27,9 +27,9 @@ def test_it_is_what_single_steps_and_the_greedy_output_give(loaded: LoadedPolicy
     references, lengths = task.references(outputs.ids)
     np.testing.assert_array_equal(measured.lengths, lengths)
     for row in range(0, len(lengths), 7):
-        source, source_length = (torch.from_numpy(column) for column in task.source(outputs.ids[row : row + 1]))
+        source = task.source(outputs.ids[row : row + 1]).map(torch.from_numpy)
         with torch.no_grad():
-            memory = policy.encode(source, source_length)
+            memory = policy.encode(source)
             state, token = policy.initial_state(memory), torch.zeros(1, dtype=torch.int64)
             for position in range(lengths[row]):
                 logits, state, _ = policy.step(token, position, state, memory)

@@ -28,17 +28,17 @@ def test_it_is_what_single_steps_give(loaded: LoadedPolicy) -> None:
     references, lengths = loaded.task.references(ids)
     np.testing.assert_array_equal(found.lengths, lengths)
     for row in range(0, 15, 5):
-        source, size = (torch.from_numpy(column) for column in loaded.task.source(ids[row : row + 1]))
+        source = loaded.task.source(ids[row : row + 1]).map(torch.from_numpy)
         tokens = torch.from_numpy(references[row : row + 1, : lengths[row]])
         with torch.no_grad():
-            log_probs = stepped_log_probs(loaded.policy, loaded.policy.encode(source, size), tokens)
+            log_probs = stepped_log_probs(loaded.policy, loaded.policy.encode(source), tokens)
         expected = -float(log_probs.double().gather(2, tokens[:, :, None]).sum())
         assert math.isclose(found.nats[row], expected, rel_tol=1e-4)
 
 
 def test_all_sequences_of_an_instance_have_probability_1(loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of up to 2 tokens, or cut off there."""
-    choices = int(loaded.task.num_choices(loaded.task.sizes(loaded.task.instances("test").ids(0, 1)))[0])
+    choices = loaded.task.choices.size or int(loaded.task.sizes(np.array([_first(loaded)]))[0]) + 1
     every = [(0, 0)] + [(first, last) for first in range(1, choices) for last in range(choices)]
     lengths = np.array([1 if first == 0 else 2 for first, _ in every])
     parts = np.array_split(np.arange(len(every)), len(every) // 1000 + 1)
@@ -48,7 +48,7 @@ def test_all_sequences_of_an_instance_have_probability_1(loaded: LoadedPolicy, m
         def references(ids: Ints, rows: Ints = rows) -> tuple[Ints, Ints]:
             return np.array(every)[rows], lengths[rows]
 
-        source = tuple(np.repeat(part, len(rows), axis=0) for part in loaded.task.source(np.array([_first(loaded)])))
+        source = loaded.task.source(np.full(len(rows), _first(loaded)))
         monkeypatch.setattr(loaded.task, "references", references)
         monkeypatch.setattr(loaded.task, "source", lambda ids, source=source: source)
         total += float(np.exp(-likelihood(loaded, max_instances=1).nats).sum())

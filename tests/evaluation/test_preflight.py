@@ -127,10 +127,11 @@ def test_the_references_are_measured_as_training_does(hull_run: Path) -> None:
     loaded = load_policy(hull_run / "checkpoints" / "mle")
     ids = loaded.task.instances("validation").ids()[:40]
     source, targets = (
-        tuple(map(torch.from_numpy, pair)) for pair in (loaded.task.source(ids), loaded.task.references(ids))
+        loaded.task.source(ids).map(torch.from_numpy),
+        tuple(map(torch.from_numpy, loaded.task.references(ids))),
     )
     with torch.no_grad():
-        log_probs = loaded.policy(*source, *targets)
+        log_probs = loaded.policy(source, *targets)
     total = sum(
         log_probs[row, place, targets[0][row, place]] for row in range(40) for place in range(int(targets[1][row]))
     )

@@ -22,11 +22,11 @@ def test_distributions_are_looked_at_step_by_step(run: str, request: pytest.Fixt
     found = evaluate(loaded, max_instances=30)
     ids = found.outputs.ids
     columns = {"output": (found.outputs.sequences, found.outputs.lengths), "reference": loaded.task.references(ids)}
-    source, sizes = (torch.from_numpy(column) for column in loaded.task.source(ids))
+    source = loaded.task.source(ids).map(torch.from_numpy)
     entropies, masses, ranks = [], [], []
     for name, (targets, lengths) in columns.items():
         with torch.no_grad():
-            log_probs = loaded.policy(source, sizes, torch.from_numpy(targets), torch.from_numpy(lengths)).double()
+            log_probs = loaded.policy(source, torch.from_numpy(targets), torch.from_numpy(lengths)).double()
         for row, length in enumerate(lengths.tolist()):
             for time in range(length):
                 distribution = log_probs[row, time].exp().numpy()

@@ -29,8 +29,8 @@ MASKING = pytest.mark.parametrize("policy", [pointer_policy(mask_revisits=True)]
 
 
 def batch(policy: SequencePolicy) -> tuple[Memory, Tensor, Tensor]:
-    source, source_lengths = sources(policy, SOURCE_LENGTHS)
-    return policy.encode(source, source_lengths), targets(policy, source_lengths, LENGTHS), torch.tensor(LENGTHS)
+    source = sources(policy, SOURCE_LENGTHS)
+    return policy.encode(source), targets(policy, source, LENGTHS), torch.tensor(LENGTHS)
 
 
 def rows_of(replaced: Tensor) -> list[Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.models.build import build_policy
@@ -18,8 +19,10 @@ from rlseq.models.layers.recurrent import LSTMLayer
 from rlseq.models.memory import SOURCE, Memory, Sharing
 from rlseq.models.parts import Encoder
 from rlseq.models.policy import SequencePolicy, length_mask, shift_right
-from rlseq.models.shape import TaskShape
+from rlseq.models.spaces import TaskSpaces
 from rlseq.models.state import State, select_rows
+from rlseq_envs.source import Padded, Source
+from rlseq_envs.spaces import Choices
 from rlseq_envs.tasks.convex_hull import ConvexHullTask
 from rlseq_envs.tasks.translation import TranslationTask
 from tests.models.toys import DECODERS, ENCODERS, ToyDecoder, toy_policy
@@ -33,6 +36,7 @@ from tests.support import (
     sources,
     stepped_log_probs,
     targets,
+    text_spaces,
 )
 
 Build = Callable[[], EncoderDecoder]
@@ -70,9 +74,31 @@ every_policy = pytest.mark.parametrize("build", EVERY)
 few_policies = pytest.mark.parametrize("build", FEW)
 
 
-def batch(policy: EncoderDecoder) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    source, lengths = sources(policy, SOURCE_LENGTHS)
-    return source, lengths, targets(policy, lengths, LENGTHS), torch.tensor(LENGTHS)
+def batch(policy: EncoderDecoder) -> tuple[Source[Tensor], Tensor, Tensor]:
+    source = sources(policy, SOURCE_LENGTHS)
+    return source, targets(policy, source, LENGTHS), torch.tensor(LENGTHS)
+
+
+def widened(source: Source[Tensor]) -> Source[Tensor]:
+    """Three positions more of padding, full of garbage, wherever lengths differ."""
+    fields = {}
+    for name, (values, lengths) in source.fields.items():
+        wider = values if lengths is None else torch.cat([values, values[:, :3]], 1)
+        if lengths is not None and lengths.dim() == 2:
+            lengths = F.pad(lengths, (0, wider.shape[1] - lengths.shape[1]))
+        fields[name] = Padded(wider, lengths)
+    return Source(source.size, fields)
+
+
+def without_garbage(source: Source[Tensor]) -> Source[Tensor]:
+    """0 in all padding."""
+    fields = {}
+    for name, (values, lengths) in source.fields.items():
+        if lengths is not None:
+            mask = torch.arange(values.shape[lengths.dim()]) < lengths[..., None]
+            values = torch.where(mask.view(*mask.shape, *[1] * (values.dim() - mask.dim())), values, 0)
+        fields[name] = Padded(values, lengths)
+    return Source(source.size, fields)
 
 
 def tensors(memory: Memory) -> list[Tensor]:
@@ -96,10 +122,10 @@ def assert_same_distribution(ours: Tensor, theirs: Tensor, tolerance: float = 1e
 @every_policy
 def test_stepping_equals_teacher_forcing(build: Build) -> None:
     policy = build()
-    source, source_lengths, sequences, lengths = batch(policy)
+    source, sequences, lengths = batch(policy)
     with torch.no_grad():
-        forced = policy(source, source_lengths, sequences, lengths)
-        stepped = stepped_log_probs(policy, policy.encode(source, source_lengths), sequences)
+        forced = policy(source, sequences, lengths)
+        stepped = stepped_log_probs(policy, policy.encode(source), sequences)
     real = length_mask(lengths, sequences.shape[1])
     assert_same_distribution(forced[real], stepped[real])
     torch.testing.assert_close(forced[real].exp().sum(-1), torch.ones(int(lengths.sum())))
@@ -108,10 +134,10 @@ def test_stepping_equals_teacher_forcing(build: Build) -> None:
 @every_policy
 def test_nothing_beyond_a_length_counts(build: Build) -> None:
     policy = build()
-    source, source_lengths, sequences, lengths = batch(policy)
+    source, sequences, lengths = batch(policy)
     real = length_mask(lengths, sequences.shape[1])
     other = torch.where(real, sequences, 1)
-    first, second = (policy(source, source_lengths, rows, lengths) for rows in (sequences, other))
+    first, second = (policy(source, rows, lengths) for rows in (sequences, other))
     assert torch.equal(first, second)
     assert not first[~real].any()
 
@@ -119,37 +145,34 @@ def test_nothing_beyond_a_length_counts(build: Build) -> None:
 @every_policy
 def test_every_parameter_learns(build: Build) -> None:
     policy = build()
-    source, source_lengths, sequences, lengths = batch(policy)
-    picked = policy(source, source_lengths, sequences, lengths).gather(2, sequences[:, :, None])
+    source, sequences, lengths = batch(policy)
+    picked = policy(source, sequences, lengths).gather(2, sequences[:, :, None])
     picked[length_mask(lengths, sequences.shape[1])].sum().backward()
     idle = [n for n, p in policy.named_parameters() if p.grad is None or not (p.grad.abs().sum() > 0)]
-    assert idle == []
+    attends = policy.attention_mask(policy.encode(source)).shape[1] > 0
+    assert [name for name in idle if attends or ".attention." not in name] == []
 
 
 # -------------------------------------------------------------------------------------------------- independent rows
 @few_policies
 def test_an_instance_has_the_same_distribution_in_every_batch_and_under_any_padding(build: Build) -> None:
     policy = build()
-    source, source_lengths, sequences, lengths = batch(policy)
-    together = policy(source, source_lengths, sequences, lengths).detach()
-    wider = torch.cat([source, source[:, :3]], 1)
-    padding = policy(wider, source_lengths, sequences, lengths).detach()
+    source, sequences, lengths = batch(policy)
+    together = policy(source, sequences, lengths).detach()
+    padding = policy(widened(source), sequences, lengths).detach()
     assert_same_distribution(padding[:, :, : together.shape[2]], together, 1e-6)
     assert not (padding[:, :, together.shape[2] :] > -1e8)[length_mask(lengths, sequences.shape[1])].any()
-    for row, (source_length, length) in enumerate(zip(SOURCE_LENGTHS, LENGTHS, strict=True)):
+    for row, length in enumerate(LENGTHS):
         one = slice(row, row + 1)
-        alone = policy(source[one, :source_length], source_lengths[one], sequences[one, :length], lengths[one]).detach()
+        alone = policy(source.part(row, row + 1), sequences[one, :length], lengths[one]).detach()
         assert_same_distribution(alone[0], together[row, :length, : alone.shape[2]], 1e-6)
 
 
 @few_policies
 def test_an_encoding_does_not_see_its_padding(build: Build) -> None:
     policy = build()
-    source, lengths = sources(policy, SOURCE_LENGTHS)
-    other = torch.where(
-        length_mask(lengths, source.shape[1]).view(*source.shape[:2], *[1] * (source.dim() - 2)), source, 0
-    )
-    first, second = policy.encode(source, lengths), policy.encode(other, lengths)
+    source = sources(policy, SOURCE_LENGTHS)
+    first, second = policy.encode(source), policy.encode(without_garbage(source))
     for name, bank in first.banks.items():
         assert torch.equal(bank.values[bank.mask], second.banks[name].values[bank.mask])
     assert torch.equal(first.summary, second.summary)
@@ -157,7 +180,7 @@ def test_an_encoding_does_not_see_its_padding(build: Build) -> None:
 
 def test_attention_of_padding_is_zero_and_of_the_rest_sums_to_one() -> None:
     for policy in (attention_policy(), pointer_policy()):
-        memory = policy.encode(*sources(policy, SOURCE_LENGTHS))
+        memory = policy.encode(sources(policy, SOURCE_LENGTHS))
         attention = policy.step(torch.zeros(4, dtype=torch.int64), 0, policy.initial_state(memory), memory)[2]
         assert not attention[~policy.attention_mask(memory)].any()
         torch.testing.assert_close(attention.sum(1), torch.ones(4))
@@ -165,7 +188,7 @@ def test_attention_of_padding_is_zero_and_of_the_rest_sums_to_one() -> None:
 
 def test_memory_is_selected_row_by_row_and_detached() -> None:
     policy = pointer_policy()
-    memory = policy.encode(*sources(policy, SOURCE_LENGTHS))
+    memory = policy.encode(sources(policy, SOURCE_LENGTHS))
     rows = torch.tensor([3, 0, 0])
     picked = memory.select(rows)
     for one, every, cut in zip(*map(tensors, (picked, memory, memory.detach())), strict=True):
@@ -176,12 +199,9 @@ def test_memory_is_selected_row_by_row_and_detached() -> None:
 @few_policies
 def test_sources_encoded_in_parts_are_one_memory(build: Build) -> None:
     policy = build()
-    source, source_lengths, sequences, lengths = batch(policy)
-    whole = policy.encode(source, source_lengths)
-    parts = [
-        policy.encode(source[rows, : int(source_lengths[rows].max())], source_lengths[rows])
-        for rows in (slice(0, 2), slice(2, 3), slice(3, 4))
-    ]
+    source, sequences, lengths = batch(policy)
+    whole = policy.encode(source)
+    parts = [policy.encode(source.part(*rows)) for rows in ((0, 2), (2, 3), (3, 4))]
     joined = Memory.concatenate(parts)
     mask = whole.banks[SOURCE].mask
     assert torch.equal(joined.banks[SOURCE].mask, mask)
@@ -196,10 +216,10 @@ def test_sources_encoded_in_parts_are_one_memory(build: Build) -> None:
 @pytest.mark.parametrize("build", [*ATTENTION, *POINTER, *TOYS])
 def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> None:
     policy = build()
-    source, lengths = sources(policy, SOURCE_LENGTHS)
+    source = sources(policy, SOURCE_LENGTHS)
     read = torch.tensor([1, 0, 1, 3, 1])  # nobody reads the third, in no order, one, three and one of the others
     with torch.no_grad():
-        memory = policy.encode(source, lengths)
+        memory = policy.encode(source)
         own, shared = memory.select(read), memory.shared_by(Sharing.of(read))
         assert len(shared) == 3
         state = select_rows(policy.initial_state(memory), read)
@@ -214,7 +234,7 @@ def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> N
 
 def test_a_source_that_few_rows_leave_unread_stays() -> None:
     policy = pointer_policy()
-    memory = policy.encode(*sources(policy, [3] * 10))
+    memory = policy.encode(sources(policy, [3] * 10))
     for read, kept in ((torch.arange(9), 10), (torch.arange(7) + 3, 7)):
         shared = memory.shared_by(Sharing.of(read))
         assert len(shared) == kept
@@ -225,10 +245,10 @@ def test_a_source_that_few_rows_leave_unread_stays() -> None:
 def test_a_vocabulary_that_both_sides_share_may_have_one_table() -> None:
     config = AttentionPolicyConfig(type="attention", embedding_size=8, hidden_size=16, share_embeddings=True)
     one, two = (TranslationTask(cldr_sizes=(60, 2, 2), vocabulary_size=250, shared_vocabulary=s) for s in (True, False))
-    tables = [p for p in build_policy(config, TaskShape.of(one)).parameters() if p.shape == (one.vocabulary_size, 8)]
+    tables = [p for p in build_policy(config, TaskSpaces.of(one)).parameters() if p.shape == (one.choices.size, 8)]
     assert len(tables) == 1
     with pytest.raises(ValueError, match=r"policy\.share_embeddings .* vocabulary of its own"):
-        build_policy(config, TaskShape.of(two))
+        build_policy(config, TaskSpaces.of(two))
 
 
 # -------------------------------------------------------------------------------------------------------------- modes
@@ -255,16 +275,16 @@ def test_word_dropout_leaves_out_whole_tokens_in_training_alone() -> None:
 @pytest.mark.parametrize("count", [1, 2, 11, 60])
 def test_a_pointer_takes_any_number_of_points(count: int) -> None:
     policy = pointer_policy()
-    source, lengths = sources(policy, [count, 1])
-    log_probs = policy(source, lengths, torch.tensor([[count, 0], [1, 0]]), torch.tensor([2, 2]))
+    source = sources(policy, [count, 1])
+    log_probs = policy(source, torch.tensor([[count, 0], [1, 0]]), torch.tensor([2, 2]))
     assert log_probs.shape == (2, 2, count + 1)
     assert (log_probs[0] > -1e8).all() and not (log_probs[1, :, 2:] > -1e8).any()
 
 
 def test_masked_revisits_have_probability_zero_and_end_is_always_possible() -> None:
     policy = pointer_policy(mask_revisits=True)
-    source, lengths = sources(policy, [4])
-    probabilities = policy(source, lengths, torch.tensor([[3, 1, 4, 2, 0]]), torch.tensor([5]))[0].exp()
+    source = sources(policy, [4])
+    probabilities = policy(source, torch.tensor([[3, 1, 4, 2, 0]]), torch.tensor([5]))[0].exp()
     visited: set[int] = set()
     for distribution, token in zip(probabilities, [3, 1, 4, 2, 0], strict=True):
         assert {choice for choice in range(5) if distribution[choice] == 0.0} == visited
@@ -277,7 +297,7 @@ def test_the_seed_alone_decides_the_weights() -> None:
     def weights(seed: int, before: int) -> list[Tensor]:
         torch.manual_seed(before)
         config = AttentionPolicyConfig(type="attention", embedding_size=6, hidden_size=8)
-        return list(build_policy(config, TaskShape(5, 7, None), seed).parameters())
+        return list(build_policy(config, text_spaces(5, 7), seed).parameters())
 
     first, second, other = weights(3, 0), weights(3, 1), weights(4, 0)
     assert all(map(torch.equal, first, second))
@@ -294,7 +314,7 @@ def test_the_seed_alone_decides_the_weights() -> None:
 def test_forget_gates_start_at_the_bias_given(make: Callable[..., SequencePolicy], bias: float) -> None:
     config = {"type": "attention" if make is attention_policy else "pointer", "hidden_size": 8, "forget_bias": bias}
     kind = AttentionPolicyConfig if make is attention_policy else PointerPolicyConfig
-    shape = TaskShape(5, 7, None) if make is attention_policy else POINTS
+    shape = text_spaces(5, 7) if make is attention_policy else POINTS
     policy = build_policy(kind.model_validate(config), shape)
     layers = [module for module in policy.modules() if isinstance(module, LSTMLayer)]
     assert len(layers) == 3
@@ -327,21 +347,26 @@ def test_a_copy_keeps_its_embeddings_tied() -> None:
     ("config", "shape", "message"),
     [
         (AttentionPolicyConfig(type="attention"), POINTS, "for points use 'pointer'"),
-        (PointerPolicyConfig(type="pointer"), TaskShape(5, 7, None), "use 'attention'"),
-        (PointerPolicyConfig(type="pointer"), TaskShape(5, None, 2), "use 'attention'"),
-        (AttentionPolicyConfig(type="attention", hidden_size=7), TaskShape(5, 7, None), "hidden_size 7 is odd"),
+        (PointerPolicyConfig(type="pointer"), text_spaces(5, 7), "use 'attention'"),
+        (PointerPolicyConfig(type="pointer"), TaskSpaces(POINTS.sources, Choices(9, 5)), "use 'attention'"),
+        (AttentionPolicyConfig(type="attention", hidden_size=7), text_spaces(5, 7), "hidden_size 7 is odd"),
         (PointerPolicyConfig(type="pointer", hidden_size=9), POINTS, "hidden_size 9 is odd"),
     ],
 )
-def test_what_cannot_be_built_is_refused_with_the_remedy(config: Any, shape: TaskShape, message: str) -> None:
+def test_what_cannot_be_built_is_refused_with_the_remedy(config: Any, shape: TaskSpaces, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_policy(config, shape)
 
 
-def test_shapes_are_read_off_a_task_and_survive_json() -> None:
-    hull, reverse = TaskShape.of(ConvexHullTask()), TaskShape.of(ReverseTask())
-    assert hull == TaskShape(None, None, 2, False) and reverse == TaskShape(5, 5, None, False)
-    assert TaskShape.from_dict(hull.to_dict()) == hull and TaskShape.from_dict(reverse.to_dict()) == reverse
+def test_spaces_are_read_off_a_task_and_survive_json() -> None:
+    hull, reverse = TaskSpaces.of(ConvexHullTask()), TaskSpaces.of(ReverseTask())
+    assert [*hull.sources] == ["points"] and hull.choices.points_to == "points"
+    assert list(hull.differences(TaskSpaces.of(ConvexHullTask(max_points=9)))) == []
+    assert list(reverse.differences(TaskSpaces.of(ReverseTask(letters=6)))) == [
+        ("sources.text.tokens", 5, 7),
+        ("choices.size", 5, 7),
+    ]
+    assert TaskSpaces.from_dict(hull.to_dict()) == hull and TaskSpaces.from_dict(reverse.to_dict()) == reverse
 
 
 def test_decoder_inputs_begin_with_end() -> None:

@@ -1,8 +1,10 @@
 """Networks of size 8 that use what the interfaces allow and the shipped networks do not.
 
+* Encoders of other sources: nothing at all, a picture, sentences of words with a question about them.
 * An encoder whose positions are not the source's: it reads two at a time.
 * A decoder whose state grows: it keeps all it has read.
 * A decoder whose state is a matrix: what it read is stored under a key and read by another.
+* An output that copies: words beyond its vocabulary have the probability that attention gives to where they stand.
 """
 
 from __future__ import annotations
@@ -19,17 +21,27 @@ from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import SOURCE, Bank, Memory
 from rlseq.models.outputs.vocabulary import VocabularyOutput
-from rlseq.models.parts import Decoder, DecoderOutput, Encoder
+from rlseq.models.parts import Decoder, DecoderOutput, Encoder, Output, Readout
 from rlseq.models.policy import length_mask
 from rlseq.models.readouts import AttentionalVector
+from rlseq_envs.source import Padded, Source
 
 SIZE = 8
+WORDS, VOCABULARY = 9, 7  # of sources; those that an output knows
+
+
+def embedded(source: Source[Tensor], embedding: nn.Module) -> tuple[Tensor, Tensor]:
+    """Vectors of the one field there is, and how many each source has."""
+    values, lengths = source.fields["text"]
+    assert lengths is not None
+    return embedding(values), lengths
 
 
 class MeanEncoder(Encoder):
     """Each position as it is; the summary is their mean."""
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Memory:
+    def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
+        inputs, lengths = embedded(source, embedding)
         mask = length_mask(lengths, inputs.shape[1])
         return Memory({SOURCE: Bank(inputs, mask)}, (inputs * mask[:, :, None]).sum(1) / lengths[:, None])
 
@@ -41,7 +53,8 @@ class HalvingEncoder(Encoder):
         super().__init__()
         self.join = nn.Linear(2 * SIZE, SIZE)
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Memory:
+    def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
+        inputs, lengths = embedded(source, embedding)
         mask = length_mask(lengths, inputs.shape[1])
         even = F.pad(inputs * mask[:, :, None], (0, 0, 0, inputs.shape[1] % 2))
         values = torch.tanh(self.join(even.unflatten(1, (-1, 2)).flatten(2)))
@@ -49,14 +62,85 @@ class HalvingEncoder(Encoder):
         return Memory({SOURCE: Bank(values, mask)}, (values * mask[:, :, None]).sum(1))
 
 
+class NoSourceEncoder(Encoder):
+    """Generation from nothing: no position, and a summary that is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.summary = nn.Parameter(torch.zeros(SIZE))
+
+    def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
+        summary = self.summary.expand(source.size, SIZE)
+        nowhere = summary.new_zeros(source.size, 0, SIZE)
+        return Memory({SOURCE: Bank(nowhere, nowhere[:, :, 0].bool())}, summary)
+
+    @staticmethod
+    def example(lengths: Tensor, generator: torch.Generator) -> Source[Tensor]:
+        return Source(len(lengths), {})
+
+
+class GridEncoder(Encoder):
+    """A picture of fixed size; each patch of it is a position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, SIZE, 2, stride=2)
+
+    def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
+        pixels = source.fields["picture"].values.permute(0, 3, 1, 2).float() / 255
+        values = torch.tanh(self.patches(pixels)).flatten(2).mT
+        return Memory({SOURCE: Bank(values, values.new_ones(values.shape[:2], dtype=torch.bool))}, values.mean(1))
+
+    @staticmethod
+    def example(lengths: Tensor, generator: torch.Generator) -> Source[Tensor]:
+        pixels = torch.randint(256, (len(lengths), 4, 6, 1), generator=generator).to(torch.uint8)
+        return Source(len(lengths), {"picture": Padded(pixels, None)})
+
+
+class StoryEncoder(Encoder):
+    """Sentences, each the sum of its words, are the positions; the summary is the sum of the question's words."""
+
+    def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
+        story, question = (self._sums(*source.fields[name], embedding) for name in ("story", "question"))
+        lengths = source.fields["story"].lengths
+        assert lengths is not None
+        return Memory({SOURCE: Bank(torch.tanh(story), lengths > 0)}, question)
+
+    @staticmethod
+    def _sums(words: Tensor, lengths: Tensor | None, embedding: nn.Module) -> Tensor:
+        assert lengths is not None
+        mask = torch.arange(words.shape[-1], device=words.device) < lengths[..., None]
+        vectors: Tensor = embedding(words)
+        return (vectors * mask[..., None]).sum(-2)
+
+    @staticmethod
+    def example(lengths: Tensor, generator: torch.Generator) -> Source[Tensor]:
+        """As many sentences as each length says."""
+        rows, longest = len(lengths), int(lengths.max())
+        words = torch.randint(1, 4, (rows, longest), generator=generator)
+        words = words * length_mask(lengths, longest)
+        story = torch.randint(9, (rows, longest, 3), generator=generator)
+        question = torch.randint(9, (rows, 2), generator=generator)
+        return Source.of(story=(story, words), question=(question, torch.full((rows,), 2)))
+
+
+class NamingEncoder(MeanEncoder):
+    """Beside each position's vector, which of 9 words stands there, for an output that copies."""
+
+    def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
+        bank = (memory := super().forward(source, embedding)).banks[SOURCE]
+        words = F.one_hot(embedded(source, nn.Identity())[0], WORDS).to(bank.values)
+        return memory.with_bank(SOURCE, values=torch.cat([bank.values, words], -1))
+
+
 class ToyDecoder(Decoder):
     """What the toy decoders share: they attend with their output, which is made from the summary, too."""
 
     bank = SOURCE
 
-    def __init__(self) -> None:
+    def __init__(self, bank_size: int = SIZE) -> None:
         super().__init__()
-        self.attention = Attention("bilinear", SIZE, SIZE)
+        self.attention = Attention("bilinear", SIZE, bank_size)
         self.first = nn.Linear(SIZE, SIZE)
         self.inputs = nn.Linear(SIZE, SIZE)
 
@@ -111,8 +195,8 @@ class Matrix(NamedTuple):
 class MatrixDecoder(ToyDecoder):
     """Stores what it reads in a matrix (a fast weight memory, Schmidhuber 1992)."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, bank_size: int = SIZE) -> None:
+        super().__init__(bank_size)
         self.key, self.query = nn.Linear(SIZE, SIZE), nn.Linear(SIZE, SIZE)
 
     def initial_state(self, memory: Memory) -> Matrix:
@@ -134,14 +218,63 @@ class MatrixDecoder(ToyDecoder):
         return self.attend(torch.tanh(found), memory, linear), Matrix(stored)
 
 
+class CopyReadout(Readout):
+    """log p: a gate chooses between the vocabulary and the words that attention reads (See et al. 2017, eq. 9)."""
+
+    feed_size = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vocabulary, self.gate = nn.Linear(2 * SIZE, VOCABULARY), nn.Linear(2 * SIZE, 1)
+
+    def features(self, out: DecoderOutput, linear: Linear = F.linear) -> Tensor:
+        assert out.context is not None
+        read, words = out.context.split([SIZE, WORDS], -1)
+        joined = torch.cat([out.hidden, read], -1)
+        generated = linear(joined, self.vocabulary.weight, self.vocabulary.bias).softmax(-1)
+        gate = linear(joined, self.gate.weight, self.gate.bias).sigmoid()
+        known = F.pad(generated, (0, WORDS - VOCABULARY))
+        return (gate * known + (1 - gate) * words).clamp_min(1e-9).log()
+
+    def feed(self, out: DecoderOutput, features: Tensor) -> Tensor:
+        return features[..., :0]
+
+
+class CopyOutput(Output):
+    """9 words can be emitted; those beyond the vocabulary are read as one unknown word."""
+
+    is_vocabulary = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = TokenEmbedding(VOCABULARY + 1, SIZE)
+
+    def embed(self, tokens: Tensor, memory: Memory) -> Tensor:
+        embedded: Tensor = self.embedding(tokens.clamp_max(VOCABULARY))
+        return embedded
+
+    def embed_expected(self, probabilities: Tensor, memory: Memory, linear: Linear) -> Tensor:
+        known, unknown = probabilities.split([VOCABULARY, WORDS - VOCABULARY], -1)
+        return self.embedding.expected(torch.cat([known, unknown.sum(-1, keepdim=True)], -1), linear)
+
+
 DECODERS: tuple[type[ToyDecoder], ...] = (GrowingDecoder, MatrixDecoder)
-ENCODERS: tuple[type[Encoder], ...] = (MeanEncoder, HalvingEncoder)
+ENCODERS: tuple[type[Encoder], ...] = (
+    MeanEncoder, HalvingEncoder, NoSourceEncoder, GridEncoder, StoryEncoder, NamingEncoder,
+)  # fmt: skip
+
+
+READ_TOKENS = (MeanEncoder, HalvingEncoder, StoryEncoder)
 
 
 def toy_policy(encoder: type[Encoder], decoder: type[ToyDecoder], seed: int = 0) -> EncoderDecoder:
     """A policy of these parts over tokens, with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        output = VocabularyOutput(TokenEmbedding(7, SIZE), tied=False)
+        if encoder is NamingEncoder:
+            parts = NamingEncoder(), decoder(SIZE + WORDS), TokenEmbedding(WORDS, SIZE)
+            return EncoderDecoder(*parts, CopyOutput(), CopyReadout())
+        embedding = TokenEmbedding(WORDS, SIZE) if encoder in READ_TOKENS else nn.Identity()
+        output = VocabularyOutput(TokenEmbedding(VOCABULARY, SIZE), tied=False)
         readout = AttentionalVector(2 * SIZE, SIZE, dropout=0.0, feeds=False)
-        return EncoderDecoder(encoder(), decoder(), TokenEmbedding(9, SIZE), output, readout)
+        return EncoderDecoder(encoder(), decoder(), embedding, output, readout)

@@ -79,7 +79,7 @@ def drawn(enumeration: Enumeration, rl: RLConfig) -> Enumeration:
 def states(enumeration: Enumeration) -> dict[Prefix, Tensor]:
     """The decoder's state before each token that can come."""
     policy, found = enumeration.policy, dict[Prefix, Tensor]()
-    memory = policy.encode(enumeration.source, enumeration.source_lengths)
+    memory = policy.encode(enumeration.source)
     for sequence in enumeration.sequences:
         state, last = policy.initial_state(memory), torch.zeros(1, dtype=torch.int64)
         for time, token in enumerate(sequence):

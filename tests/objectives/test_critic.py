@@ -56,7 +56,7 @@ def expected_error(enumeration: Enumeration, first: int = 0) -> Tensor:
     """Mean squared error of the critic over the tokens of each sample, from ``first`` on, the mean over samples."""
     policy, total = enumeration.policy, torch.zeros((), dtype=torch.float64)
     assert policy.critic is not None
-    memory = policy.encode(enumeration.source, enumeration.source_lengths)
+    memory = policy.encode(enumeration.source)
     distribution, rewards = enumeration.sampler(), torch.from_numpy(enumeration.rewards)
     for index, sequence in enumerate(enumeration.sequences):
         state, last, errors = policy.initial_state(memory), torch.zeros(1, dtype=torch.int64), []
@@ -117,9 +117,9 @@ def test_a_critic_lowers_the_variance_that_its_absence_leaves() -> None:
 @pytest.mark.parametrize("feed", [False, True])
 def test_states_are_those_of_stepping(feed: bool) -> None:
     policy = attention_policy(feed_context=feed)
-    source, source_lengths = sources(policy, [3, 5])
+    source = sources(policy, [3, 5])
     rows, lengths = padded([[1, 2, 0], [3, 4, 5, 6, 0]])
-    memory = policy.encode(source, source_lengths)
+    memory = policy.encode(source)
     state, last, steps = policy.initial_state(memory), torch.zeros(2, dtype=torch.int64), []
     for time, tokens in enumerate(rows.unbind(1)):
         _, state, _ = policy.step(last, time, state, memory)

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from rlseq.config.rl import RLConfig
+from rlseq.data.padding import concatenate_sources
 from rlseq.models.policy import SequencePolicy
 from rlseq.training.batch import Batch, rl_batch, step_batches
 from rlseq.training.draw import Drawn, draw
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.rollout import Rollout
 from rlseq.training.update import batch_loss
+from rlseq_envs.source import Source
 from rlseq_envs.task import Ints
 from tests.objectives.test_gradients import Enumeration, assert_same, config
 from tests.support import attention_policy, pointer_policy, sources
@@ -94,13 +96,12 @@ class Stream:
     def __init__(self, policy: SequencePolicy) -> None:
         self.instances = [Enumeration(policy, 2), Enumeration(policy, 2)]
         other = self.instances[1]
-        other.source = sources(policy, [2], seed=5)[0]
+        other.source = sources(policy, [2], seed=5)
         other.rewards = np.array([0.5, 0.5, 0.5, 0.0, -0.5, 0.5, 0.0])  # alike more often than the first's
         self.task: Any = SimpleNamespace(source=self._source)
 
-    def _source(self, ids: Ints) -> tuple[np.ndarray, np.ndarray]:
-        found = [self.instances[index].task.source(np.zeros(1)) for index in ids]
-        return np.concatenate([values for values, _ in found]), np.concatenate([lengths for _, lengths in found])
+    def _source(self, ids: Ints) -> Source[np.ndarray]:
+        return concatenate_sources([self.instances[index].task.source(np.zeros(1)) for index in ids])
 
     def draws(self) -> list[tuple[float, Rollout]]:
         """Everything that one draw of one instance with two samples can be, with its probability."""

@@ -21,6 +21,7 @@ from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.training.batch import rl_batch
 from rlseq.training.rollout import Rollout
 from rlseq.training.update import batch_loss
+from rlseq_envs.source import Source
 from tests.support import attention_policy, every_sequence, padded, pointer_policy, sources
 
 pytestmark = pytest.mark.slow
@@ -31,8 +32,8 @@ class Enumeration:
 
     def __init__(self, policy: SequencePolicy, limit: int, temperature: float = 1.0) -> None:
         self.policy, self.temperature = policy.double(), temperature
-        source, self.source_lengths = sources(policy, [2])
-        self.source = source.double() if source.is_floating_point() else source
+        source = sources(policy, [2])
+        self.source = source.map(lambda values: values.double() if values.is_floating_point() else values)
         self.sequences = every_sequence(3, limit)
         self.rows, self.lengths = padded(self.sequences)
         generator = np.random.default_rng(0)
@@ -40,12 +41,12 @@ class Enumeration:
         self.greedy_reward = 0.625
         self.task: Any = SimpleNamespace(source=self._source)
 
-    def _source(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.source.numpy().repeat(len(ids), 0), self.source_lengths.numpy().repeat(len(ids))
+    def _source(self, ids: np.ndarray) -> Source[np.ndarray]:
+        return self.source.select(torch.zeros(len(ids), dtype=torch.int64)).map(lambda values: values.numpy())
 
     def token_log_probs(self) -> Tensor:
         """Log-probability of each token (sequences, time), 0 beyond a length, with its graph."""
-        memory = self.policy.encode(self.source, self.source_lengths)
+        memory = self.policy.encode(self.source)
         memory = memory.select(torch.zeros(len(self.rows), dtype=torch.int64))
         logits = self.policy.token_logits(memory, self.rows, self.lengths) / self.temperature
         real = length_mask(self.lengths, self.rows.shape[1])
@@ -76,11 +77,10 @@ class Enumeration:
         rewards = self.rewards[index]
         if greedy:
             rewards[-1] = self.greedy_reward
-        shape, (source, source_lengths) = (1, len(index)), self.task.source(np.array([0]))
+        shape = (1, len(index))
         return Rollout(
             np.array([0]),
-            source,
-            source_lengths,
+            self.task.source(np.array([0])),
             self.rows[index][None].numpy(),
             self.lengths[index][None].numpy(),
             self.sampler().log()[index][None].numpy(),
@@ -153,7 +153,7 @@ class Truncated(Enumeration):
 
     def distribution(self) -> Tensor:
         """As of ``Enumeration``, over supports worked out in plain Python."""
-        memory = self.policy.encode(self.source, self.source_lengths)
+        memory = self.policy.encode(self.source)
         memory = memory.select(torch.zeros(len(self.rows), dtype=torch.int64))
         logits = self.policy.token_logits(memory, self.rows, self.lengths) / self.temperature
         tokens, taken = self.rows[length_mask(self.lengths, self.rows.shape[1])].tolist(), []

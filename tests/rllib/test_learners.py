@@ -179,7 +179,7 @@ def test_learners_share_what_a_task_draws(local: RllibEngine, monkeypatch: pytes
     for request in requests("mle", 0, 2):
         shares = [learner._rows_of(request, LearnerJob([request], rank, 2, None)) for rank in (0, 1)]
         whole = mle_batch(learner.task, request.ids, learner.context.config.mle, seeds[-1])
-        np.testing.assert_array_equal(np.concatenate([share["source"] for share in shares]), whole["source"])
+        np.testing.assert_array_equal(np.concatenate([share["source.text"] for share in shares]), whole["source.text"])
     assert seeds[0] == seeds[1] != seeds[3] == seeds[4]
 
 

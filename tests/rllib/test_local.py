@@ -271,7 +271,7 @@ def settings(runners: int = 0, **compute: Any) -> SequenceConfig:
     experiment = config(runners)
     experiment = experiment.model_copy(update={"compute": experiment.compute.model_copy(update=compute)})
     ours = make_engine(config())
-    context = WorkerContext(experiment, ours.algorithm.config.context.shape)
+    context = WorkerContext(experiment, ours.algorithm.config.context.spaces)
     return SequenceAlgorithm.get_default_config().for_experiment(context, SequenceVectorEnv(ours.algorithm.task))
 
 

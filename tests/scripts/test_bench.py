@@ -20,7 +20,7 @@ from bench_rows.naive import NaivePointer, NaiveTranslator, greedy
 from bench_rows.policies import decode_batch, zipf_biases
 from bench_rows.task import IdTask
 from rlseq.objectives.losses import negative_log_likelihood
-from tests.support import attention_policy, pointer_policy, sources
+from tests.support import attention_policy, only, pointer_policy, sources
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN: dict[str, Any] = {"match": "bilinear", "feed_context": False, "tie_embeddings": False}
@@ -206,20 +206,20 @@ def test_scaling_is_skipped_where_cores_are_busy(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("seed", range(3))
 def test_the_tutorial_translator_decodes_our_greedy_tokens(seed: int) -> None:
     policy = attention_policy(seed=seed, **PLAIN)
-    source, lengths = sources(policy, LENGTHS, seed)
+    source = sources(policy, LENGTHS, seed)
     limits = torch.tensor([9, 4, 12, 6])
-    tokens, ends = NaiveTranslator(policy).decode(source, lengths, limits, greedy)
-    ours = decode_batch(policy, source, lengths, limits, turn=0, samples=0, greedy=True)
+    tokens, ends = NaiveTranslator(policy).decode(source.fields["text"].values, only(source)[1], limits, greedy)
+    ours = decode_batch(policy, source, limits, turn=0, samples=0, greedy=True)
     assert torch.equal(ours.sequences[:, 0], tokens) and torch.equal(ours.lengths[:, 0], ends)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_plain_pointer_network_decodes_our_greedy_tokens(seed: int) -> None:
     policy = pointer_policy(seed=seed)
-    source, lengths = sources(policy, LENGTHS, seed)
+    source = sources(policy, LENGTHS, seed)
     limits = torch.tensor([9, 4, 12, 6])
-    tokens, ends = NaivePointer(policy).decode(source, lengths, limits, greedy)
-    ours = decode_batch(policy, source, lengths, limits, turn=0, samples=0, greedy=True)
+    tokens, ends = NaivePointer(policy).decode(source.fields["points"].values, only(source)[1], limits, greedy)
+    ours = decode_batch(policy, source, limits, turn=0, samples=0, greedy=True)
     assert torch.equal(ours.sequences[:, 0], tokens) and torch.equal(ours.lengths[:, 0], ends)
 
 
@@ -272,9 +272,9 @@ def test_every_sequence_of_the_task_ends_where_its_reference_does(ours: update.O
 def test_the_task_is_what_the_rows_need() -> None:
     task = IdTask(8000)
     ids = task.instances("train").ids(0, 2000)
-    source, lengths = task.source(ids)
+    source, lengths = only(task.source(ids))
     references, reference_lengths = task.references(ids)
-    assert 15.5 < lengths.mean() < 16.5 and lengths.min() >= 4 and lengths.max() <= task.max_length
+    assert 15.5 < lengths.mean() < 16.5 and lengths.min() >= 4 and lengths.max() <= task.choices.longest
     np.testing.assert_array_equal(lengths, reference_lengths)
     real = np.arange(source.shape[1]) < lengths[:, None]
     assert (source[real] > 0).all() and (source < 8000).all() and (source[real] != references[real]).any()

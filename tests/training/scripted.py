@@ -18,6 +18,7 @@ from rlseq.training.engine import Engine, Tensors, UpdateRequest
 from rlseq.training.rollout import Rollout
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
+from rlseq_envs.source import Source
 from rlseq_envs.task import Ints, SequenceTask
 from tests.support import ReverseTask, tiny_config
 
@@ -68,8 +69,8 @@ class ScriptedEngine:
         sequences = np.full((*shape, 1), score, np.int64)
         zeros = np.zeros(shape)
         lengths, log_probs = np.ones(shape, np.int64), np.zeros((*shape, 1), np.float32)
-        source = sequences[:, 0], lengths[:, 0]
-        return Rollout(ids, *source, sequences, lengths, zeros, zeros, {}, zeros > 0, True, token_log_probs=log_probs)
+        source = Source.of(text=(sequences[:, 0], lengths[:, 0]))
+        return Rollout(ids, source, sequences, lengths, zeros, zeros, {}, zeros > 0, True, token_log_probs=log_probs)
 
     def get_state(self) -> Tensors:
         return {"policy/quality": np.array([self.quality]), "optimizer/steps": np.array([self.steps])}

@@ -159,7 +159,7 @@ def test_a_manifest_that_cannot_be_read_is_no_crash(saved: Path, text: str) -> N
 def test_another_format_and_no_checkpoint_at_all_are_refused(saved: Path, tmp_path: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text())
     (saved / "manifest.json").write_text(json.dumps(manifest | {"format": module.FORMAT + 1}))
-    with pytest.raises(CheckpointError, match="format 3, this version of rlseq reads 1 and 2"):
+    with pytest.raises(CheckpointError, match="format 4, this version of rlseq reads 1, 2, 3"):
         load_checkpoint(saved)
     with pytest.raises(CheckpointError, match=r"no checkpoint: it has no manifest\.json"):
         load_checkpoint(tmp_path)

@@ -15,7 +15,7 @@ from rlseq.training.engine import UpdateRequest
 from rlseq.training.rollout import Rollout
 from rlseq.training.update import RESAMPLED
 from rlseq_envs.task import Ints
-from tests.support import ReverseTask
+from tests.support import ReverseTask, only
 
 SPARE = (np.array([4, 5, 6, 7]), np.array([8, 9, 10, 11]))
 
@@ -36,17 +36,17 @@ def drawn(
         found = np.array([rewards.get(int(index), [0.5, 0.5]) for index in ids])
         sequences = np.tile(np.array([[1, 0], [2, 0]]), (len(ids), 1, 1)) + (ids[:, None, None] % 2) * np.array([1, 0])
         lengths, zeros = np.full(found.shape, 2), np.zeros(found.shape)
-        return Rollout(ids, *ReverseTask().source(ids), sequences, lengths, zeros - 1.0, found, {}, zeros > 0, False)
+        return Rollout(ids, ReverseTask().source(ids), sequences, lengths, zeros - 1.0, found, {}, zeros > 0, False)
 
     request = UpdateRequest("rl", 9, 0, np.array([0, 1, 2, 3]), 1e-3, spare=SPARE)
     return draw(ReverseTask(), roll_out, request, rl, 0, shift), asked
 
 
 def instances(expected: list[int], found: Drawn) -> bool:
-    source, lengths = ReverseTask().source(np.array(expected))
+    source, lengths = only(ReverseTask().source(np.array(expected)))
     width = source.shape[1]
-    return np.array_equal(found.batch["source"][:, :width], source) and np.array_equal(
-        found.batch["source_lengths"], lengths
+    return np.array_equal(found.batch["source.text"][:, :width], source) and np.array_equal(
+        found.batch["source.text.lengths"], lengths
     )
 
 

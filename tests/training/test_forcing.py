@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlseq.config.mle import MLEConfig, ScheduledSamplingConfig
 from rlseq.models.feeding import PolicyTokens
-from rlseq.training.batch import Batch, mle_batch, split_batch
+from rlseq.training.batch import Batch, batch_source, mle_batch, split_batch
 from rlseq.training.forcing import DRAWS, FORCED, REPLACED, feeding, reference_probability, sampling_columns
 from rlseq.training.update import batch_loss
 from tests.support import ReverseTask, attention_policy
@@ -114,7 +114,7 @@ def test_own_tokens_are_drawn_from_the_distribution_they_follow() -> None:
     distribution, rows = torch.tensor([0.5, 0.25, 0.0, 0.2, 0.05]), 4000
     settings = mle().scheduled_sampling
     drawn = sampling_columns(settings, np.arange(rows), np.full(rows, 2), 2, 1, 0)
-    batch = {name: torch.from_numpy(column) for name, column in drawn.items()} | {"source": torch.zeros(rows, 1)}
+    batch = {name: torch.from_numpy(column) for name, column in drawn.items()} | {"targets": torch.zeros(rows, 1, 2)}
     read = feeding(batch, mle())
     assert isinstance(read, PolicyTokens)
     at = torch.arange(rows)
@@ -177,7 +177,7 @@ def test_the_regulariser_is_added_as_the_loss_is_normalised(feed_context: bool, 
     batch = tensors(mle_batch(ReverseTask(), np.arange(7), settings, 5))
     loss, stats = batch_loss(model, None, batch, settings)
     plain = batch_loss(model, None, batch, MLEConfig(updates=1, normalization=normalization))[0]
-    memory = model.encode(batch["source"], batch["source_lengths"])
+    memory = model.encode(batch_source(batch))
     mask = model.attention_mask(memory)
     total = torch.zeros(())
     for row, length in enumerate(batch["target_lengths"][:, 0].tolist()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -162,12 +163,12 @@ class PaidTask(ReverseTask):
 
     def __init__(self, pays: str) -> None:
         super().__init__(**LETTERS)
-        self.pays, self.max_length = pays, 20
+        self.pays, self.choices = pays, replace(self.choices, longest=20)
 
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
         live = np.arange(sequences.shape[1]) < lengths[:, None]
         paid = {
-            "length": lengths / self.max_length,
+            "length": lengths / self.choices.longest,
             "token": ((sequences == 1) & live).sum(1) / lengths,
             "first": (sequences[:, 0] == self.references(ids)[0][:, 0]) - 0.05 * lengths,
         }

@@ -61,11 +61,11 @@ def test_samples_are_of_the_configured_distribution_and_train_under_it(keys: dic
     settings = config("reverse", rl=RL | {"baseline": "leave_one_out", "samples": 4} | keys)
     trained, ids = engine(settings), np.arange(8)
     out = trained.rollout(ids, num_samples=4, greedy=False, update=0, averaged=False)
-    source, source_lengths = map(torch.from_numpy, trained.task.source(ids.repeat(4)))
+    source = trained.task.source(ids.repeat(4)).map(torch.from_numpy)
     rows, lengths = torch.from_numpy(out.sequences).flatten(0, 1), torch.from_numpy(out.lengths).flatten()
     with torch.no_grad():
         policy = trained.trainee.policy.eval()
-        logits = policy.token_logits(policy.encode(source, source_lengths), rows, lengths)
+        logits = policy.token_logits(policy.encode(source), rows, lengths)
     distribution, real = (
         SamplingDistribution(keys.get("temperature", 1.0), keys.get("top_k"), keys.get("top_p", 1.0)),
         lengths.tolist(),

@@ -27,6 +27,7 @@ from rlseq.training.preflight import (
 from rlseq.training.rollout import Rollout
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
+from rlseq_envs.source import Source
 from tests.support import REVERSE, SMALL_ATTENTION, tiny_config
 
 RL = tiny_config().rl
@@ -51,7 +52,7 @@ def test_figures_of_three_instances() -> None:
     truncated = np.array([[True, False, False], [False, False, True], [False, False, False]])
     lengths = np.full((3, 3), 2)
     rollout = Rollout(
-        np.arange(3), lengths, lengths[0], np.zeros((3, 3, 2), np.int64), lengths,
+        np.arange(3), Source(3, {}), np.zeros((3, 3, 2), np.int64), lengths,
         np.full((3, 3), -1.0) * [1, 1, 0], rewards, {}, truncated, True,
     )  # fmt: skip
     figures = sample_figures(rollout, np.ones(3))

@@ -14,6 +14,7 @@ from rlseq.decoding.encoding import encode_sources
 from rlseq.training.plain import PlainEngine
 from rlseq.training.rollout import Rollout
 from rlseq.training.sampling_table import histograms, worst
+from rlseq_envs.source import Source
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, shaken, stepped_log_probs, tiny_config
 from tests.training.scripted import trainer_of
 
@@ -36,8 +37,8 @@ def scored(rewards: list[float]) -> Rollout:
     count = len(rewards)
     ids, zeros = 100 + np.arange(count), np.zeros((count, 1))
     lengths = np.ones((count, 1), np.int64)
-    source, gained = (lengths, lengths[:, 0]), np.array(rewards)[:, None]
-    return Rollout(ids, *source, lengths[:, :, None], lengths, zeros, gained, {}, zeros > 0, True)
+    gained = np.array(rewards)[:, None]
+    return Rollout(ids, Source(count, {}), lengths[:, :, None], lengths, zeros, gained, {}, zeros > 0, True)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_histograms_are_of_the_greedy_outputs_under_the_policy(settings: Config)
     rolled = validated(made)
     found = histograms(rolled)
     policy = made.trainee.chosen(averaged=True)
-    memory = encode_sources(policy, *made.task.source(rolled.ids), "cpu")
+    memory = encode_sources(policy, made.task.source(rolled.ids), "cpu")
     sequences = torch.from_numpy(rolled.sequences[:, 0])
     with torch.no_grad():
         log_probs = stepped_log_probs(policy.eval(), memory, sequences).gather(-1, sequences[:, :, None])[:, :, 0]

@@ -19,7 +19,7 @@ from rlseq.config.mle import MLEConfig
 from rlseq.config.rl import RLConfig
 from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy, length_mask
-from rlseq.training.batch import Batch, mle_batch, rl_batch, split_batch, to_tensors
+from rlseq.training.batch import Batch, batch_source, mle_batch, rl_batch, split_batch, to_tensors
 from rlseq.training.rollout import Rollout
 from rlseq.training.update import batch_loss
 from tests.support import attention_policy, padded, sources
@@ -37,13 +37,13 @@ def policy(**keys: Any) -> SequencePolicy:
 
 
 def task() -> Any:
-    source, lengths = sources(policy(), SOURCE_LENGTHS)
+    source = sources(policy(), SOURCE_LENGTHS)
+    arrays = source.map(lambda values: values.numpy())
     references = tuple(column.numpy() for column in padded(REFERENCES))
-    pairs = (source.numpy(), lengths.numpy(), *references)
     return SimpleNamespace(
-        source=lambda ids: tuple(column[ids] for column in pairs[:2]),
+        source=lambda ids: arrays.select(ids),
         references=lambda ids: tuple(column[ids] for column in references),
-        training_pairs=lambda ids, seed: tuple(column[ids] for column in pairs),
+        training_pairs=lambda ids, seed: (arrays.select(ids), *(column[ids] for column in references)),
     )
 
 
@@ -53,11 +53,9 @@ def rollout(rewards: Any = REWARDS, greedy: bool = True) -> Rollout:
     columns = np.column_stack([rewards, GREEDY]) if greedy else np.asarray(rewards)
     truncated = np.zeros((3, each), np.bool_)
     truncated[1, 1] = True
-    source, source_lengths = task().source(np.arange(3))
     return Rollout(
         np.arange(3),
-        source,
-        source_lengths,
+        task().source(np.arange(3)),
         rows.view(3, each, -1).numpy(),
         lengths.view(3, each).numpy(),
         -np.arange(3.0 * each).reshape(3, each),
@@ -83,9 +81,9 @@ def gradient(policy: SequencePolicy, loss: Tensor) -> Tensor:
 
 def nll(policy: SequencePolicy, instances: list[int], sequences: list[list[int]], temperature: float = 1.0) -> Tensor:
     """−log p of each whole sequence, through ``forward``."""
-    source, lengths = sources(policy, SOURCE_LENGTHS)
+    source = sources(policy, SOURCE_LENGTHS)
     rows, row_lengths = padded(sequences)
-    distribution = policy(source[instances], lengths[instances], rows, row_lengths)
+    distribution = policy(source.select(torch.tensor(instances)), rows, row_lengths)
     if temperature != 1.0:
         distribution = (distribution / temperature).log_softmax(-1)
     taken = distribution.gather(2, rows[:, :, None])[:, :, 0]
@@ -118,7 +116,7 @@ def test_label_smoothing_reaches_the_loss_but_not_the_reported_likelihood() -> N
     loss, stats = batch_loss(model, None, batch, config)
     rows, lengths = padded(REFERENCES)
     real = length_mask(lengths, rows.shape[1])
-    distribution = model(batch["source"], batch["source_lengths"], rows, lengths)[real]
+    distribution = model(batch_source(batch), rows, lengths)[real]
     torch.testing.assert_close(loss, F.cross_entropy(distribution, rows[real], label_smoothing=0.2))
     torch.testing.assert_close(stats["train/nll"], F.cross_entropy(distribution, rows[real]).detach())
 
@@ -160,9 +158,8 @@ def test_rewards_become_weights_by_hand(kind: str, divisor: float) -> None:
 )
 def test_repetition_by_hand(sequences: list[list[int]], repeated: int, bigrams: int) -> None:
     rows, lengths = padded(sequences)
-    source, source_lengths = task().source(np.arange(1))
     drawn = Rollout(
-        np.arange(1), source, source_lengths, rows[None].numpy(), lengths[None].numpy(),
+        np.arange(1), task().source(np.arange(1)), rows[None].numpy(), lengths[None].numpy(),
         np.zeros((1, len(rows))), np.zeros((1, len(rows))), {}, np.zeros((1, len(rows)), np.bool_), False,
     )  # fmt: skip
     stats = rl_batch(task(), drawn, rl(samples=len(sequences), baseline="none"))[1]
@@ -244,12 +241,10 @@ def test_an_update_without_any_advantage_is_no_accident(feed: bool, extra: dict[
 
 def states(model: SequencePolicy, config: RLConfig) -> tuple[Categorical, Tensor]:
     """The distribution at each token of each sample, and the number of samples."""
-    source, lengths = sources(model, SOURCE_LENGTHS)
+    source = sources(model, SOURCE_LENGTHS)
     rows, row_lengths = padded([row for instance in SAMPLES for row in instance])
     instances = torch.tensor([0, 0, 1, 1, 2, 2])
-    distribution = model(source[instances], lengths[instances], rows, row_lengths)[
-        length_mask(row_lengths, rows.shape[1])
-    ]
+    distribution = model(source.select(instances), rows, row_lengths)[length_mask(row_lengths, rows.shape[1])]
     return Categorical(logits=distribution / config.temperature), torch.tensor(6.0)
 
 
@@ -346,7 +341,7 @@ def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phas
     batch = mle_batch(task(), np.arange(3), config, 0) if phase == "mle" else rl_batch(task(), drawn, config)[0]
     whole = gradient(model, batch_loss(model, reference, tensors(batch), config)[0])
     shares = split_batch(batch, world)
-    assert [len(share["source"]) for share in shares] == {1: [3], 2: [2, 1], 3: [1, 1, 1]}[world]
+    assert [len(share["targets"]) for share in shares] == {1: [3], 2: [2, 1], 3: [1, 1, 1]}[world]
     parts = [gradient(model, batch_loss(model, reference, tensors(share), config)[0]) for share in shares]
     torch.testing.assert_close(torch.stack(parts).mean(0), whole, atol=1e-6, rtol=1e-5)
     for name, column in batch.items():
@@ -370,10 +365,10 @@ def test_samples_are_scored_and_entropy_is_read_under_the_truncated_distribution
 ) -> None:
     model, reference, config = policy(), policy(seed=5), rl(top_k=2, temperature=0.7, **extra)
     batch = tensors(rl_batch(task(), rollout(), config)[0])
-    source, lengths = sources(model, SOURCE_LENGTHS)
+    source = sources(model, SOURCE_LENGTHS)
     rows, row_lengths = padded([row for instance in SAMPLES for row in instance])
     instances, real = torch.tensor([0, 0, 1, 1, 2, 2]), length_mask(row_lengths, rows.shape[1])
-    whole, other = (part(source[instances], lengths[instances], rows, row_lengths)[real] for part in (model, reference))
+    whole, other = (part(source.select(instances), rows, row_lengths)[real] for part in (model, reference))
     distribution = in_support(whole, config, rows[real])
     taken = distribution.gather(1, rows[real][:, None])[:, 0]
     advantage = torch.repeat_interleave(torch.tensor([0.5, -0.5, 0, 0, -0.75, 0]), row_lengths)

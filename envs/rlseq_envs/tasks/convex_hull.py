@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rlseq_envs.point_files import parse_point_sets, parse_polygons, read_point_sets
 from rlseq_envs.point_sets import Points, PointSets, PointSource, UniformPoints
 from rlseq_envs.rewards import hull
 from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.settings.convex_hull import HULL_REWARDS, ConvexHullSettings
+from rlseq_envs.source import Source
+from rlseq_envs.spaces import Choices, Space
 from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
 
 _FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41, "rl": 1 << 42}
 _NOT_SIMPLE_ALLOWED = 0.01
+POINTS = "points"  # the field of a source
 
 
 class ConvexHullTask(SequenceTask):
@@ -38,9 +42,6 @@ class ConvexHullTask(SequenceTask):
     makes a sequence neither valid nor simple.
     """
 
-    vocabulary_size = None
-    source_vocabulary_size = None
-    source_features = 2
     selection_metric = "accuracy"
 
     def __init__(self, artifacts: str | Path | None = None, **settings: Any) -> None:
@@ -74,8 +75,9 @@ class ConvexHullTask(SequenceTask):
         train = self._sources["train"]
         if isinstance(train, PointSets) and given.train_size:
             self._sources["train"] = train.first(given.train_size)
-        self.max_source_length = max(source.longest for source in self._sources.values())
-        self.max_length = self.max_source_length + 1
+        longest = max(source.longest for source in self._sources.values())
+        self.sources = {POINTS: Space.of_vectors(2, longest)}
+        self.choices = Choices(longest + 1, points_to=POINTS)
 
     @property
     def signature(self) -> str:
@@ -94,12 +96,15 @@ class ConvexHullTask(SequenceTask):
         """Those of ``rl_file`` or ``rl_generated``, or those of training."""
         return self.instances("rl" if "rl" in self._sources else "train")
 
-    def source(self, ids: Ints) -> tuple[Points, Ints]:
+    def source(self, ids: Ints) -> Source[npt.NDArray[Any]]:
         """Points in [0, 1]², (batch_size, max_count, 2) float32 multiples of 2^-24, and their number.
 
         Raises:
             ValueError: An id belongs to no split.
         """
+        return Source.of(points=self._points(ids))
+
+    def _points(self, ids: Ints) -> tuple[Points, Ints]:
         parts = [(rows, *source.take(positions)) for rows, source, positions in self._by_split(ids)]
         if len(parts) == 1:
             return parts[0][1:]
@@ -134,18 +139,18 @@ class ConvexHullTask(SequenceTask):
 
     def references(self, ids: Ints) -> tuple[Ints, Ints]:
         """The hulls, counter-clockwise from the vertex with the lowest index, then END; and their lengths."""
-        points, counts = self.source(ids)
+        points, counts = self._points(ids)
         tokens, lengths = hull.hulls(points.astype(np.float64), counts)
         return tokens[:, : lengths.max(initial=1)], lengths
 
     def starts(self, ids: Ints, count: int) -> Ints:
         """The farthest point in each of ``count`` evenly spaced directions: vertices of the hull, found without it."""
-        points, counts = self.source(ids)
+        points, counts = self._points(ids)
         return hull.farthest(points.astype(np.float64), counts, count)
 
-    def length_limits(self, source_lengths: Ints) -> Ints:
+    def length_limits(self, sizes: Ints) -> Ints:
         """Every point once, and END."""
-        return source_lengths + 1
+        return sizes + 1
 
     def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
         """The weighted sum of the components that were chosen; the others are not computed."""
@@ -175,7 +180,7 @@ class ConvexHullTask(SequenceTask):
     def _columns(self, sequences: Ints, lengths: Ints, ids: Ints) -> tuple[Floats, Ints, Ints, Ints]:
         """Points, their number, sequences and lengths, as the rewards read them; a set is made once for its samples."""
         different, instance = np.unique(ids, return_inverse=True)
-        sets, counts = self.source(different)
+        sets, counts = self._points(different)
         points = sets.astype(np.float64)[instance]
         shortened = np.minimum(lengths, sequences.shape[1]).astype(np.int64)
         return points, counts[instance], np.ascontiguousarray(sequences, np.int64), shortened
@@ -227,7 +232,7 @@ class ConvexHullTask(SequenceTask):
 
     def render(self, instance_id: int, sequence: Ints) -> Rendering:
         """The points, the polygon of the sequence and the hull; points are called p1, p2 and so on."""
-        points, _ = self.source(np.array([instance_id]))
+        points, _ = self._points(np.array([instance_id]))
         reference = self.references(np.array([instance_id]))[0][0]
         count = points.shape[1]
         return Rendering(
@@ -241,10 +246,10 @@ class ConvexHullTask(SequenceTask):
             output_labels=_labels(sequence, count),
         )
 
-    def parse_sources(self, lines: Sequence[str]) -> tuple[Points, Ints]:
+    def parse_sources(self, lines: Sequence[str]) -> Source[npt.NDArray[Any]]:
         """Lines ``x1 y1 x2 y2 …`` of points in [0, 1], an ``output …`` part being ignored; see the base class."""
         sets = parse_point_sets(lines)
-        return sets.take(np.arange(sets.size))
+        return Source.of(points=sets.take(np.arange(sets.size)))
 
     def format_outputs(self, sequences: Ints, lengths: Ints) -> list[str]:
         """1-based indices that close by repeating the first, as in the Pointer Networks data: ``1 4 3 1``."""
@@ -256,7 +261,7 @@ class ConvexHullTask(SequenceTask):
 
     def parse_outputs(self, lines: Sequence[str], ids: Ints) -> tuple[Ints, Ints]:
         """Indices as ``format_outputs`` writes them, the repeated first one left out; see the base class."""
-        outputs = [[*polygon, END] for polygon in parse_polygons(lines, self.source(ids)[1])]
+        outputs = [[*polygon, END] for polygon in parse_polygons(lines, self.sizes(ids))]
         lengths = np.array([len(output) for output in outputs], np.int64)
         sequences = np.full((len(outputs), lengths.max(initial=1)), END, np.int64)
         for row, output in enumerate(outputs):

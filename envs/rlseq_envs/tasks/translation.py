@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rlseq_envs.settings.text import SELECTION_METRIC
 from rlseq_envs.settings.translation import TranslationSettings
+from rlseq_envs.source import Source
+from rlseq_envs.spaces import Choices, Space
 from rlseq_envs.task import END, Ints, Rendering, Reward, SequenceTask, Split, SplitName, TextPairs
 from rlseq_envs.text.cldr import make_corpus, parse_locales
 from rlseq_envs.text.corpus import (
@@ -37,6 +40,7 @@ _FIRST_IDS: dict[SplitName, int] = {
 _MADE: tuple[SplitName, ...] = ("train", "validation", "test")  # splits of the made corpus
 _TRAINED_ON = ("train", "rl")  # instances that cannot be used are left out; splits to evaluate on leave nothing out
 _SIDES = ("source", "target")
+TEXT = "text"  # the field of a source
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,6 @@ class TranslationTask(SequenceTask):
     its first use; ``prepare`` reads them all and gathers every fault. ``report`` counts what was skipped.
     """
 
-    source_features = None
     selection_metric = SELECTION_METRIC
 
     def __init__(self, artifacts: str | Path | None = None, **settings: Any) -> None:
@@ -76,8 +79,6 @@ class TranslationTask(SequenceTask):
         self.settings = TranslationSettings(**settings)
         if self.settings.named_files and not self.settings.train_source and artifacts is None:
             raise ValueError("train_source is needed to learn a vocabulary from, or artifacts with one")
-        self.max_length = self.settings.max_length
-        self.max_source_length = self.settings.max_source_length
         self.report = CorpusReport()
         directory = None if artifacts is None else Path(artifacts)
         self.output = TextOutput(self.settings, self._learn_vocabularies, directory, _SIDES)
@@ -139,10 +140,10 @@ class TranslationTask(SequenceTask):
         """Take these splits as read; the vocabulary has to come from artifacts."""
         self._splits = data
 
-    def source(self, ids: Ints) -> tuple[Ints, Ints]:
-        """Token ids with END, (batch_size, source_length) int64, and lengths (batch_size,)."""
+    def source(self, ids: Ints) -> Source[npt.NDArray[Any]]:
+        """Token ids with END, (batch_size, source_length) int64."""
         encoded, rows = self._locate(ids)
-        return encoded.sources.padded(rows)
+        return Source.of(text=encoded.sources.padded(rows))
 
     def sizes(self, ids: Ints) -> Ints:
         """Tokens of each source, END included."""
@@ -162,7 +163,7 @@ class TranslationTask(SequenceTask):
             raise ValueError("the instances of rl_source have no references: give rl_target")
         return encoded.targets.padded(rows)
 
-    def training_pairs(self, ids: Ints, seed: int) -> tuple[Ints, Ints, Ints, Ints]:
+    def training_pairs(self, ids: Ints, seed: int) -> tuple[Source[npt.NDArray[Any]], Ints, Ints]:
         """See ``SequenceTask``; under ``subword_dropout`` each seed cuts the training pairs into other subwords.
 
         A side that would be longer than its limit then is cut as always.
@@ -171,9 +172,9 @@ class TranslationTask(SequenceTask):
         if encoded.texts is None or encoded.targets is None:
             return super().training_pairs(ids, seed)
         seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
-        source = (self._source_vocabulary, encoded.texts, encoded.sources, self.max_source_length)
-        target = (self._target_vocabulary, encoded.references[0], encoded.targets, self.max_length)
-        return *self._sample(*source, rows, seeds[0]), *self._sample(*target, rows, seeds[1])
+        source = (self._source_vocabulary, encoded.texts, encoded.sources, self.settings.max_source_length)
+        target = (self._target_vocabulary, encoded.references[0], encoded.targets, self.settings.max_length)
+        return Source.of(text=self._sample(*source, rows, seeds[0])), *self._sample(*target, rows, seeds[1])
 
     def _sample(
         self, vocabulary: Vocabulary, texts: TextRows, tokens: TokenRows, limit: int, rows: Ints, seed: int
@@ -182,9 +183,9 @@ class TranslationTask(SequenceTask):
         within = (new if len(new) <= limit else tokens[row] for new, row in zip(sampled, rows.tolist(), strict=True))
         return TokenRows.gather(within, len(vocabulary)).padded(np.arange(len(rows)))
 
-    def length_limits(self, source_lengths: Ints) -> Ints:
+    def length_limits(self, sizes: Ints) -> Ints:
         """Twice the source and ten more, at most ``max_length``."""
-        return np.minimum(self.max_length, 2 * source_lengths + 10)
+        return np.minimum(self.settings.max_length, 2 * sizes + 10)
 
     def _locate(self, ids: Ints) -> tuple[_Encoded, Ints]:
         """The one split all ids belong to, and their rows in it."""
@@ -245,7 +246,7 @@ class TranslationTask(SequenceTask):
 
     def _encode(self, split: SplitName) -> _Encoded:
         source_vocabulary, target_vocabulary = self._source_vocabulary, self._target_vocabulary
-        report, limits = self.report.splits[split], (self.max_source_length, self.max_length)
+        report, limits = self.report.splits[split], (self.settings.max_source_length, self.settings.max_length)
         text = self._texts.pop(split)
         sources, references = source_vocabulary.encode(self.output.cased(text.sources)), text.targets
         again = text.sources if split == "train" and self.settings.subword_dropout else None
@@ -291,19 +292,15 @@ class TranslationTask(SequenceTask):
         return self.output.vocabulary
 
     @cached_property
-    def shared_vocabulary(self) -> bool:  # type: ignore[override]
-        """Whether both sides have one vocabulary."""
-        return self._source_vocabulary is self._target_vocabulary
+    def sources(self) -> Mapping[str, Space]:  # type: ignore[override]
+        """Source tokens, END included."""
+        return {TEXT: Space.of_tokens(len(self._source_vocabulary), self.settings.max_source_length)}
 
     @cached_property
-    def vocabulary_size(self) -> int:  # type: ignore[override]
-        """Number of target tokens, END included."""
-        return len(self._target_vocabulary)
-
-    @cached_property
-    def source_vocabulary_size(self) -> int:  # type: ignore[override]
-        """Number of source tokens, END included."""
-        return len(self._source_vocabulary)
+    def choices(self) -> Choices:  # type: ignore[override]
+        """Target tokens, END included; those of the source if both sides have one vocabulary."""
+        shared = self._source_vocabulary is self._target_vocabulary
+        return Choices(self.settings.max_length, len(self._target_vocabulary), same_as=TEXT if shared else None)
 
     def save_artifacts(self, directory: Path) -> None:
         """Write the vocabulary, as sentencepiece models or JSON lists, and a manifest."""
@@ -354,14 +351,14 @@ class TranslationTask(SequenceTask):
             output_labels=self._target_vocabulary.labels(sequence),
         )
 
-    def parse_sources(self, lines: Sequence[str]) -> tuple[Ints, Ints]:
-        """Lines of text in the layout of ``source``. Raises ValueError naming the lines that are too long."""
+    def parse_sources(self, lines: Sequence[str]) -> Source[npt.NDArray[Any]]:
+        """Lines of text with the fields of ``source``. Raises ValueError naming the lines that are too long."""
         encoded = self._source_vocabulary.encode(self.output.cased(lines))
-        long_lines = np.flatnonzero(encoded.lengths > self.max_source_length) + 1
+        long_lines = np.flatnonzero(encoded.lengths > self.settings.max_source_length) + 1
         if len(long_lines):
             named = ", ".join(map(str, long_lines[:10].tolist()))
-            raise ValueError(f"lines {named} have more than max_source_length {self.max_source_length} tokens")
-        return encoded.padded(np.arange(len(encoded)))
+            raise ValueError(f"lines {named} have more than max_source_length {self.settings.max_source_length} tokens")
+        return Source.of(text=encoded.padded(np.arange(len(encoded))))
 
     def format_outputs(self, sequences: Ints, lengths: Ints) -> list[str]:
         """Detokenised text of each sequence."""

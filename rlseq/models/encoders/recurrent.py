@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from rlseq.models.layers.recurrent import BidirectionalLSTM
 from rlseq.models.memory import SOURCE, Bank, Memory
 from rlseq.models.parts import Encoder
 from rlseq.models.policy import length_mask
+from rlseq_envs.source import Source
 
 
 class RecurrentEncoder(Encoder):
@@ -17,16 +19,22 @@ class RecurrentEncoder(Encoder):
 
     Args:
         lstm: The layers.
+        field: The field of the source that it reads, a sequence.
         keeps_inputs: Keep the embedded source in the bank, for an output that points at it.
     """
 
-    def __init__(self, lstm: BidirectionalLSTM, keeps_inputs: bool) -> None:
+    def __init__(self, lstm: BidirectionalLSTM, field: str, keeps_inputs: bool) -> None:
         super().__init__()
         self.lstm = lstm
+        self.field = field
         self.keeps_inputs = keeps_inputs
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Memory:
+    def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
         """See ``Encoder``."""
+        values, lengths = source.fields[self.field]
+        if lengths is None:
+            lengths = torch.full((source.size,), values.shape[1], device=values.device)
+        inputs = embedding(values)
         states, summary = self.lstm(inputs, lengths)
         bank = Bank(states, length_mask(lengths, states.shape[1]), inputs=inputs if self.keeps_inputs else None)
         return Memory({SOURCE: bank}, summary)

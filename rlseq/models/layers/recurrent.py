@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +35,13 @@ class LSTMLayer(nn.LSTM):
             self.bias_hh_l0.zero_()
             self.bias_ih_l0.zero_()
             self.bias_ih_l0[hidden_size : 2 * hidden_size] = forget_bias
+
+    def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Any:  # type: ignore[override]
+        """See ``nn.LSTM``; in fp32 if bf16 is asked for and this CPU has no LSTM in it."""
+        if inputs.is_cuda or not torch.is_autocast_enabled("cpu") or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return super().forward(inputs, state)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(inputs.float(), state and (state[0].float(), state[1].float()))
 
     def input_gates(self, inputs: Tensor, size: int, linear: Linear = F.linear) -> Tensor:
         """The share of the first ``size`` input features in the gates, biases included: (…, 4 * hidden_size)."""

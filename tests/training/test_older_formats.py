@@ -1,6 +1,7 @@
-"""Runs whose checkpoints have format 1, written by the last version that wrote it, are read, resumed and forked.
+"""Runs whose checkpoints have an older format are read, resumed and forked.
 
-``format_1/<kind>`` is such a run: ``rl`` was saved at update 302 and at its end, 304; ``latest`` names the former.
+``older_formats/<kind>-<format>`` is such a run, written by the last version that wrote this format: ``rl`` was saved at
+update 302 and at its end, 304; ``latest`` names the former.
 ``output.txt`` is what that version generated from ``input.txt``, greedily and with a beam of 3.
 """
 
@@ -20,12 +21,12 @@ from rlseq.evaluation.loading import load_policy
 from rlseq.training import checkpoint
 from rlseq.training.checkpoint import load_checkpoint
 
-KINDS = ("hull", "text")
+RUNS = sorted((Path(__file__).parent / "older_formats").iterdir())
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=RUNS, ids=lambda run: run.name)
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(Path(__file__).parent / "format_1" / request.param, tmp_path / "run", symlinks=True))
+    return Path(shutil.copytree(request.param, tmp_path / "run", symlinks=True))
 
 
 def rlseq(*arguments: str | Path, given: str | None = None) -> str:
@@ -45,7 +46,7 @@ def test_it_is_resumed_to_where_it_ended(run: Path) -> None:
     shutil.rmtree(end.directory)
     rlseq("train", "--resume", run)
     resumed = load_checkpoint(end.directory, resume=True)
-    assert json.loads((end.directory / "manifest.json").read_text())["format"] == checkpoint.FORMAT == 2
+    assert json.loads((end.directory / "manifest.json").read_text())["format"] == checkpoint.FORMAT == 3
     assert end.state is not None and resumed.state is not None and end.state.keys() == resumed.state.keys()
     for name, value in resumed.state.items():
         np.testing.assert_allclose(value, end.state[name], rtol=1e-3, atol=1e-5, err_msg=name)

@@ -1,0 +1,78 @@
+"""What the sources of a task are made of, and what can be emitted: all that must be known of it to build a policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Space:
+    """One field of a source: (batch_size, *axes).
+
+    Axes that vary come first, and there are two of them at most: sentences, and the words of each.
+
+    Attributes:
+        axes: Size along each axis; None: it varies from source to source. Tokens (None,), points (None, 2), a picture
+            (28, 28, 1), sentences (None, None).
+        longest: The most along each axis that varies, over all splits.
+        tokens: Values are ids below this; None: they are numbers.
+        dtype: Of the values; tokens are int64.
+    """
+
+    axes: tuple[int | None, ...]
+    longest: tuple[int, ...] = ()
+    tokens: int | None = None
+    dtype: Literal["int64", "float32", "uint8"] = "float32"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if the axes are not as the class says."""
+        varying = self.varying
+        if varying > 2 or None in self.axes[varying:]:
+            raise ValueError(f"axes {self.axes}: those that vary come first, two at most")
+        if len(self.longest) != varying:
+            raise ValueError(f"longest {self.longest} has to name the most along each of {varying} axes that vary")
+        if self.tokens is not None and self.dtype != "int64":
+            raise ValueError(f"tokens are int64, not {self.dtype}")
+
+    @property
+    def varying(self) -> int:
+        """How many axes vary."""
+        return sum(axis is None for axis in self.axes)
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        """Axes that hold every source."""
+        return (*self.longest, *(axis for axis in self.axes if axis is not None))
+
+    @staticmethod
+    def of_tokens(count: int, longest: int) -> Space:
+        """A sequence of ids below ``count``, ``longest`` of them at most."""
+        return Space((None,), (longest,), count, "int64")
+
+    @staticmethod
+    def of_vectors(width: int, longest: int) -> Space:
+        """A sequence of vectors, ``longest`` of them at most."""
+        return Space((None, width), (longest,))
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What can be emitted; 0 is END.
+
+    Attributes:
+        longest: Longest sequence that any instance may need, END included.
+        size: Number of tokens, END included; None: they follow from the source.
+        points_to: A field of the source: token i + 1 is its position i.
+        same_as: A field of the source whose ids are these tokens, id by id.
+    """
+
+    longest: int
+    size: int | None = None
+    points_to: str | None = None
+    same_as: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless tokens are either of a fixed number or positions."""
+        if (self.size is None) == (self.points_to is None):
+            raise ValueError("choices have a size, or they point to a field of the source")
