@@ -14,7 +14,8 @@ from torch import Tensor
 
 import rlseq_envs
 from rlseq.config.load import parse_config
-from rlseq.config.schema import AttentionPolicyConfig, Config, PointerPolicyConfig
+from rlseq.config.policy import AttentionPolicyConfig, PointerPolicyConfig
+from rlseq.config.schema import Config
 from rlseq.decoding.ranking import Ranking
 from rlseq.decoding.search import Beam, Search
 from rlseq.models.build import build_policy

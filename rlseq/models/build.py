@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from rlseq.config.schema import AttentionPolicyConfig, Config, PointerPolicyConfig, PolicyConfig
+from rlseq.config.fit import misfits
+from rlseq.config.policy import AttentionPolicyConfig, PointerPolicyConfig, PolicyConfig
+from rlseq.config.schema import Config
 from rlseq.models.critic import Critic
 from rlseq.models.decoders.attention_lstm import AttentionLSTM
 from rlseq.models.encoder_decoder import EncoderDecoder
@@ -22,8 +24,10 @@ def build_policy(config: PolicyConfig, spaces: TaskSpaces, seed: int = 0) -> Enc
     """A freshly initialised policy; the same seed gives the same weights, whatever ran before.
 
     Raises:
-        ValueError: The policy cannot do this task; the message names the key and the remedy.
+        ValueError: The policy cannot do this task; a line for each reason, with the key and the remedy.
     """
+    if found := misfits(config, spaces.sources, spaces.choices):
+        raise ValueError("\n".join(found))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(config, AttentionPolicyConfig):
@@ -48,11 +52,8 @@ def build_for_training(config: Config, spaces: TaskSpaces) -> SequencePolicy:
 
 def _attention(config: AttentionPolicyConfig, spaces: TaskSpaces) -> EncoderDecoder:
     """Tokens in, tokens out, attention in between (Bahdanau et al. 2015; Luong et al. 2015)."""
-    field, space = next(iter(spaces.sources.items()))
-    if spaces.choices.size is None or space.tokens is None:
-        raise ValueError("policy.type 'attention' needs a task of tokens on both sides; for points use 'pointer'")
-    if config.share_embeddings and spaces.choices.same_as != field:
-        raise ValueError("policy.share_embeddings is true, but the task's source has a vocabulary of its own")
+    ((field, space),) = spaces.sources.items()
+    assert spaces.choices.size is not None and space.tokens is not None
     size, dropouts = config.embedding_size, (config.dropout, config.word_dropout)
     encoder = _encoder(config, field, size, keeps_inputs=False)
     decoder = AttentionLSTM(config, size, feed_size=size if config.feed_context else 0, reads=True)
@@ -64,9 +65,7 @@ def _attention(config: AttentionPolicyConfig, spaces: TaskSpaces) -> EncoderDeco
 
 def _pointer(config: PointerPolicyConfig, spaces: TaskSpaces) -> EncoderDecoder:
     """Vectors in, positions out (Vinyals et al. 2015)."""
-    field, space = next(iter(spaces.sources.items()))
-    if space.tokens is not None or spaces.choices.points_to != field:
-        raise ValueError("policy.type 'pointer' needs a task that points into a source of vectors; use 'attention'")
+    ((field, space),) = spaces.sources.items()
     size = config.hidden_size
     encoder = _encoder(config, field, size, keeps_inputs=True)
     feed_size = size if config.feed_context else 0

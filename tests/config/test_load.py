@@ -145,7 +145,8 @@ def test_rewards_of_text_that_cannot_be_are_refused(tmp_path: Path, given: str, 
 def test_shared_embeddings_need_one_vocabulary(tmp_path: Path) -> None:
     given = ["policy.share_embeddings=true", "task.shared_vocabulary=false"]
     assert problems(write(tmp_path, TEXT), given) == [
-        "policy.share_embeddings needs one vocabulary: set task.shared_vocabulary to true"
+        "policy.share_embeddings needs one vocabulary for both sides, and the task has two: set it to false, "
+        "or task.shared_vocabulary to true"
     ]
 
 
@@ -238,7 +239,11 @@ extra: 1
     [
         ("policy: {hidden_size: 3}", "policy.type: missing; give attention or pointer"),
         ("policy: 3", "policy: 3 is not a section whose type is attention or pointer"),
-        ("policy: {type: attention}", "policy.type 'attention' cannot do task.type 'convex_hull': use 'pointer'"),
+        (
+            "policy: {type: attention}",
+            "policy.type 'attention' goes from tokens to tokens of a vocabulary, and the task from vectors to "
+            "positions of them: set it to 'pointer'",
+        ),
         ("mle: {}", "mle.updates: missing; give a whole number at least 0"),
         ("mle: [1]", "mle: [1] is not a section of keys and values"),
         ("mle: {updates: true}", "mle.updates: true is not a whole number at least 0"),

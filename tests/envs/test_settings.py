@@ -42,6 +42,9 @@ class SpellingSettings(Settings):
         if self.letters == 13:
             yield "letters is 13: give another number"
 
+    def outline(self) -> None:
+        return None
+
     @property
     def trains_rl_on_others(self) -> bool:
         return False

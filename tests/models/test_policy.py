@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
+from rlseq.config.policy import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.layers.recurrent import LSTMLayer
@@ -247,7 +247,7 @@ def test_a_vocabulary_that_both_sides_share_may_have_one_table() -> None:
     one, two = (TranslationTask(cldr_sizes=(60, 2, 2), vocabulary_size=250, shared_vocabulary=s) for s in (True, False))
     tables = [p for p in build_policy(config, TaskSpaces.of(one)).parameters() if p.shape == (one.choices.size, 8)]
     assert len(tables) == 1
-    with pytest.raises(ValueError, match=r"policy\.share_embeddings .* vocabulary of its own"):
+    with pytest.raises(ValueError, match=r"policy\.share_embeddings .* the task has two: set it to false"):
         build_policy(config, TaskSpaces.of(two))
 
 
@@ -346,9 +346,9 @@ def test_a_copy_keeps_its_embeddings_tied() -> None:
 @pytest.mark.parametrize(
     ("config", "shape", "message"),
     [
-        (AttentionPolicyConfig(type="attention"), POINTS, "for points use 'pointer'"),
-        (PointerPolicyConfig(type="pointer"), text_spaces(5, 7), "use 'attention'"),
-        (PointerPolicyConfig(type="pointer"), TaskSpaces(POINTS.sources, Choices(9, 5)), "use 'attention'"),
+        (AttentionPolicyConfig(type="attention"), POINTS, "set it to 'pointer'"),
+        (PointerPolicyConfig(type="pointer"), text_spaces(5, 7), "set it to 'attention'"),
+        (PointerPolicyConfig(type="pointer"), TaskSpaces(POINTS.sources, Choices(9, 5)), "no type does that"),
         (AttentionPolicyConfig(type="attention", hidden_size=7), text_spaces(5, 7), "hidden_size 7 is odd"),
         (PointerPolicyConfig(type="pointer", hidden_size=9), POINTS, "hidden_size 9 is odd"),
     ],

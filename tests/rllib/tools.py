@@ -12,8 +12,9 @@ import numpy.typing as npt
 import rlseq_envs
 from rlseq.config.mle import MLEConfig
 from rlseq.config.phases import Phase
+from rlseq.config.policy import PointerPolicyConfig
 from rlseq.config.rl import RLConfig
-from rlseq.config.schema import ComputeConfig, Config, PointerPolicyConfig
+from rlseq.config.schema import ComputeConfig, Config
 from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
 from rlseq.training.engine import Tensors, UpdateRequest

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlseq.config.schema import AttentionPolicyConfig, PointerPolicyConfig
+from rlseq.config.policy import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.data.tasks import make_vector_env
 from rlseq.models.build import build_policy
 from rlseq.models.layers.linear import fast_matmul

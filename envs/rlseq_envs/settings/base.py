@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rlseq_envs.settings.rules import FILE, field_hints, wrong_values
+from rlseq_envs.spaces import Choices, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,13 @@ class Settings(ABC):
     def conflicts(self) -> Iterator[str]:
         """A line for each rule about several values that is broken; it names the keys and what would be right."""
         yield from ()
+
+    @abstractmethod
+    def outline(self) -> tuple[Mapping[str, Space], Choices] | None:
+        """What sources and choices of the task will be, as far as the settings tell: sizes of its data are 0.
+
+        None if only the task itself knows.
+        """
 
     @property
     @abstractmethod

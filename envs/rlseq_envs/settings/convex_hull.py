@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -16,7 +16,9 @@ from rlseq_envs.settings.rules import (
     RewardName,
     wrong_weights,
 )
+from rlseq_envs.spaces import Choices, Space
 
+POINTS = "points"  # the field of a source
 HULL_REWARDS = ("valid", "edge_f1", "coverage")
 HullReward = Annotated[str, RewardName(HULL_REWARDS)]
 
@@ -52,6 +54,10 @@ class ConvexHullSettings(Settings):
             yield f"test_points is {self.test_points}: give the smaller number first"
         if self.seed >= 1 << 64:
             yield f"seed is {self.seed}: give less than 2^64"
+
+    def outline(self) -> tuple[Mapping[str, Space], Choices]:
+        """Points, pointed at."""
+        return {POINTS: Space.of_vectors(2, 0)}, Choices(0, points_to=POINTS)
 
     @property
     def trains_rl_on_others(self) -> bool:

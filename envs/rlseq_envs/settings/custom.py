@@ -20,6 +20,10 @@ class CustomTaskSettings(Settings):
         """See the base class."""
         return self.id, dict(self.arguments)
 
+    def outline(self) -> None:
+        """None: the task is not made yet."""
+        return None
+
     @property
     def trains_rl_on_others(self) -> bool:
         """Always: only the task knows, and it is not made yet."""

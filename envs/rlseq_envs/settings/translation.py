@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from rlseq_envs.settings.rules import File, Files, Fraction, NonNegativeInt, PositiveInt, Range
 from rlseq_envs.settings.text import NEED_REFERENCES, TextSettings
+from rlseq_envs.spaces import Choices, Space
 
+TEXT = "text"  # the field of a source
 SPLITS = ("train", "validation", "test", "rl")
 _NEEDED = ("train", "validation")  # of a corpus in files
 
@@ -65,6 +67,11 @@ class TranslationSettings(TextSettings):
     def named_files(self) -> list[str]:
         """The keys that name files here."""
         return [key for key in self.file_keys() if getattr(self, key)]
+
+    def outline(self) -> tuple[Mapping[str, Space], Choices]:
+        """Text, and tokens of the same vocabulary or of another one."""
+        same_as = TEXT if self.shared_vocabulary else None
+        return {TEXT: Space.of_tokens(0, self.max_source_length)}, Choices(self.max_length, 0, same_as=same_as)
 
     @property
     def trains_rl_on_others(self) -> bool:

@@ -19,14 +19,13 @@ from rlseq_envs.point_files import parse_point_sets, parse_polygons, read_point_
 from rlseq_envs.point_sets import Points, PointSets, PointSource, UniformPoints
 from rlseq_envs.rewards import hull
 from rlseq_envs.rewards.mixture import Mixture
-from rlseq_envs.settings.convex_hull import HULL_REWARDS, ConvexHullSettings
+from rlseq_envs.settings.convex_hull import HULL_REWARDS, POINTS, ConvexHullSettings
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
 from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
 
 _FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41, "rl": 1 << 42}
 _NOT_SIMPLE_ALLOWED = 0.01
-POINTS = "points"  # the field of a source
 
 
 class ConvexHullTask(SequenceTask):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlseq_envs.settings.text import SELECTION_METRIC
-from rlseq_envs.settings.translation import TranslationSettings
+from rlseq_envs.settings.translation import TEXT, TranslationSettings
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
 from rlseq_envs.task import END, Ints, Rendering, Reward, SequenceTask, Split, SplitName, TextPairs
@@ -40,7 +40,6 @@ _FIRST_IDS: dict[SplitName, int] = {
 _MADE: tuple[SplitName, ...] = ("train", "validation", "test")  # splits of the made corpus
 _TRAINED_ON = ("train", "rl")  # instances that cannot be used are left out; splits to evaluate on leave nothing out
 _SIDES = ("source", "target")
-TEXT = "text"  # the field of a source
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class BidirectionalLSTM(nn.Module):
 
     Args:
         input_size: Width of an input vector.
-        hidden_size: Width of an output state; each direction has half of it, and must be able to.
+        hidden_size: Width of an output state; each direction has half of it.
         layers: Number of layers.
         forget_bias: Initial bias of the forget gates.
         dropout: Between the layers.
@@ -71,8 +71,6 @@ class BidirectionalLSTM(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, layers: int, forget_bias: float, dropout: float) -> None:
         super().__init__()
-        if hidden_size % 2:
-            raise ValueError(f"hidden_size {hidden_size} is odd: each encoder direction has half of it")
         sizes = [input_size] + [hidden_size] * (layers - 1)
         self.forwards = nn.ModuleList(LSTMLayer(size, hidden_size // 2, forget_bias) for size in sizes)
         self.backwards = nn.ModuleList(LSTMLayer(size, hidden_size // 2, forget_bias) for size in sizes)
