@@ -47,12 +47,13 @@ class TaskSpaces:
 
         Lengths do not count: a policy may be used on longer sources than it was trained on.
         """
-        ours, theirs = dict(self._facts()), dict(other._facts())
+        ours, theirs = dict(self.facts()), dict(other.facts())
         for key in dict.fromkeys([*ours, *theirs]):
             if ours.get(key) != theirs.get(key):
                 yield key, ours.get(key), theirs.get(key)
 
-    def _facts(self) -> Iterator[tuple[str, Any]]:
+    def facts(self) -> Iterator[tuple[str, Any]]:
+        """Each key and value but the lengths."""
         described = self.to_dict()
         fields = {f"sources.{name}": field for name, field in described["sources"].items()}
         for section, facts in (fields | {"choices": described["choices"]}).items():

@@ -99,6 +99,6 @@ def test_an_outline_is_what_the_task_turns_out_to_be(settings: Any) -> None:
     outline = made.outline()
     assert outline is not None
     task = make_task(made)
-    found, told = dict(TaskSpaces(*outline)._facts()), dict(TaskSpaces.of(task)._facts())
+    found, told = dict(TaskSpaces(*outline).facts()), dict(TaskSpaces.of(task).facts())
     assert found.keys() == told.keys()
     assert {key for key in found if found[key] != told[key]} <= {"choices.size", "sources.text.tokens"}
