@@ -21,7 +21,6 @@ from rlseq.evaluation.loading import LoadedPolicy, load_policy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from rlseq.training.rollout import Rollout, RolloutRequest, rollout, shards
-from tests.support import only
 
 
 @pytest.fixture(scope="module")
@@ -235,18 +234,13 @@ def test_generated_outputs_are_those_of_the_split(text: LoadedPolicy) -> None:
 def test_scores_are_log_probabilities(hull: LoadedPolicy) -> None:
     line = "0.1 0.1 0.9 0.2 0.5 0.8"
     (row,) = generate(hull, [line], DecodingOptions())
-    source, lengths = only(hull.task.parse_sources([line]))
+    source = hull.task.parse_sources([line]).map(torch.from_numpy)
     tokens = [int(index) for index in row[0].text.split()]
     targets = np.zeros((1, row[0].tokens), np.int64)
     named = tokens[:-1] if len(tokens) > 1 else tokens
     targets[0, : len(named)] = named
     with torch.no_grad():
-        log_probs = hull.policy(
-            torch.from_numpy(source),
-            torch.from_numpy(lengths),
-            torch.from_numpy(targets),
-            torch.tensor([row[0].tokens]),
-        )
+        log_probs = hull.policy(source, torch.from_numpy(targets), torch.tensor([row[0].tokens]))
     expected = log_probs[0].gather(1, torch.from_numpy(targets[0])[:, None]).sum()
     assert row[0].score == pytest.approx(float(expected), abs=1e-4)
 

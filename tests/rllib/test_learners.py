@@ -33,7 +33,7 @@ from tests.rllib.tools import (
 )
 
 RECIPE = EVERYTHING | {"dropout": False}  # masks differ between learners, so equality needs none
-TOLERANCE = 1e-5
+TOLERANCE = 5e-5  # sums in another order; Adam carries the last bit into whole steps
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,9 @@ def test_learners_share_what_a_task_draws(local: RllibEngine, monkeypatch: pytes
     for request in requests("mle", 0, 2):
         shares = [learner._rows_of(request, LearnerJob([request], rank, 2, None)) for rank in (0, 1)]
         whole = mle_batch(learner.task, request.ids, learner.context.config.mle, seeds[-1])
-        np.testing.assert_array_equal(np.concatenate([share["source.text"] for share in shares]), whole["source.text"])
+        np.testing.assert_array_equal(
+            np.concatenate([share["source.points"] for share in shares]), whole["source.points"]
+        )
     assert seeds[0] == seeds[1] != seeds[3] == seeds[4]
 
 
