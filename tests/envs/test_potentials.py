@@ -88,7 +88,7 @@ def test_any_mixture_is_handed_out_with_the_users_own_in_a_process_of_its_own(fi
 # -------------------------------------------------------------------------------------------------------------- hulls
 def drawn(task, ids, sequence):
     """The share of the hull's edges that the path has drawn, 0 where it has drawn them all or left the hull."""
-    points, _ = task.source(ids)
+    points = task.source(ids).fields["points"].values
     hull = task.references(ids)[0][0]
     corners = [tuple(points[0, token - 1]) for token in hull[hull > 0].tolist()]
     count = len(points[0])
