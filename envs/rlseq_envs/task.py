@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rlseq_envs.drawing import Drawing
 from rlseq_envs.source import Source, source_sizes
 from rlseq_envs.spaces import Choices, Space
 
@@ -91,15 +92,13 @@ class TextPairs:
 
 @dataclass(frozen=True)
 class Rendering:
-    """One instance and one output for it, as text and, where the task is geometric, as a drawing.
+    """One instance and one output for it, as text and, of tasks that draw, as a drawing.
 
     Attributes:
         source: The source as one line of text.
         reference: The reference as one line of text; empty where there is none.
         output: The sequence as one line of text.
-        points: (n, 2) the points to draw, or None.
-        polygon: Indices into ``points`` in drawing order, or None.
-        reference_polygon: Likewise for the reference.
+        drawing: The output beside its reference, or the source; None: there is nothing to draw.
         input_labels: One label per source position, for attention maps.
         output_labels: One label per emitted token, for attention maps.
     """
@@ -107,9 +106,7 @@ class Rendering:
     source: str
     reference: str
     output: str
-    points: npt.NDArray[np.float64] | None = None
-    polygon: tuple[int, ...] | None = None
-    reference_polygon: tuple[int, ...] | None = None
+    drawing: Drawing | None = None
     input_labels: tuple[str, ...] = ()
     output_labels: tuple[str, ...] = ()
 
@@ -207,7 +204,7 @@ class SequenceTask(ABC):
 
     @abstractmethod
     def render(self, instance_id: int, sequence: Ints) -> Rendering:
-        """One output (cut to its length) as text and drawing data."""
+        """One output (cut to its length) as text, and what is drawn of it."""
 
     def prepare(self) -> None:  # noqa: B027
         """Read and check all data now, so that every fault shows before training starts; nothing by default."""

@@ -14,7 +14,8 @@ from rlseq.decoding.encoding import encode_sources
 from rlseq.evaluation.evaluate import Outputs
 from rlseq.evaluation.judging import Arm, Judged
 from rlseq.evaluation.loading import load_policy
-from rlseq_envs.task import Floats, SequenceTask
+from rlseq_envs.drawing import drawing_to_json
+from rlseq_envs.task import Floats, Rendering, SequenceTask
 
 EXAMPLES = 10  # instances shown side by side
 Attention = Mapping[tuple[Path, int], Weights]  # of a checkpoint on a row: (tokens, positions), padded
@@ -113,9 +114,10 @@ def _example(task: SequenceTask, arms: Sequence[Arm], shown: Shown, attention: A
     example: dict[str, Any] = {
         "id": instance, "seed": seeds[0], "source": reference.source, "reference": reference.reference,
     }  # fmt: skip
-    if reference.points is not None:
-        example |= {"points": reference.points.tolist(), "reference_polygon": list(reference.reference_polygon or ())}
+    example |= _drawing(reference)
     outputs = [{"name": name} | _output(task, found, instance, shown.row, attention) for name, found in chosen]
+    if all(output.get("drawing") == example.get("drawing") for output in outputs):  # that of the source
+        outputs = [{key: value for key, value in output.items() if key != "drawing"} for output in outputs]
     return example | {"outputs": outputs}
 
 
@@ -123,9 +125,7 @@ def _output(task: SequenceTask, judged: Judged, instance: int, row: int, attenti
     outputs = judged.evaluation.outputs
     drawn = task.render(instance, outputs.sequences[row, : outputs.lengths[row]])
     text = drawn.output if judged.seed is not None or judged.texts is None else judged.texts.hypotheses[row]
-    shown: dict[str, Any] = {"output": text, "reward": float(outputs.rewards[row])}
-    if drawn.polygon is not None:
-        shown["polygon"] = list(drawn.polygon)
+    shown: dict[str, Any] = {"output": text, "reward": float(outputs.rewards[row])} | _drawing(drawn)
     read = attention.get((judged.evaluation.checkpoint, row))
     if read is not None and drawn.input_labels and drawn.output_labels:
         source_length = int(task.sizes(np.array([instance]))[0])
@@ -136,3 +136,7 @@ def _output(task: SequenceTask, judged: Judged, instance: int, row: int, attenti
             "output_labels": list(drawn.output_labels),
         }
     return shown
+
+
+def _drawing(drawn: Rendering) -> dict[str, Any]:
+    return {} if drawn.drawing is None else {"drawing": drawing_to_json(drawn.drawing)}

@@ -1,11 +1,11 @@
-"""Figures: the curves of a run, attention maps, hulls. Figure objects throughout, never pyplot's global state."""
+"""Figures: curves of a run, attention maps, drawings of tasks. Figure objects throughout, never pyplot's state."""
 
 from __future__ import annotations
 
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rlseq.report.samples import SampleRow
+from rlseq_envs.drawing import Picture, Polygon, Strip
 
 _METRIC, _GREEDY, _SAMPLED, _MUTED = "#1f5fa8", "#1f5fa8", "#d9822b", "#8a8f98"
 
@@ -147,28 +148,75 @@ def attention_figure(row: SampleRow) -> Figure:
     return figure
 
 
-def hull_figure(row: SampleRow) -> Figure:
-    """The points with their labels, the reference polygon dashed, the greedy output drawn through."""
-    assert row.points is not None
+def drawing_figure(row: SampleRow) -> Figure:
+    """What the task draws of the greedy output, in the way of its type."""
+    assert row.drawing is not None
+    figure = _FIGURES[type(row.drawing)](row, row.drawing)
+    figure.axes[0].set_title(f"instance {row.id}, reward {row.greedy_reward:.3f}", fontsize=8)
+    return figure
+
+
+def _polygon_figure(row: SampleRow, drawn: Polygon) -> Figure:
+    """The points with their labels, the reference dashed, the output drawn through."""
     figure = Figure(figsize=(3.6, 3.8), dpi=80, layout="constrained")
     axes = figure.subplots()
-    if row.reference_polygon:
-        _draw_polygon(
-            axes, row.points, row.reference_polygon, color=_MUTED, linestyle="--", linewidth=3, label="reference"
-        )
-    if row.polygon:
-        _draw_polygon(axes, row.points, row.polygon, color=_SAMPLED, linestyle="-", linewidth=1.5, label="output")
-    axes.plot(row.points[:, 0], row.points[:, 1], "o", color=_METRIC, markersize=4, label="points")
+    if drawn.reference:
+        _draw_polygon(axes, drawn.points, drawn.reference, color=_MUTED, linestyle="--", linewidth=3, label="reference")
+    if drawn.polygon:
+        _draw_polygon(axes, drawn.points, drawn.polygon, color=_SAMPLED, linestyle="-", linewidth=1.5, label="output")
+    axes.plot(drawn.points[:, 0], drawn.points[:, 1], "o", color=_METRIC, markersize=4, label="points")
     # A pointer's attention may have END in front of the points.
-    names = _labels(row.input_labels[-len(row.points) :], len(row.points))
-    for name, (x, y) in zip(names, row.points, strict=True):
+    names = _labels(row.input_labels[-len(drawn.points) :], len(drawn.points))
+    for name, (x, y) in zip(names, drawn.points, strict=True):
         axes.annotate(name, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=7, parse_math=False)
     axes.set_aspect("equal")
     axes.margins(0.08)
     axes.tick_params(labelsize=6)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=7)
-    axes.set_title(f"instance {row.id}, reward {row.greedy_reward:.3f}", fontsize=8)
     return figure
+
+
+def _picture_figure(row: SampleRow, drawn: Picture) -> Figure:
+    """The picture, and the reference to its right."""
+    pictures = [drawn.pixels, *([] if drawn.reference is None else [drawn.reference])]
+    figure = Figure(figsize=(3.0 * len(pictures), 3.4), dpi=80, layout="constrained")
+    shown = figure.subplots(1, len(pictures), squeeze=False)[0]
+    for axes, pixels, name in zip(shown, pictures, ("output", "reference"), strict=False):
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_xlabel(name if len(pictures) > 1 else "", fontsize=7)
+    return figure
+
+
+def _strip_figure(row: SampleRow, drawn: Strip) -> Figure:
+    """A row as a line over the dashed reference; channels as a map of colours, that of the reference below it."""
+    parts = [("output", drawn.values), *([] if drawn.reference is None else [("reference", drawn.reference)])]
+    low, high = drawn.limits
+    maps = len(parts) if drawn.values.ndim == 2 else 1
+    figure = Figure(figsize=(6.4, 0.8 + 1.6 * maps), dpi=80, layout="constrained")
+    shown = figure.subplots(maps, 1, sharex=True, squeeze=False)[:, 0]
+    for axes in shown:
+        axes.tick_params(labelsize=6)
+    if drawn.values.ndim == 1:
+        styles = {"output": (_SAMPLED, "-", 1.5), "reference": (_MUTED, "--", 2.5)}
+        for name, values in reversed(parts):
+            color, style, width = styles[name]
+            shown[0].plot(values, color=color, linestyle=style, linewidth=width, label=name)
+        if len(parts) > 1:
+            figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
+        return figure
+    for axes, (name, values) in zip(shown, parts, strict=True):
+        axes.imshow(values, cmap="viridis", vmin=low, vmax=high, origin="lower", aspect="auto", interpolation="nearest")
+        axes.set_ylabel(name if len(parts) > 1 else "", fontsize=7)
+    return figure
+
+
+_FIGURES: dict[type, Callable[[SampleRow, Any], Figure]] = {
+    Polygon: _polygon_figure,
+    Picture: _picture_figure,
+    Strip: _strip_figure,
+}
 
 
 def figure_image(figure: Figure) -> npt.NDArray[np.uint8]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rlseq_envs.drawing import Drawing
+
 COLUMNS = ("source", "reference", "greedy", "sample", "reward", "advantage")
 
 
@@ -24,9 +26,7 @@ class SampleRow:
         sample: A sampled output as one line; None where none was drawn.
         sample_reward: What that is worth.
         advantage: Of the sample over its baseline.
-        points: (n, 2) the points to draw, or None.
-        polygon: The greedy output as indices into ``points``.
-        reference_polygon: The reference likewise.
+        drawing: What the task draws of the greedy output, or None.
         attention: (output_length, source_length) of the greedy output, or None.
         input_labels: One label a source position.
         output_labels: One label a token of the greedy output.
@@ -40,9 +40,7 @@ class SampleRow:
     sample: str | None = None
     sample_reward: float | None = None
     advantage: float | None = None
-    points: npt.NDArray[np.float64] | None = None
-    polygon: tuple[int, ...] | None = None
-    reference_polygon: tuple[int, ...] | None = None
+    drawing: Drawing | None = None
     attention: npt.NDArray[np.floating] | None = None
     input_labels: tuple[str, ...] = ()
     output_labels: tuple[str, ...] = ()

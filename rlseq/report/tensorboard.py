@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from rlseq.config.schema import Config
-from rlseq.report.plots import attention_figure, figure_image, hull_figure
+from rlseq.report.plots import attention_figure, drawing_figure, figure_image
 from rlseq.report.samples import SampleRow, format_markdown
 from rlseq.report.sink import PhaseStart, Sink, Start, Updates, Validation
 
@@ -108,6 +108,6 @@ def _figures(row: SampleRow) -> dict[str, Figure]:
     figures = {}
     if row.attention is not None and row.attention.size:
         figures["attention"] = attention_figure(row)
-    if row.points is not None and len(row.points):
-        figures["hull"] = hull_figure(row)
+    if row.drawing is not None:
+        figures["drawing"] = drawing_figure(row)
     return figures

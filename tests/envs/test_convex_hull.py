@@ -254,12 +254,12 @@ def test_the_signature_names_the_reward_and_not_the_data():
 def test_rendering(tmp_path):
     path = tmp_path / "sets.txt"
     path.write_text("0 0 1 0 0.5 0.5 0 1\n")
-    drawing = ConvexHullTask(train_file=str(path)).render(0, np.array([2, 4, 9, END]))
-    assert drawing.source == "p1(0.000,0.000) p2(1.000,0.000) p3(0.500,0.500) p4(0.000,1.000)"
-    assert drawing.reference == "p1 p2 p4 END" and drawing.output == "p2 p4 ?9 END"
-    assert drawing.points.tolist() == [[0, 0], [1, 0], [0.5, 0.5], [0, 1]]
-    assert drawing.polygon == (1, 3) and drawing.reference_polygon == (0, 1, 3)
-    assert drawing.input_labels == ("p1", "p2", "p3", "p4") and drawing.output_labels == ("p2", "p4", "?9", "END")
+    shown = ConvexHullTask(train_file=str(path)).render(0, np.array([2, 4, 9, END]))
+    assert shown.source == "p1(0.000,0.000) p2(1.000,0.000) p3(0.500,0.500) p4(0.000,1.000)"
+    assert shown.reference == "p1 p2 p4 END" and shown.output == "p2 p4 ?9 END"
+    assert shown.drawing.points.tolist() == [[0, 0], [1, 0], [0.5, 0.5], [0, 1]]
+    assert shown.drawing.polygon == (1, 3) and shown.drawing.reference == (0, 1, 3)
+    assert shown.input_labels == ("p1", "p2", "p3", "p4") and shown.output_labels == ("p2", "p4", "?9", "END")
 
 
 def test_text_in_and_out(task):

@@ -272,7 +272,13 @@ def test_examples_are_the_ten_that_changed_most(hull: Comparison) -> None:
         assert [out["reward"] for out in example["outputs"]] == rewards[:, row].tolist()
         assert example["outputs"][0]["output"] != example["outputs"][1]["output"]
         assert example["source"].startswith("p1(") and example["reference"].endswith("END")
-        assert max(example["reference_polygon"]) < len(example["points"])
+        assert example["drawing"]["polygon"] == example["drawing"]["reference"] != []
+        assert all(out["drawing"] == example["drawing"] | {"polygon": corners(out)} for out in example["outputs"])
+
+
+def corners(output: dict[str, Any]) -> list[int]:
+    """Indices of the points that an output names."""
+    return [int(name[1:]) - 1 for name in output["output"].split() if name.startswith("p")]
 
 
 def test_regressions_are_where_rl_lost_most_against_mle(study: Comparison) -> None:
@@ -317,7 +323,7 @@ def test_what_greedy_outputs_read_is_shown_with_a_label_for_each_row_and_column(
             checkpoint = runs[example["seed"]] / "checkpoints" / phases.get(output["name"], "rl")
             assert weights == pytest.approx(decoded(checkpoint, example["id"]), abs=0.00051)
             if points:  # a pointer emits what it reads most
-                assert inputs == ["END", *(f"p{i + 1}" for i in range(len(example["points"])))]
+                assert inputs == ["END", *(f"p{i + 1}" for i in range(len(example["drawing"]["points"])))]
                 assert [row[inputs.index(token)] for row, token in zip(weights, tokens, strict=True)] == [
                     *weights.max(1)
                 ]

@@ -12,6 +12,7 @@ import pytest
 from rlseq.config.load import load_config
 from rlseq.config.schema import Config
 from rlseq.report.samples import SampleRow
+from rlseq_envs.drawing import Polygon
 
 
 class Run:
@@ -47,9 +48,7 @@ def rows() -> list[SampleRow]:
         sample="p1 p2 p3 p4 END",
         sample_reward=1.0,
         advantage=1.0,
-        points=points,
-        polygon=(0, 1, 2),
-        reference_polygon=(0, 1, 2, 3),
+        drawing=Polygon(points, (0, 1, 2), (0, 1, 2, 3)),
         attention=np.eye(4, 5),
         input_labels=("p1", "p2", "p3", "p4", "p5"),
         output_labels=("p1", "p2", "p3", "END"),

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from rlseq_envs.drawing import Polygon, drawing_to_json
+
 METRICS = ("accuracy", "area", "reward")
 LEVELS = {"mle": 70.1, "rl": 78.9, "equal_time": 72.4, "constant_reward": 69.6, "shuffled_reward": 66.2}
 ROLES = {"mle": "mle", "rl": "reward"}
@@ -109,16 +111,16 @@ def _training(level: float, seed: int, generator: np.random.Generator) -> list[d
 
 
 def _hull(instance: int, rewards: tuple[float, float]) -> dict[str, Any]:
-    points = [[0.12, 0.2], [0.85, 0.1], [0.95, 0.7], [0.5, 0.95], [0.1, 0.8], [0.45, 0.5], [0.6, 0.35]]
-    polygons = {"mle": [0, 1, 5, 3, 4], "rl": [0, 1, 2, 3, 4]}
+    points = np.array([[0.12, 0.2], [0.85, 0.1], [0.95, 0.7], [0.5, 0.95], [0.1, 0.8], [0.45, 0.5], [0.6, 0.35]])
+    polygons = {"mle": (0, 1, 5, 3, 4), "rl": (0, 1, 2, 3, 4)}
     return {
         "id": instance,
         "source": " ".join(f"p{i + 1}({x:g},{y:g})" for i, (x, y) in enumerate(points)),
         "reference": "p1 p2 p3 p4 p5 END",
-        "points": points,
-        "reference_polygon": [0, 1, 2, 3, 4],
+        "drawing": drawing_to_json(Polygon(points, polygons["rl"], polygons["rl"])),
         "outputs": [
-            {"name": name, "output": " ".join(f"p{i + 1}" for i in polygon), "reward": reward, "polygon": polygon}
+            {"name": name, "output": " ".join(f"p{i + 1}" for i in polygon), "reward": reward,
+             "drawing": drawing_to_json(Polygon(points, polygon, polygons["rl"]))}
             for (name, polygon), reward in zip(polygons.items(), rewards, strict=True)
         ],
     }  # fmt: skip

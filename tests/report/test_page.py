@@ -14,12 +14,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rlseq.report.page import comparison_csv, comparison_latex, comparison_page
-from rlseq.report.page.drawings import attention_drawing, hull_drawing, marked_text
+from rlseq.report.page.drawings import attention_drawing, drawn, marked_text
 from rlseq.report.page.markup import Markup, tag
 from rlseq.report.page.svg import Axis
+from rlseq_envs.drawing import Polygon
 from tests.report.example import METRICS, comparison
 
 SECTIONS = [
@@ -118,8 +120,8 @@ def test_what_it_is_given_is_text_and_never_markup(tmp_path: Path) -> None:
 
 
 def renamed(value: Any, name: str) -> Any:
-    """The value with every text and every arm's name followed by ``name``; the names of keys stay."""
-    kept = {"mle", "reward", "control", *METRICS}
+    """The value with every text and every arm's name followed by ``name``; the names of keys and types stay."""
+    kept = {"mle", "reward", "control", "polygon", *METRICS}
     if isinstance(value, dict):
         arms = {"rl", "mle", "equal_time", "constant_reward", "shuffled_reward"}
         return {(key + name if key in arms else key): renamed(each, name) for key, each in value.items()}
@@ -199,16 +201,16 @@ def test_a_text_shows_its_difference_to_the_reference() -> None:
 
 
 def test_a_hull_is_drawn_upright_on_one_scale() -> None:
-    drawn = hull_drawing([[0, 0], [2, 0], [2, 1]], [0, 1, 2], [0, 1], "what it is")
-    corners = dict(re.findall(r'<(polygon) points="([^"]*)" class="reference"', drawn))
+    shown = drawn(Polygon(np.array([[0, 0], [2, 0], [2, 1]]), (0, 1), (0, 1, 2)), "what it is")
+    corners = dict(re.findall(r'<(polygon) points="([^"]*)" class="reference"', shown))
     (ax, ay), (bx, by), (cx, cy) = (map(float, place.split(",")) for place in corners["polygon"].split())
     assert ay == by and bx == cx and bx - ax == 2 * (by - cy) > 0
 
 
 def test_attention_darkens_with_its_weight_and_is_read_out() -> None:
-    drawn = attention_drawing([[0.25, 0.75], [1.0, 0.0]], ["in", "put"], ["a", "b"])
-    assert re.findall(r'fill-opacity="([\d.]+)"', drawn) == ["0.25", "0.75", "1.00"]
-    assert "a reads put; b reads in" in drawn
+    shown = attention_drawing([[0.25, 0.75], [1.0, 0.0]], ["in", "put"], ["a", "b"])
+    assert re.findall(r'fill-opacity="([\d.]+)"', shown) == ["0.25", "0.75", "1.00"]
+    assert "a reads put; b reads in" in shown
 
 
 @pytest.mark.parametrize("values", [[0.0, 1.0], [5.0], [0.0], [-1e-6, 2e-6], [1e6, 3e6], [99.65, 99.79], []])

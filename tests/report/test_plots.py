@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from rlseq.report.plots import attention_figure, draw_curves, figure_image, hull_figure, read_curves
+from rlseq.report.plots import attention_figure, draw_curves, drawing_figure, figure_image, read_curves
 from rlseq.report.samples import SampleRow
 
 
@@ -65,7 +65,7 @@ def test_no_records_give_an_empty_picture(tmp_path: Path) -> None:
 
 def test_hull_shows_the_reference_dashed_and_the_output_closed(rows: list[SampleRow]) -> None:
     pointer = dataclasses.replace(rows[0], input_labels=("END", *rows[0].input_labels))
-    axes = hull_figure(pointer).axes[0]
+    axes = drawing_figure(pointer).axes[0]
     lines = {str(line.get_label()): line for line in axes.lines}
     assert lines["reference"].get_linestyle() == "--"
     assert lines["reference"].get_xydata().tolist() == [[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]
@@ -76,12 +76,14 @@ def test_hull_shows_the_reference_dashed_and_the_output_closed(rows: list[Sample
 
 
 def test_hull_of_no_output_shows_points_and_reference(rows: list[SampleRow]) -> None:
-    axes = hull_figure(dataclasses.replace(rows[0], polygon=())).axes[0]
+    hull = rows[0].drawing
+    assert hull is not None
+    axes = drawing_figure(dataclasses.replace(rows[0], drawing=hull.reference_alone())).axes[0]
     assert [line.get_label() for line in axes.lines] == ["reference", "points"]
 
 
 def test_hull_pixels_carry_both_polygons(rows: list[SampleRow]) -> None:
-    image = figure_image(hull_figure(rows[0]))
+    image = figure_image(drawing_figure(rows[0]))
     assert image.dtype == np.uint8 and image.shape[2] == 3
     for color in ("#d9822b", "#8a8f98", "#1f5fa8"):
         distance = np.abs(image.astype(float) - 255 * np.array(to_rgb(color))).max(axis=2)
@@ -109,7 +111,7 @@ def test_labels_are_text_whatever_they_hold(rows: list[SampleRow]) -> None:
     odd = dataclasses.replace(
         rows[0], input_labels=("$", "$x_{", r"\frac", "中文", "_"), output_labels=("▁a", "$1$", "", "END")
     )
-    for figure in (attention_figure(odd), hull_figure(odd)):
+    for figure in (attention_figure(odd), drawing_figure(odd)):
         assert figure_image(figure).std() > 1
 
 

@@ -87,8 +87,8 @@ def test_tensorboard_has_one_axis_from_mle_into_rl(trained: MetricsLog) -> None:
 
 def test_tensorboard_shows_attention_hulls_and_samples(trained: MetricsLog) -> None:
     events = read_events(trained)
-    assert set(events.Tags()["images"]) == {"attention/0", "hull/0"}
-    for tag in ("attention/0", "hull/0"):
+    assert set(events.Tags()["images"]) == {"attention/0", "drawing/0"}
+    for tag in ("attention/0", "drawing/0"):
         images = events.Images(tag)
         assert [image.step for image in images] == [2, 4, 6, 8]
         assert all(image.width > 100 and image.encoded_image_string.startswith(b"\x89PNG") for image in images)
@@ -141,7 +141,7 @@ def test_pictures_are_drawn_ever_more_rarely_and_at_the_end(
     for update in range(1, 12):
         reporter.validation("mle", update, {"accuracy": 1.0}, best=False, samples=rows)
     reporter.finish()
-    assert [image.step for image in read_events(run).Images("hull/0")] == [1, 2, 4, 8, 11]
+    assert [image.step for image in read_events(run).Images("drawing/0")] == [1, 2, 4, 8, 11]
 
 
 def test_resuming_hides_what_was_written_beyond_the_checkpoint(

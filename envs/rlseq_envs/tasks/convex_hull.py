@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rlseq_envs.drawing import Polygon
 from rlseq_envs.point_files import parse_point_sets, parse_polygons, read_point_sets
 from rlseq_envs.point_sets import Points, PointSets, PointSource, UniformPoints
 from rlseq_envs.rewards import hull
@@ -238,9 +239,7 @@ class ConvexHullTask(SequenceTask):
             source=" ".join(f"p{i + 1}({x:.3f},{y:.3f})" for i, (x, y) in enumerate(points[0])),
             reference=" ".join(_labels(reference, count)),
             output=" ".join(_labels(sequence, count)),
-            points=points[0].astype(np.float64),
-            polygon=_polygon(sequence, count),
-            reference_polygon=_polygon(reference, count),
+            drawing=Polygon(points[0].astype(np.float64), _polygon(sequence, count), _polygon(reference, count)),
             input_labels=tuple(f"p{i + 1}" for i in range(count)),
             output_labels=_labels(sequence, count),
         )

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlseq.report.page.charts import Curve, Point, Strip, curve_chart, key, strip_chart
-from rlseq.report.page.drawings import example
+from rlseq.report.page.drawings import example, how_to_read
 from rlseq.report.page.figures import MISSING, arm_colors, decimals, interval, number
 from rlseq.report.page.layout import Result, Section, folded, section, table
-from rlseq.report.page.markup import Markup, join, tag
+from rlseq.report.page.markup import Markup, tag
 
 PROFILE = {  # what it is, and its decimals
     "length_ratio": ("length of the outputs ÷ length of the references", 3),
@@ -155,12 +155,9 @@ def _instances(result: Result, part: str, title: str) -> Section | None:
     items = result.get(part)
     if not items:
         return None
-    if any(item.get("points") for item in items):
-        note = "The reference is dashed, the output drawn through; a ring marks the corner it starts from."
-    else:
-        note = join("Against the reference: ", tag("ins", "added"), " and ", tag("del", "left out"), ".")
-    colors = arm_colors(result["arms"])
-    return section(title, tag("p", note, class_="note"), *(example(item, colors) for item in items))
+    note, colors = how_to_read(items), arm_colors(result["arms"])
+    said = None if note is None else tag("p", note, class_="note")
+    return section(title, said, *(example(item, colors) for item in items))
 
 
 # ------------------------------------------------------------------------------------------------------------ settings

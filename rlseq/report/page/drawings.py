@@ -1,36 +1,45 @@
-"""What one instance looks like: hulls, attention, and texts with their differences to the reference."""
+"""What one instance looks like: what its task draws, attention, and texts with their differences to the reference."""
 
 from __future__ import annotations
 
+import base64
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.image import imsave
 
 from rlseq.report.page.layout import folded
 from rlseq.report.page.markup import Markup, join, tag
-from rlseq.report.page.svg import dot, fixed_drawing, line, polygon, text
+from rlseq.report.page.svg import Axis, dot, drawing, fixed_drawing, line, polygon, polyline, stretched, text
+from rlseq_envs.drawing import Drawing, Picture, Polygon, Strip, drawing_from_json
 
 NAMED_POINTS, PANEL, CELL = 20, 100.0, 20.0  # points that have room for their names; sizes in units of the drawings
+STRIP, LINE = 72.0, 800  # the height of a strip in pixels; most corners of a line
 
 
-def hull_drawing(
-    points: Sequence[Sequence[float]], reference: Sequence[int], output: Sequence[int], title: str
-) -> Markup:
-    """Points, the reference's polygon dashed, the output's drawn through; its first corner has a ring.
+def drawn(what: Drawing, title: str) -> Markup:
+    """What a task draws, in the way of its type.
 
     Args:
-        points: (n, 2).
-        reference: Indices into ``points``; empty if there is none.
-        output: Likewise.
+        what: The drawing of an output, of a reference alone, or of a source.
         title: What it shows, in words.
     """
-    places = _scaled(points)
+    return _LOOKS[type(what)].draw(what, title)
+
+
+def _polygon(hull: Polygon, title: str) -> Markup:
+    """Points, the reference's polygon dashed, the output's drawn through; its first corner has a ring."""
+    places = _scaled(hull.points.tolist())
     parts: list[Markup] = []
-    if reference:
-        parts.append(polygon([places[i] for i in reference], "reference"))
-    if output:
-        parts.append(polygon([places[i] for i in output], "output"))
-        parts.append(dot(*places[output[0]], 3.2, "first"))
+    if hull.reference:
+        parts.append(polygon([places[i] for i in hull.reference], "reference"))
+    if hull.polygon:
+        parts.append(polygon([places[i] for i in hull.polygon], "output"))
+        parts.append(dot(*places[hull.polygon[0]], 3.2, "first"))
     parts += [dot(x, y, 1.5, "corner") for x, y in places]
     if len(places) <= NAMED_POINTS:
         parts += [text(x + 2.2, y - 2.2, str(i + 1), "name") for i, (x, y) in enumerate(places)]
@@ -44,6 +53,66 @@ def _scaled(points: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
     size = max(max(xs) - left, max(ys) - bottom) or 1.0
     scale = (PANEL - 16) / size
     return [(round(8 + (x - left) * scale, 2), round(PANEL - 8 - (y - bottom) * scale, 2)) for x, y in points]
+
+
+def _picture(picture: Picture, title: str) -> Markup:
+    """The pixels; the reference has a panel of its own."""
+    height, width = picture.pixels.shape[:2]
+    shown = tag("image", href=_png(picture.pixels, cmap="gray", vmin=0, vmax=255), width=width, height=height)
+    return fixed_drawing(width, height, title, shown, class_="picture")
+
+
+def _strip(strip: Strip, title: str) -> Markup:
+    """A row as a line over the dashed reference; channels as a map of colours, the first one at the bottom."""
+    low, high = strip.limits
+    shown: list[Markup] = []
+    if strip.values.ndim == 1:
+        rows = [("reference", strip.reference), ("curve", strip.values)]
+        known = [(name, row) for name, row in rows if row is not None]
+        x_axis = Axis(0.0, max(1.0, *(len(row) - 1.0 for _, row in known)), 0.0, 100.0, ())
+        y_axis = Axis(low, high, STRIP - 3.0, 3.0, ())
+        shown.append(stretched(STRIP, *(_line(row, x_axis, y_axis, name) for name, row in known)))
+    elif strip.values.size:
+        png = _png(strip.values, cmap="viridis", vmin=low, vmax=high, origin="lower")
+        shown.append(tag("image", href=png, width="100%", height=STRIP, preserveAspectRatio="none"))
+    return tag("div", drawing(STRIP, title, *shown), class_="strip")
+
+
+def _line(values: npt.NDArray[np.float32], x_axis: Axis, y_axis: Axis, class_: str) -> Markup:
+    """The finite values; of each stretch of a long row the smallest and the largest."""
+    known = np.flatnonzero(np.isfinite(values))
+    if len(known) > LINE:
+        stretches = [part[[values[part].argmin(), values[part].argmax()]] for part in np.array_split(known, LINE // 2)]
+        known = np.unique(stretches)
+    return polyline([(x_axis.place(float(i)), y_axis.place(float(values[i]))) for i in known], class_)
+
+
+def _png(values: npt.NDArray[Any], **colors: Any) -> str:
+    """An array as a PNG in a data URI, a number a pixel; ``colors`` as matplotlib takes them."""
+    file = io.BytesIO()
+    imsave(file, values, format="png", **colors)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+class _Look(NamedTuple):
+    """How a page shows drawings of a type.
+
+    Attributes:
+        draw: The drawing and its title to what is shown.
+        note: What a reader has to know; None if nothing.
+    """
+
+    draw: Callable[[Any, str], Markup]
+    note: str | None
+
+
+_LOOKS: dict[type, _Look] = {
+    Polygon: _Look(
+        _polygon, "The reference is dashed, the output drawn through; a ring marks the corner it starts from."
+    ),
+    Picture: _Look(_picture, None),
+    Strip: _Look(_strip, "Under a line, the reference is dashed."),
+}
 
 
 def attention_drawing(weights: Sequence[Sequence[float]], inputs: Sequence[str], outputs: Sequence[str]) -> Markup:
@@ -101,16 +170,38 @@ def marked_text(output: str, reference: str) -> Markup:
 
 
 def example(item: Mapping[str, Any], colors: Mapping[str, str]) -> Markup:
-    """One instance: its source, its reference and what the arms made of it.
+    """One instance: its source, its reference and what the arms made of it, drawn if the task draws it.
 
     Args:
-        item: With ``id``, ``source``, ``reference``, ``outputs`` and, for hulls, ``points`` and ``reference_polygon``.
+        item: With ``id``, ``source``, ``reference``, ``outputs``, and ``drawing`` if something is drawn: of the
+            reference, and in each of the outputs if theirs differ.
         colors: Name of an arm to the class that gives its colour.
     """
     seed = f", seed {item['seed']}" if "seed" in item else ""
-    shown = _hulls(item, colors) if item.get("points") else _texts(item, colors)
+    shown = _panels(item, colors) if _draws_outputs(item) else join(_source(item), _texts(item, colors))
     maps = [_attention(output) for output in item["outputs"] if output.get("attention")]
     return tag("article", tag("h4", f"Instance {item['id']}{seed}"), shown, *maps)
+
+
+def how_to_read(items: Sequence[Mapping[str, Any]]) -> str | None:
+    """What a reader of these examples has to know: of their drawings, or of the marks in their texts."""
+    for item in items:
+        if _draws_outputs(item):
+            shown = next(output["drawing"] for output in item["outputs"] if "drawing" in output)
+            return _LOOKS[type(drawing_from_json(shown))].note
+    return join("Against the reference: ", tag("ins", "added"), " and ", tag("del", "left out"), ".")
+
+
+def _draws_outputs(item: Mapping[str, Any]) -> bool:
+    return any("drawing" in output for output in item["outputs"])
+
+
+def _source(item: Mapping[str, Any]) -> Markup | None:
+    """The drawing that all outputs share."""
+    if "drawing" not in item:
+        return None
+    shown = drawn(drawing_from_json(item["drawing"]), f"instance {item['id']}: {item['source']}")
+    return tag("div", tag("figure", shown), class_="panels")
 
 
 def _texts(item: Mapping[str, Any], colors: Mapping[str, str]) -> Markup:
@@ -124,22 +215,24 @@ def _texts(item: Mapping[str, Any], colors: Mapping[str, str]) -> Markup:
     return tag("dl", *parts)
 
 
-def _hulls(item: Mapping[str, Any], colors: Mapping[str, str]) -> Markup:
-    points, reference = item["points"], item.get("reference_polygon") or []
-    shown: list[tuple[str, Mapping[str, Any] | None, Sequence[int], str]] = []
-    shown += [("reference", None, [], item["reference"])] if reference else []
-    shown += [(each["name"], each, each.get("polygon") or [], each["output"]) for each in item["outputs"]]
+def _panels(item: Mapping[str, Any], colors: Mapping[str, str]) -> Markup:
+    """A panel for the reference and for each output; an output that has no drawing stands there as text."""
+    alone = drawing_from_json(item["drawing"]).reference_alone() if "drawing" in item else None
+    shown: list[tuple[str, Markup | None, Drawing | None, str]] = []
+    shown += [("reference", None, alone, item["reference"])] if alone else []
+    for output in item["outputs"]:
+        what = drawing_from_json(output["drawing"]) if "drawing" in output else None
+        shown.append((output["name"], _reward(output), what, output["output"]))
     panels = []
-    for name, output, corners, said in shown:
-        drawn = hull_drawing(points, reference, corners, f"instance {item['id']}, {name}: {said}")
-        caption = tag("figcaption", tag("b", name), None if output is None else _reward(output))
-        panels.append(tag("figure", drawn, caption, class_=colors.get(name)))
+    for name, reward, what, said in shown:
+        content = tag("p", said) if what is None else drawn(what, f"instance {item['id']}, {name}: {said}")
+        panels.append(tag("figure", content, tag("figcaption", tag("b", name), reward), class_=colors.get(name)))
     return tag("div", *panels, class_="panels")
 
 
 def _attention(output: Mapping[str, Any]) -> Markup:
-    drawn = attention_drawing(output["attention"], output.get("input_labels", ()), output.get("output_labels", ()))
-    return folded(f"attention of {output['name']}", tag("div", drawn, class_="wide"))
+    shown = attention_drawing(output["attention"], output.get("input_labels", ()), output.get("output_labels", ()))
+    return folded(f"attention of {output['name']}", tag("div", shown, class_="wide"))
 
 
 def _reward(output: Mapping[str, Any]) -> Markup:

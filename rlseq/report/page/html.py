@@ -9,10 +9,10 @@ from rlseq.report.page.layout import Result, Section
 from rlseq.report.page.markup import Markup, join, tag
 from rlseq.report.page.style import STYLE
 
-# The browser itself then refuses to load anything from anywhere.
+# The browser itself then refuses to load anything from anywhere; pictures are in the page.
 _HEAD = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <meta name="viewport" content="width=device-width, initial-scale=1">"""
 SECTIONS: tuple[Callable[[Result], Section | None], ...] = (
     sections.arms,

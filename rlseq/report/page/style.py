@@ -96,7 +96,12 @@ article { margin: 1rem 0 1.6rem; break-inside: avoid; }
 .panels { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 11rem)); }
 .panels figure { margin: 0; }
 figcaption b { color: var(--c, var(--ink)); font-weight: 650; }
-.hull { width: 100%; height: auto; border: 1px solid var(--rule); border-radius: 4px; }
+.panels figure:has(.strip) { grid-column: 1 / -1; }
+.panels figure:only-child:has(.picture) { grid-column: span 2; }
+.hull, .picture { width: 100%; height: auto; border: 1px solid var(--rule); border-radius: 4px; }
+.picture, .strip { image-rendering: pixelated; }
+.strip .curve { stroke: var(--c, var(--ink)); }
+.strip .reference { fill: none; stroke: var(--muted); stroke-width: 2; stroke-dasharray: 3 2; }
 .hull .reference { fill: none; stroke: var(--muted); stroke-width: 1.4; stroke-dasharray: 3 2; }
 .hull .output { fill: var(--c); fill-opacity: .12; fill-rule: evenodd; stroke: var(--c); stroke-width: 1.3; }
 .hull .first { fill: none; stroke: var(--c); stroke-width: 1.1; }
