@@ -93,15 +93,15 @@ class Strip:
     pixels wide: a long waveform may be thinned out before.
 
     Attributes:
-        values: (time,) or (channels, time) float32; no time at all is an empty strip, NaN a gap.
+        values: (time,) or (channels, time) numbers, kept as float32; no time at all is an empty strip, NaN a gap.
         reference: What it is compared with, of as many channels; None if there is none.
 
     Raises:
         ValueError: An array has another shape; the message says all that is wrong.
     """
 
-    values: npt.NDArray[np.float32]
-    reference: npt.NDArray[np.float32] | None = None
+    values: npt.NDArray[Any]
+    reference: npt.NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         wrong = []

@@ -165,8 +165,9 @@ def _polygon_figure(row: SampleRow, drawn: Polygon) -> Figure:
     if drawn.polygon:
         _draw_polygon(axes, drawn.points, drawn.polygon, color=_SAMPLED, linestyle="-", linewidth=1.5, label="output")
     axes.plot(drawn.points[:, 0], drawn.points[:, 1], "o", color=_METRIC, markersize=4, label="points")
-    # A pointer's attention may have END in front of the points.
-    names = _labels(row.input_labels[-len(drawn.points) :], len(drawn.points))
+    count = len(drawn.points)
+    of_points = len(row.input_labels) in (count, count + 1)  # a pointer's attention may have END in front
+    names = _labels(row.input_labels[-count:] if of_points else (), count)
     for name, (x, y) in zip(names, drawn.points, strict=True):
         axes.annotate(name, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=7, parse_math=False)
     axes.set_aspect("equal")
@@ -206,8 +207,12 @@ def _strip_figure(row: SampleRow, drawn: Strip) -> Figure:
         if len(parts) > 1:
             figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
         return figure
+    longest = max(1, *(values.shape[1] for _, values in parts))
     for axes, (name, values) in zip(shown, parts, strict=True):
-        axes.imshow(values, cmap="viridis", vmin=low, vmax=high, origin="lower", aspect="auto", interpolation="nearest")
+        if values.size:
+            colors = {"cmap": "viridis", "vmin": low, "vmax": high}
+            axes.imshow(values, origin="lower", aspect="auto", interpolation="nearest", **colors)
+        axes.set_xlim(-0.5, longest - 0.5)
         axes.set_ylabel(name if len(parts) > 1 else "", fontsize=7)
     return figure
 

@@ -21,7 +21,7 @@ from rlseq.report.page import comparison_csv, comparison_latex, comparison_page
 from rlseq.report.page.drawings import attention_drawing, drawn, marked_text
 from rlseq.report.page.markup import Markup, tag
 from rlseq.report.page.svg import Axis
-from rlseq_envs.drawing import Polygon
+from rlseq_envs.drawing import Picture, Polygon, drawing_to_json
 from tests.report.example import METRICS, comparison
 
 SECTIONS = [
@@ -107,6 +107,15 @@ def test_every_drawing_has_a_text(page: Shown) -> None:
     ]
     assert len(drawings) > 10
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in drawings)
+
+
+def test_a_browser_shows_pictures_that_are_in_the_page(tmp_path: Path) -> None:
+    drawing = drawing_to_json(Picture(np.zeros((2, 3), np.uint8)))
+    (text,) = [item for item in comparison()["examples"] if item["id"] == 18]
+    shown = open_page(comparison_page(comparison(examples=[text | {"drawing": drawing}])), tmp_path)
+    assert shown.console == []
+    (image,) = [attributes for name, attributes in shown.elements() if name == "image"]
+    assert str(image["href"]).startswith("data:image/png;base64,")
 
 
 def test_what_it_is_given_is_text_and_never_markup(tmp_path: Path) -> None:

@@ -75,6 +75,12 @@ def test_hull_shows_the_reference_dashed_and_the_output_closed(rows: list[Sample
     assert [text.get_text() for text in axes.texts] == ["p1", "p2", "p3", "p4", "p5"]
 
 
+@pytest.mark.parametrize("labels", [(), ("a",), tuple("abcdefg")])
+def test_points_have_numbers_if_the_labels_are_not_theirs(labels: tuple[str, ...], rows: list[SampleRow]) -> None:
+    axes = drawing_figure(dataclasses.replace(rows[0], input_labels=labels)).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["1", "2", "3", "4", "5"]
+
+
 def test_hull_of_no_output_shows_points_and_reference(rows: list[SampleRow]) -> None:
     hull = rows[0].drawing
     assert hull is not None

@@ -14,7 +14,7 @@ from matplotlib.image import imsave
 
 from rlseq.report.page.layout import folded
 from rlseq.report.page.markup import Markup, join, tag
-from rlseq.report.page.svg import Axis, dot, drawing, fixed_drawing, line, polygon, polyline, stretched, text
+from rlseq.report.page.svg import Axis, dot, drawing, fixed_drawing, line, percent, polygon, polyline, stretched, text
 from rlseq_envs.drawing import Drawing, Picture, Polygon, Strip, drawing_from_json
 
 NAMED_POINTS, PANEL, CELL = 20, 100.0, 20.0  # points that have room for their names; sizes in units of the drawings
@@ -65,16 +65,17 @@ def _picture(picture: Picture, title: str) -> Markup:
 def _strip(strip: Strip, title: str) -> Markup:
     """A row as a line over the dashed reference; channels as a map of colours, the first one at the bottom."""
     low, high = strip.limits
+    rows = [("reference", strip.reference), ("curve", strip.values)]
+    known = [(name, row) for name, row in rows if row is not None]
+    longest = max(row.shape[-1] for _, row in known)
     shown: list[Markup] = []
     if strip.values.ndim == 1:
-        rows = [("reference", strip.reference), ("curve", strip.values)]
-        known = [(name, row) for name, row in rows if row is not None]
-        x_axis = Axis(0.0, max(1.0, *(len(row) - 1.0 for _, row in known)), 0.0, 100.0, ())
-        y_axis = Axis(low, high, STRIP - 3.0, 3.0, ())
+        x_axis, y_axis = Axis(0.0, max(1.0, longest - 1.0), 0.0, 100.0, ()), Axis(low, high, STRIP - 3.0, 3.0, ())
         shown.append(stretched(STRIP, *(_line(row, x_axis, y_axis, name) for name, row in known)))
     elif strip.values.size:
         png = _png(strip.values, cmap="viridis", vmin=low, vmax=high, origin="lower")
-        shown.append(tag("image", href=png, width="100%", height=STRIP, preserveAspectRatio="none"))
+        width = percent(100 * strip.values.shape[1] / longest)
+        shown.append(tag("image", href=png, width=width, height=STRIP, preserveAspectRatio="none"))
     return tag("div", drawing(STRIP, title, *shown), class_="strip")
 
 

@@ -96,6 +96,7 @@ article { margin: 1rem 0 1.6rem; break-inside: avoid; }
 .panels { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 11rem)); }
 .panels figure { margin: 0; }
 figcaption b { color: var(--c, var(--ink)); font-weight: 650; }
+.panels + dl { margin-top: .5rem; }
 .panels figure:has(.strip) { grid-column: 1 / -1; }
 .panels figure:only-child:has(.picture) { grid-column: span 2; }
 .hull, .picture { width: 100%; height: auto; border: 1px solid var(--rule); border-radius: 4px; }
