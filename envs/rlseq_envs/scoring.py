@@ -33,7 +33,10 @@ class RolloutResult:
 def num_actions(task: SequenceTask) -> int:
     """Size of the action space: the vocabulary, or the most positions that can be pointed at and END."""
     choices = task.choices
-    return choices.size or task.sources[str(choices.points_to)].largest[0] + 1
+    if choices.points_to is not None:
+        return task.sources[choices.points_to].largest[0] + 1
+    assert choices.size is not None
+    return choices.size
 
 
 def score_sequences(

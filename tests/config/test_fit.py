@@ -37,14 +37,14 @@ POLICIES = [
 RAN, REFUSED = 5, 139  # combinations of these policies with these tasks
 
 
-def choices() -> list[tuple[str, TaskSpaces]]:
+def tasks() -> list[TaskSpaces]:
     """Every source with a vocabulary, with the vocabulary of its own field, and with positions of each field."""
     found = []
-    for name, sources in SOURCES.items():
-        found.append((f"{name} to words", TaskSpaces(sources, Choices(6, 9))))
+    for sources in SOURCES.values():
+        found.append(TaskSpaces(sources, Choices(6, 9)))
         for field in sources:
-            found.append((f"{name} to positions of {field}", TaskSpaces(sources, Choices(6, points_to=field))))
-            found.append((f"{name} to words of {field}", TaskSpaces(sources, Choices(6, 9, same_as=field))))
+            found.append(TaskSpaces(sources, Choices(6, points_to=field)))
+            found.append(TaskSpaces(sources, Choices(6, 9, same_as=field)))
     return found
 
 
@@ -75,7 +75,7 @@ def decode(keys: dict[str, Any], spaces: TaskSpaces) -> None:
 
 def test_a_policy_does_a_task_or_says_with_key_and_remedy_why_not() -> None:
     ran = refused = 0
-    for keys, (_, spaces) in itertools.product(POLICIES, choices()):
+    for keys, spaces in itertools.product(POLICIES, tasks()):
         told = misfits(policy_of(keys), spaces.sources, spaces.choices)
         if not told:
             decode(keys, spaces)
