@@ -14,7 +14,7 @@ from torch import Tensor
 
 import rlseq_envs
 from rlseq.config.load import parse_config
-from rlseq.config.policy import AttentionPolicyConfig, PointerPolicyConfig
+from rlseq.config.policy import PolicyConfig
 from rlseq.config.schema import Config
 from rlseq.decoding.ranking import Ranking
 from rlseq.decoding.search import Beam, Search
@@ -32,6 +32,11 @@ from rlseq_envs.task import Floats, Ints, Rendering, Reward, SequenceTask, Split
 Policy = TypeVar("Policy", bound=SequencePolicy)
 Array = TypeVar("Array")
 MATCHES = ("additive", "bilinear", "dot", "scaled_dot", "cosine")
+SLOTS = ("encoder", "decoder", "output")
+POINTER: dict[str, Any] = {
+    "decoder": {"type": "attention_lstm", "match": "additive", "feed_context": False},
+    "output": "pointer",
+}
 POINTS = TaskSpaces({"points": Space.of_vectors(2, 9)}, Choices(10, points_to="points"))
 
 
@@ -51,14 +56,27 @@ def text_spaces(vocabulary: int, source_vocabulary: int, shared: bool = False) -
     return TaskSpaces({"text": Space.of_tokens(source_vocabulary, 9)}, choices)
 
 
+def policy_section(base: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    """A policy's section with some keys changed, each in whatever slots have it."""
+    section = PolicyConfig.model_validate(base).model_dump()
+    for key, value in keys.items():
+        for place in [section[slot] for slot in SLOTS if key in section[slot]] or [section]:
+            place[key] = value
+    return section
+
+
+def policy_config(base: dict[str, Any], **keys: Any) -> PolicyConfig:
+    return PolicyConfig.model_validate(policy_section(base, **keys))
+
+
 def attention_policy(vocabulary: int = 7, seed: int = 0, shared: bool = False, **keys: Any) -> EncoderDecoder:
     sizes = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.0, "share_embeddings": shared}
-    config = AttentionPolicyConfig.model_validate({"type": "attention"} | sizes | keys)
+    config = policy_config({}, **sizes | keys)
     return shaken(build_policy(config, text_spaces(vocabulary, vocabulary if shared else 9, shared), seed), seed)
 
 
 def pointer_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
-    config = PointerPolicyConfig.model_validate({"type": "pointer", "hidden_size": 8} | keys)
+    config = policy_config(POINTER, **{"hidden_size": 8, "dropout": 0.0} | keys)
     return shaken(build_policy(config, POINTS, seed), seed)
 
 
@@ -196,9 +214,9 @@ class ReverseTask(SequenceTask):
 
 rlseq_envs.register("test/Reverse-v0", ReverseTask)
 REVERSE: dict[str, Any] = {"type": "custom", "id": "tests.support:test/Reverse-v0"}
-SMALL_ATTENTION: dict[str, Any] = {"type": "attention", "embedding_size": 8, "hidden_size": 16, "dropout": 0.1}
+SMALL_ATTENTION: dict[str, Any] = {"embedding_size": 8, "hidden_size": 16, "dropout": 0.1}
 HULL: dict[str, Any] = {"type": "convex_hull", "min_points": 5, "max_points": 5, "validation_size": 60}
-SMALL_POINTER: dict[str, Any] = {"type": "pointer", "hidden_size": 16, "dropout": 0.1}
+SMALL_POINTER: dict[str, Any] = POINTER | {"hidden_size": 16, "dropout": 0.1}
 
 
 def tiny_config(task: dict[str, Any] = HULL, policy: dict[str, Any] = SMALL_POINTER, **sections: Any) -> Config:

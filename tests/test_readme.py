@@ -26,12 +26,10 @@ from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import read_metrics
 from rlseq_envs.task import SequenceTask
 from tests.cli.test_study import InThisProcess
+from tests.pages import OWN_NETWORK, OWN_REWARD, OWN_TASK, ROOT, blocks
 
-ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 COMMAND_LINE = ROOT / "docs" / "reference" / "command-line.md"
-OWN_TASK = ROOT / "docs" / "howto" / "own-task.md"
-OWN_REWARD = ROOT / "docs" / "howto" / "own-reward.md"
 # Whatever sizes a command has, it is run with these.
 FEW = [
     *("mle.updates=2", "mle.batch_size=4", "mle.validate_every=1", "mle.average=0", "rl.updates=2", "rl.batch_size=4"),
@@ -47,13 +45,6 @@ SMALL = {
     "multi30k": [key for key in SMALL_TEXT if "cldr" not in key],
     "sorting.yaml": ["evaluation.max_instances=8"],
 }
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """A page's code blocks in a language."""
-    text = page.read_text(encoding="utf-8")
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    return [block for found, block in fenced if found == language]
 
 
 def commands(page: Path) -> list[str]:
@@ -92,9 +83,10 @@ def write_data(directory: Path) -> None:
 
 
 def write_examples(directory: Path) -> None:
-    """The user's task and reward: modules, and the task's configuration."""
+    """The user's task, reward and network: modules, and the task's configuration."""
     (directory / "sorting.py").write_text(blocks(OWN_TASK, "python")[0])
     (directory / "sorting.yaml").write_text(blocks(OWN_TASK, "yaml")[0])
+    (directory / "gru.py").write_text(blocks(OWN_NETWORK, "python")[0])
     (directory / "mine.py").write_text(blocks(OWN_REWARD, "python")[0])
 
 
@@ -178,8 +170,9 @@ def test_the_users_task_is_found_and_trained_through_both_phases(tmp_path: Path)
     assert "solved" in done.stdout
 
 
-def test_the_example_is_about_thirty_lines() -> None:
-    code = blocks(OWN_TASK, "python")[0].split("class ")[1]
+@pytest.mark.parametrize("page", [OWN_TASK, OWN_NETWORK], ids=name)
+def test_the_example_is_about_thirty_lines(page: Path) -> None:
+    code = blocks(page, "python")[0].split("class ")[1]
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
 
 

@@ -45,6 +45,13 @@ class Space:
         """Axes that hold every source."""
         return (*self.longest, *(axis for axis in self.axes if axis is not None))
 
+    @property
+    def is_sequence(self) -> bool:
+        """Whether it is a sequence of tokens, or of vectors of numbers."""
+        if self.tokens is not None:
+            return len(self.axes) == 1
+        return len(self.axes) == 2 and self.axes[1] is not None and self.dtype == "float32"
+
     @staticmethod
     def of_tokens(count: int, longest: int) -> Space:
         """A sequence of ids below ``count``, ``longest`` of them at most."""

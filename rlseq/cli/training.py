@@ -10,34 +10,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rlseq.cli.closing import curves_command, held_out
 from rlseq.cli.common import Stopped, blaming_input, check_device, console, refuse, write_json
 from rlseq.config.errors import UserError
+from rlseq.config.load import parse_config
 from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
 from rlseq.evaluation.compare import compare_checkpoints
 from rlseq.evaluation.evaluate import display_path, evaluate_checkpoint
 from rlseq.evaluation.loading import signature_difference
+from rlseq.models.build import build_policy
+from rlseq.models.own import try_out
 from rlseq.models.spaces import TaskSpaces
 from rlseq.report.comparison import comparison_tables
 from rlseq.report.reporter import Reporter
 from rlseq.report.tables import evaluation_table
 from rlseq.rllib.engine import RllibEngine
-from rlseq.training.checkpoint import Checkpoint, load_checkpoint, load_meta
+from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint, load_meta
 from rlseq.training.engine import Engine
 from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
 from rlseq.training.trainer import Interrupted, Trainer
 from rlseq_envs.task import SequenceTask
 
 # Of the policy's keys, those that leave its weights what they are.
-FREE_POLICY_KEYS = {"dropout", "mask_revisits"}
+FREE_POLICY_KEYS = {"dropout", "output.mask_revisits"}
 
 
 # ------------------------------------------------------------------------------------------- three ways to start
 def start(config: Config, path: Path | None) -> None:
     """Train from scratch, in a run directory of that path or of a new name."""
     task = prepare_task(config)
+    check_policy(config, task)
     run = RunDirectory.create(config, path=path)
     with _removed_if_refused(run.path):
         task.save_artifacts(run.artifacts)
@@ -48,6 +54,7 @@ def go_on(path: Path, config: Config) -> None:
     """Go on with a run where it stopped; the configuration differs from the run's only in where the work is done."""
     run = RunDirectory.open(path)
     task = prepare_task(config, run.artifacts)
+    check_policy(config, task)
     if latest := run.latest():
         _check_signature(load_checkpoint(latest), task)
     record = run.environment()["forked_from"]
@@ -57,6 +64,7 @@ def go_on(path: Path, config: Config) -> None:
 def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None) -> None:
     """Start a phase in a new run from the weights of a checkpoint."""
     task = prepare_task(config, checkpoint.artifacts)
+    check_policy(config, task)
     _check_policy(checkpoint, config, task)
     run = RunDirectory.create(config, path=path, forked_from=checkpoint.directory)
     with _removed_if_refused(run.path):
@@ -88,6 +96,21 @@ def prepare_task(config: Config, artifacts: Path | None = None) -> SequenceTask:
     return task
 
 
+def check_policy(config: Config, task: SequenceTask) -> None:
+    """Refuse a network that does not fit the task; one with parts of the user's is tried on two training instances.
+
+    Raises:
+        UserError: It does not fit, or a part of the user's cannot be used.
+    """
+    with blaming_input():
+        policy = build_policy(config.policy, TaskSpaces.of(task))
+        if config.policy.own_parts:
+            train = task.instances("train")
+            ids = train.ids(0, 2 if train.size is None else min(2, train.size))
+            source = task.source(ids).map(torch.from_numpy)
+            try_out(policy, config.policy, source, *map(torch.from_numpy, task.references(ids)))
+
+
 def _check_signature(checkpoint: Checkpoint, task: SequenceTask) -> None:
     if checkpoint.meta["signature"] != task.signature:
         difference = signature_difference(checkpoint.meta["signature"], task.signature)
@@ -96,7 +119,8 @@ def _check_signature(checkpoint: Checkpoint, task: SequenceTask) -> None:
 
 def _check_policy(checkpoint: Checkpoint, config: Config, task: SequenceTask) -> None:
     """The weights have to fit the policy that the configuration asks for."""
-    theirs, ours = checkpoint.meta["config"]["policy"], config.policy.model_dump(mode="json")
+    before = parse_config(checkpoint.meta["config"], str(checkpoint.directory / META))
+    theirs, ours = (dict(_flat(each.policy.model_dump(mode="json"))) for each in (before, config))
     wrong = [
         f"policy.{key} is {ours.get(key)!r}, in the checkpoint it is {theirs.get(key)!r}"
         for key in dict.fromkeys([*ours, *theirs])
@@ -104,13 +128,22 @@ def _check_policy(checkpoint: Checkpoint, config: Config, task: SequenceTask) ->
     ]
     if not wrong:
         _check_signature(checkpoint, task)
-        before = TaskSpaces.from_dict(checkpoint.meta["spaces"])
+        spaces = TaskSpaces.from_dict(checkpoint.meta["spaces"])
         wrong = [
             f"the task's {key} is {value}, in the checkpoint it is {was}"
-            for key, value, was in TaskSpaces.of(task).differences(before)
+            for key, value, was in TaskSpaces.of(task).differences(spaces)
         ]
     if wrong:
         raise UserError("\n  ".join([f"{checkpoint.directory} does not fit the configuration:", *wrong]))
+
+
+def _flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key of a section with its value."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 # -------------------------------------------------------------------------------------------------- training, the end

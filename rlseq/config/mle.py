@@ -72,7 +72,7 @@ class MLEConfig(PhaseConfig):
     # tokens in any case, so 'distribution' trains on inputs that are never met again: it is here for comparison.
     feed: Literal["token", "distribution"] = "token"
     # Weight of Σ_i (τ − Σ_t α_ti)²: every source position is to get the same attention τ, learned, over all
-    # steps (Xu et al. 2015, eq. 14, with τ 1); only of the attention policy.
+    # steps (Xu et al. 2015, eq. 14, with τ 1); not with an output that points.
     attention_regularization: NonNegativeFloat = 0.0
 
     @property

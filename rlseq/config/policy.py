@@ -1,47 +1,177 @@
-"""The network: every key documented beside its default."""
+"""The network: one section a slot, and what each demands of the task and of the other slots.
+
+A new network is a section here, a member of its slot's union, and a line in ``rlseq.models.build``.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import ConfigDict, Field, PositiveInt, field_validator
 
-from rlseq.config.section import Fraction, Section
+from rlseq.config.section import BARE_WORD, Fraction, Section
+from rlseq_envs.settings import IMPORT_PATH
+from rlseq_envs.spaces import Choices, Space
 
 MatchFunction = Literal["additive", "bilinear", "dot", "scaled_dot", "cosine"]
 
 
-class AttentionPolicyConfig(Section):
-    """Attention encoder–decoder: bidirectional LSTM encoder, LSTM decoder."""
+class PartConfig(Section):
+    """What fills a slot.
 
-    type: Literal["attention"]
-    embedding_size: PositiveInt = 256  # width of an embedded token, and of the attentional vector
+    Attributes:
+        attention_is_output: Whether attention is the distribution of the next token.
+    """
+
+    attention_is_output: ClassVar[bool] = False
+    type: str
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """What of the other slots and of the task does not go with it, each with its remedy."""
+        return []
+
+
+class OwnPartConfig(PartConfig):
+    """A class of the user's."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    type: Literal["own"] = "own"
+    class_: str = Field(alias="class")  # package.module:Class, a subclass of the slot's interface
+    arguments: dict[str, Any] = Field(default={})  # of the class, by name, behind the sizes that it is built for
+
+    @field_validator("class_")
+    @classmethod
+    def _is_import_path(cls, path: str) -> str:
+        if not IMPORT_PATH.fullmatch(path):
+            raise ValueError(f"{path!r} is no import path: give package.module:Class")
+        return path
+
+
+# -------------------------------------------------------------------------------------------------------- encoders
+class LSTMEncoderConfig(PartConfig):
+    """A stacked bidirectional LSTM."""
+
+    type: Literal["lstm"] = "lstm"
+    layers: PositiveInt = 1  # bidirectional layers, one on the other
+    forget_bias: float = 1.0  # first bias of the LSTMs' forget gates (Jozefowicz et al. 2015)
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        wrong = []
+        if [field.is_sequence for field in sources.values()] != [True]:
+            wrong.append(
+                "policy.encoder.type 'lstm' reads one sequence of tokens or vectors, but a source has "
+                f"{_told(sources)}: set policy.encoder.type to own, with a class that reads it"
+            )
+        if policy.hidden_size % 2:
+            wrong.append(
+                f"policy.hidden_size {policy.hidden_size} is odd, but each direction of the encoder has half of it: "
+                f"set policy.hidden_size to {policy.hidden_size + 1}"
+            )
+        return wrong
+
+
+def _told(sources: Mapping[str, Space]) -> str:
+    """The fields of a source in words."""
+    axes = {
+        name: ", ".join("n" if axis is None else str(axis) for axis in space.axes) for name, space in sources.items()
+    }
+    return " and ".join(f"{name} ({sizes})" for name, sizes in axes.items()) or "no field"
+
+
+# -------------------------------------------------------------------------------------------------------- decoders
+class AttentionLSTMConfig(PartConfig):
+    """An LSTM that attends to the source at every step."""
+
+    type: Literal["attention_lstm"] = "attention_lstm"
+    # How well a decoder state and an encoder state match (Luong et al. 2015; additive: Bahdanau et al. 2015).
+    match: MatchFunction = "bilinear"
+    # How scores become the weights of what is read: softmax, or none for the scores themselves. The distribution of an
+    # output that points is the softmax of the scores either way.
+    normalise: Literal["softmax", "none"] = "softmax"
+    # The next step reads what attention gave: the attentional vector (input feeding), or what was read (a glimpse) with
+    # an output that points.
+    feed_context: bool = True
+    first_state: Literal["encoder", "learned"] = "encoder"  # mapped from the encoder's last states, or learned
+    forget_bias: float = 1.0  # first bias of the LSTM's forget gates (Jozefowicz et al. 2015)
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        if self.normalise == "none" and policy.output.attention_is_output and not self.feed_context:
+            return [
+                "policy.decoder.normalise 'none' changes nothing, for nothing reads what was attended to: "
+                "set policy.decoder.feed_context to true, or policy.decoder.normalise to softmax"
+            ]
+        return []
+
+
+# --------------------------------------------------------------------------------------------------------- outputs
+class VocabularyConfig(PartConfig):
+    """Tokens of a vocabulary."""
+
+    type: Literal["vocabulary"] = "vocabulary"
+    tie_embeddings: bool = True  # the output layer's weights are the target's embeddings (Press & Wolf 2017)
+    share_embeddings: bool = False  # the source's embeddings are the target's; needs one vocabulary for both
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        if choices.size is None:
+            return [
+                "policy.output.type 'vocabulary' needs a task whose tokens are of a fixed number, but they point into "
+                "the source: set policy.output.type to pointer"
+            ]
+        if self.share_embeddings and (choices.same_as is None or len(sources) != 1):
+            return [
+                "policy.output.share_embeddings needs one vocabulary for source and output (of translation, "
+                "task.shared_vocabulary): set policy.output.share_embeddings to false"
+            ]
+        return []
+
+
+class PointerConfig(PartConfig):
+    """Positions of the source, pointed at: the attention over them is the distribution (Vinyals et al. 2015)."""
+
+    attention_is_output = True
+    type: Literal["pointer"] = "pointer"
+    mask_revisits: bool = False  # forbid a position that was already emitted
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        if choices.points_to is None:
+            return [
+                "policy.output.type 'pointer' needs a task whose tokens point into the source, but they are of a fixed "
+                "number: set policy.output.type to vocabulary"
+            ]
+        return []
+
+
+# ------------------------------------------------------------------------------------------------------ the policy
+EncoderSection = Annotated[LSTMEncoderConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD]
+DecoderSection = Annotated[AttentionLSTMConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD]
+OutputSection = Annotated[VocabularyConfig | PointerConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD]
+
+
+class PolicyConfig(Section):
+    """An encoder reads the source, a decoder remembers what was emitted and attends, an output chooses a token."""
+
     hidden_size: PositiveInt = 384  # of the decoder; each encoder direction has half of it
-    encoder_layers: PositiveInt = 1  # bidirectional layers, one on the other
-    match: MatchFunction = "bilinear"  # how well a decoder state and an encoder state match (Luong et al. 2015)
-    feed_context: bool = True  # the attentional vector joins the next step's input (input feeding)
+    # Width of an embedded token or position, and of the attentional vector; default: hidden_size.
+    embedding_size: PositiveInt | None = None
     dropout: Fraction = 0.3  # of embeddings, between layers, and of what the output reads
     word_dropout: Fraction = 0.0  # of whole tokens, on either side
-    tie_embeddings: bool = True  # the output layer's weights are the target's embeddings
-    share_embeddings: bool = False  # the source's embeddings are the target's; needs one vocabulary for both
-    forget_bias: float = 1.0  # first bias of the LSTMs' forget gates (Jozefowicz et al. 2015)
-    # The decoder's: mapped from the encoder's last states, or learned.
-    first_state: Literal["encoder", "learned"] = "encoder"
+    encoder: EncoderSection = LSTMEncoderConfig()  # what a source is to the network
+    decoder: DecoderSection = AttentionLSTMConfig()  # how a sequence is remembered, and what it attends to
+    output: OutputSection = VocabularyConfig()  # what a token is
 
+    @property
+    def own_parts(self) -> dict[str, OwnPartConfig]:
+        """The classes of the user's, by slot."""
+        slots = {"encoder": self.encoder, "decoder": self.decoder, "output": self.output}
+        return {slot: section for slot, section in slots.items() if isinstance(section, OwnPartConfig)}
 
-class PointerPolicyConfig(Section):
-    """Pointer network: the attention over the input is the output distribution."""
-
-    type: Literal["pointer"]
-    hidden_size: PositiveInt = 128  # of the decoder; each encoder direction has half of it
-    encoder_layers: PositiveInt = 1  # bidirectional layers, one on the other
-    match: MatchFunction = "additive"  # how well a decoder state and an encoder state match (Bahdanau et al. 2015)
-    feed_context: bool = False  # an attention read (glimpse) joins the next step's input
-    mask_revisits: bool = False  # forbid a point that was already emitted
-    dropout: Fraction = 0.0  # of embedded points, between layers, and of encoder states
-    forget_bias: float = 1.0  # first bias of the LSTMs' forget gates (Jozefowicz et al. 2015)
-    # The decoder's: mapped from the encoder's last states, or learned.
-    first_state: Literal["encoder", "learned"] = "encoder"
-
-
-PolicyConfig = Annotated[AttentionPolicyConfig | PointerPolicyConfig, Field(discriminator="type")]
+    @property
+    def width(self) -> int:
+        """Of an embedded token or position, and of the attentional vector."""
+        return self.hidden_size if self.embedding_size is None else self.embedding_size

@@ -136,8 +136,10 @@ def _default(key: str, child: Node, section: Node, made_by: type[Any], values: d
 def _shown(value: Any, node: Node) -> str | None:
     if value is _REQUIRED:
         return None
-    if isinstance(value, dict) and set(value) == {"type"}:
-        return str(value["type"])
+    if isinstance(value, dict) and "discriminator" in resolve(node, None):
+        defaults = {key: child.get("default") for key, child in resolve(node, value)["properties"].items()}
+        if value.items() <= defaults.items():
+            return str(value["type"])
     if "properties" in resolve(node, None):
         return "{}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -191,7 +193,7 @@ def _comments(made_by: type[Any]) -> dict[str, str]:
         above = " ".join(_words(comments[line]) for line in range(first, node.lineno))
         behind = " ".join(_words(comments[line]) for line in range(node.lineno, last + 1) if line in comments)
         if text := _joined(above, behind):
-            found[node.target.id] = text
+            found[node.target.id.removesuffix("_")] = text  # a word of Python's, such as class, has it in its class
     return found
 
 

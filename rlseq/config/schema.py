@@ -57,7 +57,7 @@ class Config(Section):
     output: str = "runs"  # run directories are made in it
     log_every: PositiveInt = 20  # updates between log lines and TensorBoard points
     task: TaskConfig  # what is to be generated, and what it is worth
-    policy: PolicyConfig  # the network
+    policy: PolicyConfig  # the network: an encoder, a decoder, an output
     mle: MLEConfig  # the first phase: cross-entropy
     rl: RLConfig  # the second phase: the reward
     evaluation: EvaluationConfig = EvaluationConfig()  # validation, and the figures in the end
@@ -69,17 +69,14 @@ class Config(Section):
         return self.mle if name == "mle" else self.rl
 
     @model_validator(mode="after")
-    def _policy_fits_task(self) -> Config:
-        outline = self.task.outline()
-        if outline is not None and (found := misfits(self.policy, *outline)):
-            raise ValueError("\n".join(found))
-        return self
-
-    @model_validator(mode="after")
-    def _attention_is_no_output(self) -> Config:
-        if self.mle.attention_regularization and self.policy.type == "pointer":
-            raise ValueError(
-                "mle.attention_regularization would have every position pointed at alike: the attention of policy.type "
-                "'pointer' is its output; set it to 0"
+    def _policy_fits(self) -> Config:
+        outline = self.task.outline()  # of a task of the user's the check comes when it is made
+        wrong = [] if outline is None else misfits(self.policy, *outline)
+        if self.mle.attention_regularization and self.policy.output.attention_is_output:
+            wrong.append(
+                "mle.attention_regularization would have every position pointed at alike: the attention of "
+                f"policy.output.type {self.policy.output.type!r} is its output; set it to 0"
             )
+        if wrong:
+            raise ValueError("\n".join(wrong))
         return self

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+from torch import nn
 
 from rlseq.config.fit import misfits
-from rlseq.config.policy import AttentionPolicyConfig, PointerPolicyConfig, PolicyConfig
+from rlseq.config.policy import PolicyConfig, VocabularyConfig
 from rlseq.config.schema import Config
 from rlseq.models.critic import Critic
 from rlseq.models.decoders.attention_lstm import AttentionLSTM
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
 from rlseq.models.layers.embedding import TokenEmbedding, VectorEmbedding
-from rlseq.models.layers.recurrent import BidirectionalLSTM
 from rlseq.models.outputs.pointer import PointerOutput
 from rlseq.models.outputs.vocabulary import VocabularyOutput
+from rlseq.models.own import find_class, make_part
+from rlseq.models.parts import Decoder, DecoderSizes, Encoder, EncoderSizes, Output, OutputSizes
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.readouts import AttentionalVector, Scores
 from rlseq.models.spaces import TaskSpaces
+from rlseq_envs.spaces import Space
+
+INTERFACES: dict[str, type[nn.Module]] = {"encoder": Encoder, "decoder": Decoder, "output": Output}
+# Networks by slot and type; each is called with its sizes and its section.
+NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
+    "encoder": {"lstm": RecurrentEncoder},
+    "decoder": {"attention_lstm": AttentionLSTM},
+    "output": {"vocabulary": VocabularyOutput, "pointer": PointerOutput},
+}
 
 
 def build_policy(config: PolicyConfig, spaces: TaskSpaces, seed: int = 0) -> EncoderDecoder:
     """A freshly initialised policy; the same seed gives the same weights, whatever ran before.
 
     Raises:
-        ValueError: The policy cannot do this task; a line for each reason, with the key and the remedy.
+        ValueError: The policy cannot do this task, or a class of the user's cannot be used; a line for each problem
+            names the key and the remedy.
     """
-    if found := misfits(config, spaces.sources, spaces.choices):
-        raise ValueError("\n".join(found))
+    classes = _classes(config, spaces)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if isinstance(config, AttentionPolicyConfig):
-            return _attention(config, spaces)
-        return _pointer(config, spaces)
+        return _build(config, spaces, classes)
 
 
 def build_for_training(config: Config, spaces: TaskSpaces) -> SequencePolicy:
@@ -47,36 +59,56 @@ def build_for_training(config: Config, spaces: TaskSpaces) -> SequencePolicy:
     return policy
 
 
-# Weights are drawn as the parts are made, so the order of these lines is part of what a seed means.
+def _classes(config: PolicyConfig, spaces: TaskSpaces) -> dict[str, Any]:
+    """The class for each slot; raises as ``build_policy``, with all problems at once."""
+    found, wrong = {}, misfits(config, spaces.sources, spaces.choices)
+    for slot, networks in NETWORKS.items():
+        section = getattr(config, slot)
+        try:
+            found[slot] = networks.get(section.type) or find_class(slot, section, INTERFACES[slot])
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return found
 
 
-def _attention(config: AttentionPolicyConfig, spaces: TaskSpaces) -> EncoderDecoder:
-    """Tokens in, tokens out, attention in between (Bahdanau et al. 2015; Luong et al. 2015)."""
-    ((field, space),) = spaces.sources.items()
-    assert spaces.choices.size is not None and space.tokens is not None
-    size, dropouts = config.embedding_size, (config.dropout, config.word_dropout)
-    encoder = _encoder(config, field, size, keeps_inputs=False)
-    decoder = AttentionLSTM(config, size, feed_size=size if config.feed_context else 0, reads=True)
-    target = TokenEmbedding(spaces.choices.size, size, *dropouts)
-    source = target if config.share_embeddings else TokenEmbedding(space.tokens, size, *dropouts)
-    readout = AttentionalVector(2 * config.hidden_size, size, config.dropout, config.feed_context)
-    return EncoderDecoder(encoder, decoder, source, VocabularyOutput(target, config.tie_embeddings), readout)
+def _build(config: PolicyConfig, spaces: TaskSpaces, classes: Mapping[str, Any]) -> EncoderDecoder:
+    """The parts, put together; raises as ``build_policy``.
+
+    Weights are drawn as parts are made, so the order of lines is part of what a seed means.
+    """
+    wrong: list[str] = []
+
+    def make(slot: str, sizes: Any) -> Any:
+        try:
+            return make_part(slot, classes[slot], getattr(config, slot), sizes)
+        except ValueError as error:
+            wrong.append(str(error))
+
+    points, width, hidden_size = classes["output"].points, config.width, config.hidden_size
+    feed_size, pointed_at = (hidden_size, spaces.choices.points_to) if points else (width, None)
+    encoder = make("encoder", EncoderSizes(spaces.sources, width, hidden_size, config.dropout, pointed_at))
+    decoder = make("decoder", DecoderSizes(width, hidden_size, feed_size, config.dropout, reads=not points))
+    words = None
+    if spaces.choices.size is not None:
+        words = TokenEmbedding(spaces.choices.size, width, config.dropout, config.word_dropout)
+    source = _source_embedding(config, spaces.sources, words)
+    fed = feed_size if decoder is not None and decoder.feeds else 0
+    readout = Scores(fed) if points else AttentionalVector(2 * hidden_size, width, config.dropout, bool(fed))
+    output = make("output", OutputSizes(spaces.choices, width, hidden_size, config.dropout, words))
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return EncoderDecoder(encoder, decoder, source, output, readout)
 
 
-def _pointer(config: PointerPolicyConfig, spaces: TaskSpaces) -> EncoderDecoder:
-    """Vectors in, positions out (Vinyals et al. 2015)."""
-    ((field, space),) = spaces.sources.items()
-    size = config.hidden_size
-    encoder = _encoder(config, field, size, keeps_inputs=True)
-    feed_size = size if config.feed_context else 0
-    decoder = AttentionLSTM(config, size, feed_size, reads=config.feed_context)
-    source = VectorEmbedding(space.largest[-1], size, config.dropout)
-    output = PointerOutput(size, config.dropout, config.mask_revisits)
-    return EncoderDecoder(encoder, decoder, source, output, Scores(feed_size))
-
-
-def _encoder(
-    config: AttentionPolicyConfig | PointerPolicyConfig, field: str, input_size: int, keeps_inputs: bool
-) -> RecurrentEncoder:
-    lstm = BidirectionalLSTM(input_size, config.hidden_size, config.encoder_layers, config.forget_bias, config.dropout)
-    return RecurrentEncoder(lstm, field, keeps_inputs)
+def _source_embedding(config: PolicyConfig, sources: Mapping[str, Space], words: nn.Module | None) -> nn.Module:
+    """From the values of a field to vectors: see ``Encoder.forward``."""
+    if words is not None and isinstance(config.output, VocabularyConfig) and config.output.share_embeddings:
+        return words
+    fields, counts = list(sources.values()), {space.tokens for space in sources.values()}
+    if len(counts) == 1 and (count := counts.pop()) is not None:
+        return TokenEmbedding(count, config.width, config.dropout, config.word_dropout)
+    if len(fields) == 1 and fields[0].is_sequence:
+        return VectorEmbedding(fields[0].largest[-1], config.width, config.dropout)
+    return nn.Identity()

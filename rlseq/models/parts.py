@@ -9,15 +9,19 @@ token ─ Output.embed ─▶ Decoder.read ─▶ Decoder.step ─┴▶ Readout
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.layers.linear import Linear
-from rlseq.models.memory import Memory
+from rlseq.models.memory import SOURCE, Memory
 from rlseq.models.state import State
 from rlseq_envs.source import Source
+from rlseq_envs.spaces import Choices, Space
 
 
 class DecoderOutput(NamedTuple):
@@ -36,8 +40,66 @@ class DecoderOutput(NamedTuple):
     context: Tensor | None
 
 
+@dataclass(frozen=True)
+class EncoderSizes:
+    """What an encoder is built for.
+
+    Attributes:
+        sources: The fields of a source.
+        input_size: Width of what the embedding gives, if the policy lends one.
+        hidden_size: Width of the values of the bank ``SOURCE``, and of the summary.
+        dropout: The policy's.
+        points_to: The field at whose positions the output points: the bank has them in their order, with their embedded
+            ``inputs``. None: it does not point.
+    """
+
+    sources: Mapping[str, Space]
+    input_size: int
+    hidden_size: int
+    dropout: float
+    points_to: str | None
+
+
+@dataclass(frozen=True)
+class DecoderSizes:
+    """What a decoder is built for.
+
+    Attributes:
+        input_size: Width of an embedded token.
+        hidden_size: Width of its states, of the values of the bank ``SOURCE``, and of the summary.
+        feed_size: Width of what a step can read of the one before, if the decoder ``feeds``.
+        dropout: The policy's.
+        reads: Whether another part needs what attention reads, ``DecoderOutput.context``, of width ``hidden_size``.
+    """
+
+    input_size: int
+    hidden_size: int
+    feed_size: int
+    dropout: float
+    reads: bool
+
+
+@dataclass(frozen=True)
+class OutputSizes:
+    """What an output is built for.
+
+    Attributes:
+        choices: What can be emitted.
+        embedding_size: Width of an embedded token, and of the features that ``head`` reads.
+        hidden_size: Width of the values of the bank ``SOURCE``.
+        dropout: The policy's.
+        embedding: Of tokens, made before, for the source may have the same; None if their number is not fixed.
+    """
+
+    choices: Choices
+    embedding_size: int
+    hidden_size: int
+    dropout: float
+    embedding: TokenEmbedding | None
+
+
 class Encoder(nn.Module, ABC):
-    """What a source is to the network."""
+    """What a source is to the network. Its class is called with its ``EncoderSizes`` first."""
 
     @abstractmethod
     def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
@@ -45,18 +107,21 @@ class Encoder(nn.Module, ABC):
 
         Args:
             source: As a task gives it, as tensors.
-            embedding: From a field's values to vectors (…, width). The policy lends it, for it may be the output's.
+            embedding: From a field's values to vectors (…, width). The policy lends it, for it may be the output's. It
+                leaves values as they are unless all fields are tokens of one vocabulary, or one sequence of vectors.
         """
 
 
 class Decoder(nn.Module, ABC):
-    """How a sequence is remembered, and what it attends to.
+    """How a sequence is remembered, and what it attends to. Its class is called with its ``DecoderSizes`` first.
 
     Attributes:
         bank: The name of the bank that it attends to.
+        feeds: Whether a step reads what the readout made of the one before.
     """
 
-    bank: str
+    bank: str = SOURCE
+    feeds: bool = False
 
     @abstractmethod
     def prepare(self, memory: Memory) -> Memory:
@@ -117,13 +182,15 @@ class Readout(nn.Module, ABC):
 
 
 class Output(nn.Module, ABC):
-    """What a token is, in both directions.
+    """What a token is, in both directions. Its class is called with its ``OutputSizes`` first.
 
     Attributes:
         is_vocabulary: A token is the same vector whatever the source.
+        points: Features are the scores of attention; if not, they are the attentional vector.
     """
 
     is_vocabulary: ClassVar[bool]
+    points: ClassVar[bool] = False
 
     @property
     def head(self) -> tuple[Tensor, Tensor] | None:

@@ -46,8 +46,9 @@ class _Recurrent(nn.Module):
         super().__init__()
         encoder, decoder = policy.encoder, policy.decoder
         assert isinstance(encoder, RecurrentEncoder) and isinstance(decoder, AttentionLSTM)
-        if policy.readout.feed_size or decoder.attention.match != match or len(encoder.lstm.forwards) > 1:
-            raise ValueError(f"only one layer, {match} match and no feeding can be converted")
+        plain = decoder.normalises and not policy.readout.feed_size and len(encoder.lstm.forwards) == 1
+        if not plain or decoder.attention.match != match:
+            raise ValueError(f"only one layer, {match} match, a softmax and no feeding can be converted")
         size, width = decoder.bridge.in_features, decoder.input_size
         self.encoder = nn.LSTM(width, size // 2, bidirectional=True, batch_first=True)
         self.bridge = nn.Linear(size, 2 * size)

@@ -104,12 +104,16 @@ def id_config(vocabulary_size: int, size: int, batch_size: int, **compute: Any) 
     """
     arguments = {"vocabulary_size": vocabulary_size}
     phase: dict[str, Any] = {"updates": 1, "batch_size": batch_size}
-    policy = {"type": "attention", "embedding_size": size, "hidden_size": size, "match": "bilinear", "dropout": 0.0}
     return parse_config(
         {
             "name": "bench",
             "task": {"type": "custom", "id": "bench_rows.task:bench/Ids-v0", "arguments": arguments},
-            "policy": policy | {"feed_context": False, "tie_embeddings": False},
+            "policy": {
+                "hidden_size": size,
+                "dropout": 0.0,
+                "decoder": {"match": "bilinear", "feed_context": False},
+                "output": {"tie_embeddings": False},
+            },
             "mle": phase,
             "rl": phase | {"baseline": "greedy", "samples": 1},
             "compute": {"device": "cpu", "threads": 1} | compute,

@@ -77,7 +77,7 @@ def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "text.yaml").write_text(
         "name: text\n"
         "task: {type: translation, cldr_sizes: [300, 20, 20], units: character, vocabulary_size: 200, max_length: 30}\n"
-        "policy: {type: attention, embedding_size: 8, hidden_size: 8}\n"
+        "policy: {embedding_size: 8, hidden_size: 8}\n"
         "mle: {updates: 2, batch_size: 4}\n"
         "rl: {updates: 1, batch_size: 4}\n"
         "evaluation: {samples_shown: 0}\n"
@@ -160,7 +160,7 @@ def test_a_fork_of_mle_continues_cross_entropy_alone(tmp_path: Path, trained: tu
     ("override", "message"),
     [
         ("policy.hidden_size=16", "policy.hidden_size is 16, in the checkpoint it is 8"),
-        ("policy.match=dot", "policy.match is 'dot', in the checkpoint it is 'additive'"),
+        ("policy.decoder.match=dot", "policy.decoder.match is 'dot', in the checkpoint it is 'additive'"),
         ("task.reward={edge_f1: 1}", "was trained for another reward (-) than this one (+)"),
     ],
 )

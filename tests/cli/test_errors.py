@@ -203,7 +203,7 @@ def test_wrong_input_is_told_at_once_with_exit_code_2(command: str, messages: li
 def test_a_task_that_cannot_be_made_is_wrong_input(task: str, message: str) -> None:
     Path("mine.yaml").write_text(
         f"name: mine\ntask: {{type: custom, {task[1:]}\n"
-        "policy: {type: pointer}\nmle: {updates: 1}\nrl: {updates: 1}\n"
+        "policy: {output: pointer}\nmle: {updates: 1}\nrl: {updates: 1}\n"
     )
     result = rlseq("train", "mine.yaml")
     assert result.exit_code == 2 and message in result.stderr, result.output

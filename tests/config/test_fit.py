@@ -1,96 +1,168 @@
-"""Every kind of policy with every kind of task: it is built and decodes, or is refused with a remedy that works."""
+"""Spaces × encoders × decoders × outputs: each combination runs, or is refused with keys that make it run."""
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
 import torch
-from pydantic import TypeAdapter
+import yaml
 
+from rlseq.config.explain import every_path
 from rlseq.config.fit import misfits
 from rlseq.config.policy import PolicyConfig
 from rlseq.data.tasks import make_task
-from rlseq.models.build import build_policy
+from rlseq.models.build import NETWORKS, build_policy
+from rlseq.models.policy import length_mask
 from rlseq.models.spaces import TaskSpaces
 from rlseq_envs.settings import TaskSettings
-from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
+from tests.models.toys import (
+    DECODERS,
+    ENCODERS,
+    SIZE,
+    VOCABULARY,
+    WORDS,
+    GridEncoder,
+    HalvingEncoder,
+    NamingEncoder,
+    NoSourceEncoder,
+    StoryEncoder,
+    ToyEncoder,
+    own,
+)
+from tests.support import shaken, sources, stepped_log_probs, targets
 
-SOURCES: dict[str, dict[str, Space]] = {
-    "nothing": {},
-    "tokens": {"text": Space.of_tokens(9, 5)},
-    "vectors": {"points": Space.of_vectors(2, 5)},
-    "picture": {"picture": Space((4, 6, 1), dtype="uint8")},
-    "story": {"story": Space((None, None), (4, 3), 9, "int64")},
-    "two": {"story": Space((None, None), (4, 3), 9, "int64"), "question": Space.of_tokens(9, 2)},
+TEXT, VECTORS = {"text": Space.of_tokens(WORDS, 9)}, {"points": Space.of_vectors(2, 9)}
+SPACES = {
+    "text": TaskSpaces(TEXT, Choices(9, VOCABULARY)),
+    "text of one vocabulary": TaskSpaces(TEXT, Choices(9, WORDS, same_as="text")),
+    "text that is pointed at": TaskSpaces(TEXT, Choices(10, points_to="text")),
+    "points": TaskSpaces(VECTORS, Choices(10, points_to="points")),
+    "points with labels": TaskSpaces(VECTORS, Choices(10, VOCABULARY)),
+    "picture": TaskSpaces(GridEncoder.sources, Choices(9, VOCABULARY)),
+    "story": TaskSpaces(StoryEncoder.sources, Choices(9, VOCABULARY)),
+    "nothing": TaskSpaces(NoSourceEncoder.sources, Choices(9, VOCABULARY)),
 }
-OPTIONS: dict[str, list[dict[str, Any]]] = {
-    "attention": [{}, {"share_embeddings": True}],
-    "pointer": [{}, {"mask_revisits": True}],
+# Every type there is, with its defaults; keys that demand something; classes of the user's.
+SECTIONS: dict[str, list[dict[str, Any]]] = {
+    slot: [{"type": kind} for kind in networks] for slot, networks in NETWORKS.items()
 }
-POLICIES = [
-    {"type": kind, "hidden_size": size} | keys for kind, each in OPTIONS.items() for keys in each for size in (8, 7)
+SECTIONS["encoder"] += [own(encoder) for encoder in ENCODERS if encoder is not NamingEncoder]
+SECTIONS["decoder"] += [
+    {"type": "attention_lstm", "normalise": "none"},
+    {"type": "attention_lstm", "normalise": "none", "feed_context": False},
+    *map(own, DECODERS),
 ]
-RAN, REFUSED = 5, 139  # combinations of these policies with these tasks
+SECTIONS["output"] += [{"type": "vocabulary", "share_embeddings": True}]
+WORD_DROPOUT = (0.0, 0.1)
+REMEDY = re.compile(r"set (policy\.[\w.]+) to (\w+)")
 
 
-def tasks() -> list[TaskSpaces]:
-    """Every source with a vocabulary, with the vocabulary of its own field, and with positions of each field."""
-    found = []
-    for sources in SOURCES.values():
-        found.append(TaskSpaces(sources, Choices(6, 9)))
-        for field in sources:
-            found.append(TaskSpaces(sources, Choices(6, points_to=field)))
-            found.append(TaskSpaces(sources, Choices(6, 9, same_as=field)))
-    return found
+def reads(encoder: type[ToyEncoder], spaces: TaskSpaces) -> bool:
+    """What the user has to know: whether the encoder is for these sources, and has a position for each of theirs."""
+    if encoder.sources != TEXT:
+        return encoder.sources == spaces.sources
+    sequence = [space.is_sequence for space in spaces.sources.values()] == [True]
+    return sequence and (encoder is not HalvingEncoder or spaces.choices.points_to is None)
 
 
-def policy_of(keys: dict[str, Any]) -> PolicyConfig:
-    made: PolicyConfig = TypeAdapter(PolicyConfig).validate_python(keys)
-    return made
+def combinations(spaces: TaskSpaces) -> Iterator[dict[str, Any]]:
+    for encoder, decoder, output, word_dropout in itertools.product(*SECTIONS.values(), WORD_DROPOUT):
+        if all(reads(toy, spaces) for toy in ENCODERS if own(toy) == encoder):
+            parts = {"encoder": encoder, "decoder": decoder, "output": output}
+            yield parts | {"hidden_size": SIZE, "dropout": 0.0, "word_dropout": word_dropout}
 
 
-def remedied(keys: dict[str, Any], told: str) -> dict[str, Any] | None:
-    """The keys changed as the line says; None if no key is named as the remedy."""
-    found = re.search(r"^policy\.(\w+).* set it to ('?)(\w+)\2", told)
-    if found is None:
-        return None
-    key, value = found[1], found[3]
-    assert key in keys
-    kept = {name: keys[name] for name in ("type", "hidden_size")} if key == "type" else keys
-    return kept | {key: {"false": False}.get(value, int(value) if value.isdigit() else value)}
+def problems(section: dict[str, Any], spaces: TaskSpaces) -> list[str]:
+    return misfits(PolicyConfig.model_validate(section), spaces.sources, spaces.choices)
 
 
-def decode(keys: dict[str, Any], spaces: TaskSpaces) -> None:
-    policy = build_policy(policy_of(keys), spaces).eval()
-    ((name, space),) = spaces.sources.items()
-    values = torch.zeros(2, 3, dtype=torch.int64) if space.tokens else torch.rand(2, 3, 2)
-    memory = policy.encode(Source.of(**{name: (values, torch.tensor([3, 2]))}))
-    logits, _, _ = policy.step(torch.zeros(2, dtype=torch.int64), 0, policy.initial_state(memory), memory)
-    assert logits.shape == (2, spaces.choices.size or 4)
+def remedied(section: dict[str, Any], spaces: TaskSpaces) -> dict[str, Any]:
+    """The section with the first remedy of each problem, again until there is none."""
+    for _ in range(3):
+        for problem in problems(section, spaces):
+            remedy = REMEDY.search(problem)
+            assert remedy and remedy[1] in every_path(), problem
+            _, *slots, key = remedy[1].split(".")
+            value: Any = yaml.safe_load(remedy[2])
+            if value == "own":
+                value = own(next(toy for toy in ENCODERS if reads(toy, spaces)))
+                section = section | {slots[0]: value}
+            elif key == "type":
+                section = section | {slots[0]: {"type": value}}
+            else:
+                section = section | ({slots[0]: section[slots[0]] | {key: value}} if slots else {key: value})
+    assert problems(section, spaces) == []
+    return section
 
 
-def test_a_policy_does_a_task_or_says_with_key_and_remedy_why_not() -> None:
-    ran = refused = 0
-    for keys, spaces in itertools.product(POLICIES, tasks()):
-        told = misfits(policy_of(keys), spaces.sources, spaces.choices)
-        if not told:
-            decode(keys, spaces)
+def steps_as_it_is_taught(section: dict[str, Any], spaces: TaskSpaces) -> None:
+    policy = shaken(build_policy(PolicyConfig.model_validate(section), spaces))
+    source, lengths = sources(policy, [5, 3, 1, 4]), torch.tensor([4, 3, 1, 5])
+    rows = targets(policy, source, lengths.tolist())
+    with torch.no_grad():
+        forced = policy(source, rows, lengths).exp()
+        stepped = stepped_log_probs(policy, policy.encode(source), rows).exp()
+    real = length_mask(lengths, rows.shape[1])
+    torch.testing.assert_close(stepped[real], forced[real], atol=1e-5, rtol=0)
+    torch.testing.assert_close(forced[real].sum(-1), torch.ones(int(lengths.sum())))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_combination_runs_or_says_what_to_set(name: str) -> None:
+    spaces, ran = SPACES[name], 0
+    for section in combinations(spaces):
+        if wrong := problems(section, spaces):
+            with pytest.raises(ValueError) as caught:
+                build_policy(PolicyConfig.model_validate(section), spaces)
+            assert str(caught.value).splitlines() == wrong
+            steps_as_it_is_taught(remedied(section, spaces), spaces)
+        else:
+            steps_as_it_is_taught(section, spaces)
             ran += 1
-            continue
-        refused += 1
-        with pytest.raises(ValueError) as refusal:
-            build_policy(policy_of(keys), spaces)
-        assert str(refusal.value) == "\n".join(told)
-        for line in told:
-            assert re.match(rf"policy\.({'|'.join(keys)}) ", line) and re.search(r": .*(set it to|take a)", line)
-            changed = remedied(keys, line)
-            if changed is not None:
-                assert line not in misfits(policy_of(changed), spaces.sources, spaces.choices)
-    assert (ran, refused) == (RAN, REFUSED)
+    assert ran
+
+
+def test_there_are_many_of_either_kind() -> None:
+    found = Counter(bool(problems(section, spaces)) for spaces in SPACES.values() for section in combinations(spaces))
+    assert found[False] > 100 and found[True] > 100, found
+
+
+def test_every_problem_is_told_at_once() -> None:
+    decoder = {"type": "attention_lstm", "normalise": "none", "feed_context": False}
+    section = {"hidden_size": 7, "word_dropout": 0.1, "decoder": decoder, "output": {"type": "pointer"}}
+    wrong = problems(section, SPACES["points"])
+    assert [remedy[1] for problem in wrong if (remedy := REMEDY.search(problem))] == [
+        "policy.hidden_size",
+        "policy.decoder.feed_context",
+        "policy.word_dropout",
+    ]
+    assert remedied(section, SPACES["points"])["hidden_size"] == 8
+
+
+def test_unnormalised_attention_reads_the_sum_of_scores_times_values() -> None:
+    """With masked revisits and shared sources, too: what must not be read has weight 0."""
+    keys = {"hidden_size": SIZE, "dropout": 0.0, "output": {"type": "pointer", "mask_revisits": True}}
+    section = keys | {"decoder": {"type": "attention_lstm", "normalise": "none"}}
+    policy = shaken(build_policy(PolicyConfig.model_validate(section), SPACES["points"]))
+    memory = policy.encode(sources(policy, [5, 3]))
+    state = policy.initial_state(memory)
+    tokens = torch.tensor([2, 1])
+    _, state, attention = policy.step(tokens, 0, state, memory)
+    bank = memory.banks["source"]
+    hidden = state.decoder.hidden
+    scores = (hidden[:, None] * bank.keys[0]).sum(-1)
+    readable = bank.mask.clone()
+    readable[torch.arange(2), tokens] = False
+    expected = torch.where(readable, scores, 0.0)
+    torch.testing.assert_close(attention, expected)
+    assert not torch.allclose(attention.sum(1), torch.ones(2))
+    torch.testing.assert_close(state.fed, (expected[:, :, None] * bank.values).sum(1))
 
 
 @pytest.mark.parametrize("settings", [kind for kind in get_args(TaskSettings) if kind.type != "custom"])

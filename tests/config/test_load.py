@@ -27,14 +27,14 @@ from rlseq.config.schema import Config
 MINIMAL = """
 name: small
 task: {type: convex_hull}
-policy: {type: pointer}
+policy: {output: pointer}
 mle: {updates: 2}
 rl: {updates: 1}
 """
 TEXT = """
 name: text
 task: {type: translation}
-policy: {type: attention}
+policy: {}
 mle: {updates: 2}
 rl: {updates: 1}
 """
@@ -143,11 +143,12 @@ def test_rewards_of_text_that_cannot_be_are_refused(tmp_path: Path, given: str, 
 
 
 def test_shared_embeddings_need_one_vocabulary(tmp_path: Path) -> None:
-    given = ["policy.share_embeddings=true", "task.shared_vocabulary=false"]
+    given = ["policy.output.share_embeddings=true", "task.shared_vocabulary=false"]
     assert problems(write(tmp_path, TEXT), given) == [
-        "policy.share_embeddings needs one vocabulary for both sides, and the task has two: set it to false, "
-        "or task.shared_vocabulary to true"
+        "policy.output.share_embeddings needs one vocabulary for source and output (of translation, "
+        "task.shared_vocabulary): set policy.output.share_embeddings to false"
     ]
+    assert load_config(write(tmp_path, TEXT), given[:1]).policy.output.type == "vocabulary"
 
 
 def test_an_unknown_key_is_refused_with_what_was_meant(tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     text = """
 name: two words
 task: {type: convex_hul}
-policy: {type: pointer, match: addtive, hiden_size: 3}
+policy: {output: pointer, decoder: {match: addtive}, hiden_size: 3}
 mle: {updates: 1.5, optimizer: {betas: [0.1], eps: .inf}}
 rl: {updates: '3', learning_rate: 0.1}
 evaluation: null
@@ -223,7 +224,8 @@ extra: 1
         "mle.optimizer.eps: inf is not a finite number",
         'name: "two words" is not a text matching ^[A-Za-z0-9][A-Za-z0-9._-]*$',
         "task.type: \"convex_hul\" is not convex_hull, custom or translation; did you mean 'convex_hull'?",
-        "policy.match: \"addtive\" is not additive, bilinear, dot, scaled_dot or cosine; did you mean 'additive'?",
+        'policy.decoder.match: "addtive" is not additive, bilinear, dot, scaled_dot or cosine; '
+        "did you mean 'additive'?",
         "policy.hiden_size: unknown key; did you mean 'hidden_size'?",
         "mle.updates: 1.5 is not a whole number at least 0",
         "mle.optimizer.betas[1]: missing; give a number at least 0 and below 1",
@@ -237,12 +239,21 @@ extra: 1
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ("policy: {hidden_size: 3}", "policy.type: missing; give attention or pointer"),
-        ("policy: 3", "policy: 3 is not a section whose type is attention or pointer"),
+        ("policy: 3", "policy: 3 is not a section of keys and values"),
+        ("policy: {decoder: lstm}", 'policy.decoder.type: "lstm" is not attention_lstm or own'),
         (
-            "policy: {type: attention}",
-            "policy.type 'attention' goes from tokens to tokens of a vocabulary, and the task from vectors to "
-            "positions of them: set it to 'pointer'",
+            "policy: {}",
+            "policy.output.type 'vocabulary' needs a task whose tokens are of a fixed number, but they point into the "
+            "source: set policy.output.type to pointer",
+        ),
+        (
+            "policy: {output: pointer, hidden_size: 3}",
+            "policy.hidden_size 3 is odd, but each direction of the encoder has half of it: "
+            "set policy.hidden_size to 4",
+        ),
+        (
+            "policy: {output: {type: own, class: mine}}",
+            "policy.output.class: 'mine' is no import path: give package.module:Class",
         ),
         ("mle: {}", "mle.updates: missing; give a whole number at least 0"),
         ("mle: [1]", "mle: [1] is not a section of keys and values"),
@@ -412,8 +423,8 @@ extra: 1
         ),
         (
             "mle: {updates: 1, attention_regularization: 0.1}",
-            "mle.attention_regularization would have every position pointed at alike: the attention of policy.type "
-            "'pointer' is its output; set it to 0",
+            "mle.attention_regularization would have every position pointed at alike: the attention of "
+            "policy.output.type 'pointer' is its output; set it to 0",
         ),
         (
             "mle: {updates: 1, attention_regularization: -1}",

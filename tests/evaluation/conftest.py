@@ -15,6 +15,7 @@ from rlseq.models.spaces import TaskSpaces
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
+from tests.support import POINTER
 
 HULL: dict[str, Any] = {
     "name": "hull",
@@ -22,13 +23,13 @@ HULL: dict[str, Any] = {
         "type": "convex_hull", "min_points": 3, "max_points": 4, "test_size": 250, "validation_size": 50,
         "reward": {"valid": 1.0, "edge_f1": 0.5},
     },
-    "policy": {"type": "pointer", "hidden_size": 32},
+    "policy": POINTER | {"hidden_size": 32, "dropout": 0.0},
     "mle": {"updates": 0, "batch_size": 64}, "rl": {"updates": 0}, "evaluation": {"batch_size": 64},
 }  # fmt: skip
 TEXT: dict[str, Any] = {
     "name": "text",
     "task": {"type": "translation", "corpus": "files", "units": "word", "vocabulary_size": 60, "max_length": 12},
-    "policy": {"type": "attention", "embedding_size": 16, "hidden_size": 16, "dropout": 0.0},
+    "policy": {"embedding_size": 16, "hidden_size": 16, "dropout": 0.0},
     "mle": {"updates": 0}, "rl": {"updates": 0}, "evaluation": {"batch_size": 16},
 }  # fmt: skip
 COLORS = {"red": "rote", "blue": "blaue", "green": "grüne", "white": "weiße"}

@@ -15,11 +15,12 @@ from rlseq.report.reporter import Reporter
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
-from tests.support import HULL, REVERSE, tiny_config
+from tests.support import HULL, POINTER, REVERSE, policy_section, tiny_config
 from tests.training.scripted import Recorder
 
-ATTENTION = {"type": "attention", "embedding_size": 16, "hidden_size": 32, "dropout": 0.0}
-POINTER = {"type": "pointer", "hidden_size": 32}
+ATTENTION = policy_section({}, embedding_size=16, hidden_size=32, dropout=0.0)
+WITHOUT_FEEDING = policy_section(ATTENTION, feed_context=False)
+POINTING = policy_section(POINTER, hidden_size=32, dropout=0.0)
 
 
 def trained(config: Config, path: Path) -> tuple[Recorder, list[float]]:
@@ -47,7 +48,7 @@ def steps(rate: float, decay: str = "constant") -> dict[str, Any]:
 def test_cross_entropy_solves_a_task_of_tokens(tmp_path: Path, backwards: bool, keys: dict[str, Any]) -> None:
     task = REVERSE | {"arguments": {"backwards": backwards}}
     mle = {"updates": 300, "validate_every": 100, "optimizer": steps(1e-2, "linear")}
-    recorder, _ = trained(config(task, ATTENTION | keys, mle, {"updates": 0}), tmp_path)
+    recorder, _ = trained(config(task, policy_section(ATTENTION, **keys), mle, {"updates": 0}), tmp_path)
     assert recorder.scores("mle")[0] < 5 and recorder.scores("mle")[-1] > 95
 
 
@@ -56,7 +57,10 @@ def test_cross_entropy_solves_a_task_of_tokens(tmp_path: Path, backwards: bool, 
     [
         (ATTENTION, {"scheduled_sampling": {"schedule": "inverse_sigmoid", "constant": 50.0}}),
         (ATTENTION, {"scheduled_sampling": {"schedule": "linear", "slope": 0.004, "own": "greedy", "per": "sequence"}}),
-        (ATTENTION | {"feed_context": False}, {"scheduled_sampling": {"schedule": "exponential", "constant": 0.995}}),
+        (
+            policy_section(ATTENTION, feed_context=False),
+            {"scheduled_sampling": {"schedule": "exponential", "constant": 0.995}},
+        ),
         (ATTENTION, {"feed": "distribution"}),
         (ATTENTION, {"attention_regularization": 0.1}),
     ],
@@ -73,7 +77,7 @@ def test_every_way_of_cross_entropy_solves_a_task_of_tokens(
 def test_a_pointer_network_learns_hulls_of_five_points_from_some_points_of_its_own(tmp_path: Path) -> None:
     mle = {"updates": 600, "validate_every": 600, "optimizer": steps(5e-3)}
     mle["scheduled_sampling"] = {"schedule": "linear", "constant": 0.8}
-    recorder, _ = trained(config(HULL | {"validation_size": 400}, POINTER, mle, {"updates": 0}), tmp_path)
+    recorder, _ = trained(config(HULL | {"validation_size": 400}, POINTING, mle, {"updates": 0}), tmp_path)
     assert recorder.scores("mle")[0] < 5 and recorder.scores("mle")[-1] > 10
 
 
@@ -125,7 +129,7 @@ def test_both_phases_learn_hulls_of_five_points(tmp_path: Path) -> None:
         "samples": 8,
         "collapse_tolerance": 10.0,
     }
-    recorder, rewards = trained(config(HULL | {"validation_size": 400}, POINTER, mle, rl), tmp_path)
+    recorder, rewards = trained(config(HULL | {"validation_size": 400}, POINTING, mle, rl), tmp_path)
     accuracy = recorder.scores("rl")
     assert recorder.scores("mle")[0] < 5 and accuracy[0] == max(recorder.scores("mle")) > 20
     assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.05  # the sampled reward, which is what is optimised

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,26 +14,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlseq.config.policy import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.layers.recurrent import LSTMLayer
 from rlseq.models.memory import SOURCE, Memory, Sharing
-from rlseq.models.parts import Encoder
 from rlseq.models.policy import SequencePolicy, length_mask, shift_right
 from rlseq.models.spaces import TaskSpaces
 from rlseq.models.state import State, select_rows
 from rlseq_envs.source import Padded, Source
-from rlseq_envs.spaces import Choices
 from rlseq_envs.tasks.convex_hull import ConvexHullTask
 from rlseq_envs.tasks.translation import TranslationTask
-from tests.models.toys import DECODERS, ENCODERS, ToyDecoder, toy_policy
+from tests.models.toys import DECODERS, ENCODERS, ToyDecoder, ToyEncoder, toy_policy
+from tests.pages import OWN_NETWORK, blocks
 from tests.support import (
     MATCHES,
+    POINTER,
     POINTS,
     ReverseTask,
     attention_policy,
     pointer_policy,
+    policy_config,
     shaken,
     sources,
     stepped_log_probs,
@@ -43,8 +45,19 @@ Build = Callable[[], EncoderDecoder]
 SOURCE_LENGTHS, LENGTHS = [5, 3, 1, 4], [4, 3, 1, 5]
 
 
-def toy(encoder: type[Encoder], decoder: type[ToyDecoder]) -> EncoderDecoder:
+def toy(encoder: type[ToyEncoder], decoder: type[ToyDecoder]) -> EncoderDecoder:
     return shaken(toy_policy(encoder, decoder))
+
+
+def documented(points: bool) -> EncoderDecoder:
+    """With the decoder of the page that says how to write a network."""
+    name = "gru"
+    if name not in sys.modules:
+        sys.modules[name] = ModuleType(name)
+        exec(blocks(OWN_NETWORK, "python")[0], vars(sys.modules[name]))
+    decoder = {"type": "own", "class": f"{name}:GRUDecoder", "arguments": {"scale": 0.5}}
+    config = policy_config({"output": "pointer" if points else "vocabulary", "decoder": decoder}, hidden_size=8)
+    return shaken(build_policy(config, POINTS if points else text_spaces(7, 9)))
 
 
 def grid(make: Callable[..., SequencePolicy], **choices: Any) -> list[Any]:
@@ -60,14 +73,18 @@ def grid(make: Callable[..., SequencePolicy], **choices: Any) -> list[Any]:
 states = ("encoder", "learned")
 both = (False, True)
 ATTENTION = grid(attention_policy, match=MATCHES, feed_context=both, first_state=states)
-EMBEDDINGS = grid(attention_policy, tie_embeddings=both, shared=both, encoder_layers=(1, 3))
-POINTER = grid(pointer_policy, match=MATCHES, feed_context=both, first_state=states, mask_revisits=both)
-LAYERS = grid(pointer_policy, encoder_layers=(2, 3))
+UNNORMALISED = grid(attention_policy, match=MATCHES, normalise=("none",), feed_context=both)
+UNNORMALISED += grid(pointer_policy, match=("additive",), normalise=("none",), feed_context=(True,), mask_revisits=both)
+EMBEDDINGS = grid(attention_policy, tie_embeddings=both, shared=both, layers=(1, 3))
+POINTING = grid(pointer_policy, match=MATCHES, feed_context=both, first_state=states, mask_revisits=both)
+LAYERS = grid(pointer_policy, layers=(2, 3))
+DOCUMENTED = grid(documented, points=both)
 TOYS = grid(toy, encoder=ENCODERS, decoder=DECODERS)
-EVERY = [*ATTENTION, *EMBEDDINGS, *POINTER, *LAYERS, *TOYS]
+EVERY = [*ATTENTION, *EMBEDDINGS, *POINTING, *LAYERS, *UNNORMALISED, *DOCUMENTED, *TOYS]
 FEW = [
+    *DOCUMENTED,
     *TOYS,
-    *grid(attention_policy, match=("bilinear",), feed_context=both, encoder_layers=(2,)),
+    *grid(attention_policy, match=("bilinear",), feed_context=both, layers=(2,)),
     *grid(pointer_policy, match=("additive",), feed_context=both, mask_revisits=both),
 ]
 every_policy = pytest.mark.parametrize("build", EVERY)
@@ -213,7 +230,7 @@ def test_sources_encoded_in_parts_are_one_memory(build: Build) -> None:
     assert_same_distribution(ours, theirs, 1e-5)
 
 
-@pytest.mark.parametrize("build", [*ATTENTION, *POINTER, *TOYS])
+@pytest.mark.parametrize("build", [*ATTENTION, *POINTING, *UNNORMALISED, *DOCUMENTED, *TOYS])
 def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> None:
     policy = build()
     source = sources(policy, SOURCE_LENGTHS)
@@ -243,11 +260,11 @@ def test_a_source_that_few_rows_leave_unread_stays() -> None:
 
 
 def test_a_vocabulary_that_both_sides_share_may_have_one_table() -> None:
-    config = AttentionPolicyConfig(type="attention", embedding_size=8, hidden_size=16, share_embeddings=True)
+    config = policy_config({}, embedding_size=8, hidden_size=16, share_embeddings=True)
     one, two = (TranslationTask(cldr_sizes=(60, 2, 2), vocabulary_size=250, shared_vocabulary=s) for s in (True, False))
     tables = [p for p in build_policy(config, TaskSpaces.of(one)).parameters() if p.shape == (one.choices.size, 8)]
     assert len(tables) == 1
-    with pytest.raises(ValueError, match=r"policy\.share_embeddings .* the task has two: set it to false"):
+    with pytest.raises(ValueError, match=r"policy\.output\.share_embeddings needs one vocabulary"):
         build_policy(config, TaskSpaces.of(two))
 
 
@@ -296,7 +313,7 @@ def test_masked_revisits_have_probability_zero_and_end_is_always_possible() -> N
 def test_the_seed_alone_decides_the_weights() -> None:
     def weights(seed: int, before: int) -> list[Tensor]:
         torch.manual_seed(before)
-        config = AttentionPolicyConfig(type="attention", embedding_size=6, hidden_size=8)
+        config = policy_config({}, embedding_size=6, hidden_size=8)
         return list(build_policy(config, text_spaces(5, 7), seed).parameters())
 
     first, second, other = weights(3, 0), weights(3, 1), weights(4, 0)
@@ -305,17 +322,15 @@ def test_the_seed_alone_decides_the_weights() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    build_policy(PointerPolicyConfig(type="pointer", hidden_size=8), POINTS)
+    build_policy(policy_config(POINTER, hidden_size=8), POINTS)
     assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.parametrize("make", [attention_policy, pointer_policy])
 @pytest.mark.parametrize("bias", [0.0, 1.0, 2.5])
 def test_forget_gates_start_at_the_bias_given(make: Callable[..., SequencePolicy], bias: float) -> None:
-    config = {"type": "attention" if make is attention_policy else "pointer", "hidden_size": 8, "forget_bias": bias}
-    kind = AttentionPolicyConfig if make is attention_policy else PointerPolicyConfig
-    shape = text_spaces(5, 7) if make is attention_policy else POINTS
-    policy = build_policy(kind.model_validate(config), shape)
+    base, spaces = ({}, text_spaces(5, 7)) if make is attention_policy else (POINTER, POINTS)
+    policy = build_policy(policy_config(base, hidden_size=8, forget_bias=bias), spaces)
     layers = [module for module in policy.modules() if isinstance(module, LSTMLayer)]
     assert len(layers) == 3
     for layer in layers:
@@ -341,21 +356,6 @@ def test_embeddings_are_tied_and_shared_as_asked() -> None:
 def test_a_copy_keeps_its_embeddings_tied() -> None:
     policy: Any = copy.deepcopy(attention_policy(tie_embeddings=True, shared=True))
     assert policy.output.weight is policy.output.embedding.table.weight is policy.embedding.table.weight
-
-
-@pytest.mark.parametrize(
-    ("config", "shape", "message"),
-    [
-        (AttentionPolicyConfig(type="attention"), POINTS, "set it to 'pointer'"),
-        (PointerPolicyConfig(type="pointer"), text_spaces(5, 7), "set it to 'attention'"),
-        (PointerPolicyConfig(type="pointer"), TaskSpaces(POINTS.sources, Choices(9, 5)), "no type does that"),
-        (AttentionPolicyConfig(type="attention", hidden_size=7), text_spaces(5, 7), "hidden_size 7 is odd"),
-        (PointerPolicyConfig(type="pointer", hidden_size=9), POINTS, "hidden_size 9 is odd"),
-    ],
-)
-def test_what_cannot_be_built_is_refused_with_the_remedy(config: Any, shape: TaskSpaces, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build_policy(config, shape)
 
 
 def test_spaces_are_read_off_a_task_and_survive_json() -> None:

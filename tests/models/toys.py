@@ -1,4 +1,4 @@
-"""Networks of size 8 that use what the interfaces allow and the shipped networks do not.
+"""Networks of size 8, named by their import paths, that use what the interfaces allow and the shipped ones do not.
 
 * Encoders of other sources: nothing at all, a picture, sentences of words with a question about them.
 * An encoder whose positions are not the source's: it reads two at a time.
@@ -9,22 +9,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.layers.attention import Attention
 from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import SOURCE, Bank, Memory
-from rlseq.models.outputs.vocabulary import VocabularyOutput
-from rlseq.models.parts import Decoder, DecoderOutput, Encoder, Output, Readout
+from rlseq.models.parts import Decoder, DecoderOutput, DecoderSizes, Encoder, EncoderSizes, Output, Readout
 from rlseq.models.policy import length_mask
-from rlseq.models.readouts import AttentionalVector
+from rlseq.models.spaces import TaskSpaces
+from rlseq.objectives.logits import IMPOSSIBLE
 from rlseq_envs.source import Padded, Source
+from rlseq_envs.spaces import Choices, Space
+from tests.support import policy_config
 
 SIZE = 8
 WORDS, VOCABULARY = 9, 7  # of sources; those that an output knows
@@ -32,25 +36,36 @@ WORDS, VOCABULARY = 9, 7  # of sources; those that an output knows
 
 def embedded(source: Source[Tensor], embedding: nn.Module) -> tuple[Tensor, Tensor]:
     """Vectors of the one field there is, and how many each source has."""
-    values, lengths = source.fields["text"]
+    ((values, lengths),) = source.fields.values()
     assert lengths is not None
     return embedding(values), lengths
 
 
-class MeanEncoder(Encoder):
+class ToyEncoder(Encoder):
+    """What the toy encoders share."""
+
+    sources: ClassVar[Mapping[str, Space]] = {"text": Space.of_tokens(WORDS, 9)}  # the only ones that it reads
+
+    def __init__(self, sizes: EncoderSizes) -> None:
+        super().__init__()
+        self.keeps_inputs = sizes.points_to is not None
+
+
+class MeanEncoder(ToyEncoder):
     """Each position as it is; the summary is their mean."""
 
     def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
         inputs, lengths = embedded(source, embedding)
         mask = length_mask(lengths, inputs.shape[1])
-        return Memory({SOURCE: Bank(inputs, mask)}, (inputs * mask[:, :, None]).sum(1) / lengths[:, None])
+        bank = Bank(inputs, mask, inputs=inputs if self.keeps_inputs else None)
+        return Memory({SOURCE: bank}, (inputs * mask[:, :, None]).sum(1) / lengths[:, None])
 
 
-class HalvingEncoder(Encoder):
+class HalvingEncoder(ToyEncoder):
     """Two positions become one; the last of an odd number stays alone."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, sizes: EncoderSizes) -> None:
+        super().__init__(sizes)
         self.join = nn.Linear(2 * SIZE, SIZE)
 
     def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
@@ -62,11 +77,13 @@ class HalvingEncoder(Encoder):
         return Memory({SOURCE: Bank(values, mask)}, (values * mask[:, :, None]).sum(1))
 
 
-class NoSourceEncoder(Encoder):
+class NoSourceEncoder(ToyEncoder):
     """Generation from nothing: no position, and a summary that is learned."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    sources: ClassVar[Mapping[str, Space]] = {}
+
+    def __init__(self, sizes: EncoderSizes) -> None:
+        super().__init__(sizes)
         self.summary = nn.Parameter(torch.zeros(SIZE))
 
     def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
@@ -79,11 +96,13 @@ class NoSourceEncoder(Encoder):
         return Source(len(lengths), {})
 
 
-class GridEncoder(Encoder):
+class GridEncoder(ToyEncoder):
     """A picture of fixed size; each patch of it is a position."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    sources: ClassVar[Mapping[str, Space]] = {"picture": Space((4, 6, 1), dtype="uint8")}
+
+    def __init__(self, sizes: EncoderSizes) -> None:
+        super().__init__(sizes)
         self.patches = nn.Conv2d(1, SIZE, 2, stride=2)
 
     def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
@@ -97,8 +116,13 @@ class GridEncoder(Encoder):
         return Source(len(lengths), {"picture": Padded(pixels, None)})
 
 
-class StoryEncoder(Encoder):
+class StoryEncoder(ToyEncoder):
     """Sentences, each the sum of its words, are the positions; the summary is the sum of the question's words."""
+
+    sources: ClassVar[Mapping[str, Space]] = {
+        "story": Space((None, None), (5, 3), WORDS, "int64"),
+        "question": Space.of_tokens(WORDS, 2),
+    }
 
     def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
         story, question = (self._sums(*source.fields[name], embedding) for name in ("story", "question"))
@@ -136,9 +160,7 @@ class NamingEncoder(MeanEncoder):
 class ToyDecoder(Decoder):
     """What the toy decoders share: they attend with their output, which is made from the summary, too."""
 
-    bank = SOURCE
-
-    def __init__(self, bank_size: int = SIZE) -> None:
+    def __init__(self, sizes: DecoderSizes, bank_size: int = SIZE) -> None:
         super().__init__()
         self.attention = Attention("bilinear", SIZE, bank_size)
         self.first = nn.Linear(SIZE, SIZE)
@@ -150,10 +172,12 @@ class ToyDecoder(Decoder):
     def read(self, inputs: Tensor, linear: Linear = F.linear) -> Tensor:
         return linear(inputs, self.inputs.weight, self.inputs.bias)
 
-    def attend(self, hidden: Tensor, memory: Memory, linear: Linear) -> DecoderOutput:
+    def attend(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear) -> DecoderOutput:
         bank = memory.banks[self.bank]
         hidden = (hidden + memory.rows(self.first(memory.summary)))[:, None]
         scores = self.attention(hidden, bank.keys[0], bank.mask, linear, memory)
+        if forbidden is not None:
+            scores = scores.masked_fill(forbidden, IMPOSSIBLE)
         attention = scores.softmax(-1)
         return DecoderOutput(hidden, scores, attention, memory.products(attention, bank.values))
 
@@ -183,7 +207,7 @@ class GrowingDecoder(ToyDecoder):
         past = torch.cat([state.past, read[:, None]], 1)
         assert past.shape[1] == time + 1
         weights = (past @ read[:, :, None] + torch.arange(time + 1, device=past.device)[:, None] / 4).softmax(1)
-        return self.attend(torch.tanh((weights * past).sum(1)), memory, linear), Read(past)
+        return self.attend(torch.tanh((weights * past).sum(1)), memory, forbidden, linear), Read(past)
 
 
 class Matrix(NamedTuple):
@@ -195,8 +219,8 @@ class Matrix(NamedTuple):
 class MatrixDecoder(ToyDecoder):
     """Stores what it reads in a matrix (a fast weight memory, Schmidhuber 1992)."""
 
-    def __init__(self, bank_size: int = SIZE) -> None:
-        super().__init__(bank_size)
+    def __init__(self, sizes: DecoderSizes, bank_size: int = SIZE) -> None:
+        super().__init__(sizes, bank_size)
         self.key, self.query = nn.Linear(SIZE, SIZE), nn.Linear(SIZE, SIZE)
 
     def initial_state(self, memory: Memory) -> Matrix:
@@ -215,7 +239,7 @@ class MatrixDecoder(ToyDecoder):
         key = linear(read, self.key.weight, self.key.bias).softmax(-1)
         stored = 0.9 * state.stored + key[:, :, None] * read[:, None]
         found = (linear(read, self.query.weight, self.query.bias)[:, None] @ stored)[:, 0]
-        return self.attend(torch.tanh(found), memory, linear), Matrix(stored)
+        return self.attend(torch.tanh(found), memory, forbidden, linear), Matrix(stored)
 
 
 class CopyReadout(Readout):
@@ -259,22 +283,28 @@ class CopyOutput(Output):
 
 
 DECODERS: tuple[type[ToyDecoder], ...] = (GrowingDecoder, MatrixDecoder)
-ENCODERS: tuple[type[Encoder], ...] = (
+ENCODERS: tuple[type[ToyEncoder], ...] = (
     MeanEncoder, HalvingEncoder, NoSourceEncoder, GridEncoder, StoryEncoder, NamingEncoder,
 )  # fmt: skip
 
 
-READ_TOKENS = (MeanEncoder, HalvingEncoder, StoryEncoder)
+def own(part: type[nn.Module]) -> dict[str, Any]:
+    """A slot with this class."""
+    return {"type": "own", "class": f"{part.__module__}:{part.__name__}", "arguments": {}}
 
 
-def toy_policy(encoder: type[Encoder], decoder: type[ToyDecoder], seed: int = 0) -> EncoderDecoder:
-    """A policy of these parts over tokens, with random weights."""
+def toy_policy(encoder: type[ToyEncoder], decoder: type[ToyDecoder], seed: int = 0) -> EncoderDecoder:
+    """A policy of these parts, with random weights."""
+    if encoder is NamingEncoder:
+        return _copying_policy(decoder, seed)
+    config = policy_config({"encoder": own(encoder), "decoder": own(decoder)}, hidden_size=SIZE, dropout=0.0)
+    return build_policy(config, TaskSpaces(encoder.sources, Choices(9, VOCABULARY)), seed)
+
+
+def _copying_policy(decoder: type[ToyDecoder], seed: int) -> EncoderDecoder:
+    """Put together by hand: no slot has another readout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if encoder is NamingEncoder:
-            parts = NamingEncoder(), decoder(SIZE + WORDS), TokenEmbedding(WORDS, SIZE)
-            return EncoderDecoder(*parts, CopyOutput(), CopyReadout())
-        embedding = TokenEmbedding(WORDS, SIZE) if encoder in READ_TOKENS else nn.Identity()
-        output = VocabularyOutput(TokenEmbedding(VOCABULARY, SIZE), tied=False)
-        readout = AttentionalVector(2 * SIZE, SIZE, dropout=0.0, feeds=False)
-        return EncoderDecoder(encoder(), decoder(), embedding, output, readout)
+        encoder = NamingEncoder(EncoderSizes(NamingEncoder.sources, SIZE, SIZE, 0.0, points_to=None))
+        decoding = decoder(DecoderSizes(SIZE, SIZE, SIZE, 0.0, reads=True), SIZE + WORDS)
+        return EncoderDecoder(encoder, decoding, TokenEmbedding(WORDS, SIZE), CopyOutput(), CopyReadout())

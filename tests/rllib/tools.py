@@ -12,7 +12,6 @@ import numpy.typing as npt
 import rlseq_envs
 from rlseq.config.mle import MLEConfig
 from rlseq.config.phases import Phase
-from rlseq.config.policy import PointerPolicyConfig
 from rlseq.config.rl import RLConfig
 from rlseq.config.schema import ComputeConfig, Config
 from rlseq.data.tasks import make_task
@@ -23,6 +22,7 @@ from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
 from rlseq_envs.task import Ints, Reward
 from rlseq_envs.tasks.convex_hull import ConvexHullTask
+from tests.support import POINTER, policy_config
 
 BATCH = 12
 EVERYTHING: dict[str, Any] = {
@@ -42,7 +42,7 @@ def config(
     return Config(
         name="tiny",
         task=ConvexHullSettings(type="convex_hull", min_points=5, max_points=5, reward={"edge_f1": 1.0}),
-        policy=PointerPolicyConfig(type="pointer", hidden_size=16, dropout=policy_dropout),
+        policy=policy_config(POINTER, hidden_size=16, dropout=policy_dropout),
         mle=MLEConfig(updates=9, batch_size=BATCH, average=0.9),
         rl=RLConfig(updates=9, batch_size=BATCH, average=0.9, **rl),
         compute=ComputeConfig(runners=runners, learners=learners, shard_size=shard_size, device="cpu", timeout=120.0),

@@ -114,7 +114,7 @@ def scripted_config(**sections: Any) -> Config:
     base = {"samples_shown": 0, "max_instances": 2}
     return tiny_config(
         {"type": "custom", "id": "tests.support:test/Reverse-v0"},
-        {"type": "attention"},
+        {},
         **({"evaluation": base} | sections),
     )
 

@@ -12,7 +12,7 @@ from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
 from rlseq.training.engine import Tensors, UpdateRequest
 from rlseq.training.plain import PlainEngine
-from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, tiny_config
+from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, policy_section, tiny_config
 
 SAMPLING = {"scheduled_sampling": {"schedule": "exponential", "constant": 0.7}}
 WAYS: dict[str, dict[str, Any]] = {
@@ -28,7 +28,7 @@ CASES = [("reverse", way) for way in WAYS] + [("hull", way) for way in WAYS if w
 
 def engine(kind: str, way: dict[str, Any], feed_context: bool = True) -> PlainEngine:
     task, policy = (REVERSE, SMALL_ATTENTION) if kind == "reverse" else (HULL, SMALL_POINTER)
-    settings: Config = tiny_config(task, policy | {"feed_context": feed_context}, mle={"average": 0.5} | way)
+    settings: Config = tiny_config(task, policy_section(policy, feed_context=feed_context), mle={"average": 0.5} | way)
     env = make_vector_env(settings.task)
     return PlainEngine(settings, env.task, env.rollout)
 

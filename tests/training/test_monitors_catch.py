@@ -25,12 +25,12 @@ from rlseq.training.rollout import Rollout, RolloutRequest, rollout
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
 from rlseq_envs.task import Ints, Reward
-from tests.support import HULL, REVERSE, ReverseTask, tiny_config
+from tests.support import HULL, POINTER, REVERSE, ReverseTask, policy_section, tiny_config
 from tests.training.scripted import Recorder
 
 # Untied: what is spoilt in the output leaves the embeddings of inputs alone.
-ATTENTION = {"type": "attention", "embedding_size": 16, "hidden_size": 32, "dropout": 0.0, "tie_embeddings": False}
-POINTER = {"type": "pointer", "hidden_size": 32}
+UNTIED = policy_section({}, embedding_size=16, hidden_size=32, dropout=0.0, tie_embeddings=False)
+POINTING = policy_section(POINTER, hidden_size=32, dropout=0.0)
 WITHIN = 40  # updates in which a fault has to be reported
 
 
@@ -42,7 +42,7 @@ def reverse(**arguments: Any) -> dict[str, Any]:
     return REVERSE | {"arguments": arguments}
 
 
-def config(task: dict[str, Any], policy: dict[str, Any] = ATTENTION, seed: int = 0, **rl: Any) -> Config:
+def config(task: dict[str, Any], policy: dict[str, Any] = UNTIED, seed: int = 0, **rl: Any) -> Config:
     """Rl begins with the weights that the engine has."""
     base = {"updates": WITHIN, "batch_size": 32, "validate_every": 10}
     sections = {"mle": {"updates": 0, "batch_size": 32}, "evaluation": {"samples_shown": 0}, "seed": seed}
@@ -61,7 +61,7 @@ def engine_of(settings: Config) -> PlainEngine:
 @cache
 def weights(kind: str, updates: int) -> Tensors:
     """A policy after so many updates of cross-entropy."""
-    task, policy = {"letters": (reverse(**LETTERS), ATTENTION), "points": (HULL, POINTER)}[kind]
+    task, policy = {"letters": (reverse(**LETTERS), UNTIED), "points": (HULL, POINTING)}[kind]
     engine = engine_of(config(task, policy))
     engine.update([UpdateRequest("mle", n, n, np.arange(32 * n, 32 * n + 32), 1e-2) for n in range(updates)])
     return {name: value.numpy().copy() for name, value in engine.trainee.policy.state_dict().items()}
@@ -218,7 +218,7 @@ def test_rl_ends_where_a_monitor_of_validations_is_to_stop_it(tmp_path: Path) ->
     ids=["greedy", "leave-one-out", "ppo", "running-mean", "pointer"],
 )
 def test_a_run_that_learns_raises_nothing(tmp_path: Path, kind: str, mle: int, seed: int, keys: dict[str, Any]) -> None:
-    task, policy = {"letters": (reverse(**LETTERS), ATTENTION), "points": (HULL, POINTER)}[kind]
+    task, policy = {"letters": (reverse(**LETTERS), UNTIED), "points": (HULL, POINTING)}[kind]
     found, run = warnings_of_rl(
         config(task, policy, seed, **keys, updates=60, validate_every=20), weights(kind, mle), tmp_path
     )

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from rlseq.config.policy import AttentionPolicyConfig, PointerPolicyConfig
 from rlseq.data.tasks import make_vector_env
 from rlseq.models.build import build_policy
 from rlseq.models.layers.linear import fast_matmul
@@ -22,18 +21,18 @@ from rlseq.training.batch import source_columns
 from rlseq.training.rollout import Rollout, RolloutRequest, encode, rollout, shards
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
-from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, shaken
+from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, policy_config, shaken
 
 
 def hull() -> tuple[SequenceVectorEnv, SequencePolicy]:
     env = make_vector_env(ConvexHullSettings(**HULL | {"max_points": 9}))
-    config = PointerPolicyConfig.model_validate(SMALL_POINTER | {"dropout": 0.5})
+    config = policy_config(SMALL_POINTER, dropout=0.5)
     return env, shaken(build_policy(config, TaskSpaces.of(env.task)))
 
 
 def reverse() -> tuple[SequenceVectorEnv, SequencePolicy]:
     env = make_vector_env(CustomTaskSettings(**REVERSE))
-    config = AttentionPolicyConfig.model_validate(SMALL_ATTENTION | {"dropout": 0.5})
+    config = policy_config(SMALL_ATTENTION, dropout=0.5)
     return env, shaken(build_policy(config, TaskSpaces.of(env.task)))
 
 

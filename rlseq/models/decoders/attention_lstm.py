@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import AttentionPolicyConfig, PointerPolicyConfig
+from rlseq.config.policy import AttentionLSTMConfig
 from rlseq.models.layers.attention import Attention
 from rlseq.models.layers.linear import Linear
 from rlseq.models.layers.recurrent import LSTMLayer, lstm_step
-from rlseq.models.memory import SOURCE, Memory
-from rlseq.models.parts import Decoder, DecoderOutput
+from rlseq.models.memory import Memory
+from rlseq.models.parts import Decoder, DecoderOutput, DecoderSizes
 from rlseq.objectives.logits import IMPOSSIBLE
 
 
@@ -28,21 +28,17 @@ class AttentionLSTM(Decoder):
     """z_t = LSTM([y_{t−1}; fed], z_{t−1}); the state z_t, which has read y_{t−1}, attends (Luong et al. 2015).
 
     Args:
-        config: The policy's section.
-        input_size: Width of an embedded token.
-        feed_size: Width of what is fed on from step to step; 0: nothing.
-        reads: Whether another part needs what attention reads.
+        sizes: What it is built for.
+        config: Its section.
     """
 
-    bank = SOURCE
-
-    def __init__(
-        self, config: AttentionPolicyConfig | PointerPolicyConfig, input_size: int, feed_size: int, reads: bool
-    ) -> None:
+    def __init__(self, sizes: DecoderSizes, config: AttentionLSTMConfig) -> None:
         super().__init__()
-        size = config.hidden_size
-        self.input_size, self.feed_size, self.reads = input_size, feed_size, reads
-        self.lstm = LSTMLayer(input_size + feed_size, size, config.forget_bias)
+        size = sizes.hidden_size
+        self.input_size, self.feeds = sizes.input_size, config.feed_context
+        self.reads = sizes.reads or self.feeds
+        self.normalises = config.normalise == "softmax"
+        self.lstm = LSTMLayer(sizes.input_size + (sizes.feed_size if self.feeds else 0), size, config.forget_bias)
         self.attention = Attention(config.match, size, size)
         if config.first_state == "encoder":
             self.bridge = nn.Linear(size, 2 * size)
@@ -93,5 +89,11 @@ class AttentionLSTM(Decoder):
         scores = self.attention(hidden, bank.keys[0], bank.mask, linear, memory)
         if forbidden is not None:
             scores = scores.masked_fill(forbidden, IMPOSSIBLE)
-        attention = scores.softmax(-1)
+        attention = scores.softmax(-1) if self.normalises else self._unnormalised(scores, bank.mask, memory, forbidden)
         return DecoderOutput(hidden, scores, attention, memory.products(attention, bank.values) if self.reads else None)
+
+    @staticmethod
+    def _unnormalised(scores: Tensor, mask: Tensor, memory: Memory, forbidden: Tensor | None) -> Tensor:
+        """The scores themselves as weights, 0 where nothing may be read."""
+        weights = scores.masked_fill(~memory.rows(mask)[:, None], 0.0)
+        return weights if forbidden is None else weights.masked_fill(forbidden, 0.0)

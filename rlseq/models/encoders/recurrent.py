@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rlseq.config.policy import LSTMEncoderConfig
 from rlseq.models.layers.recurrent import BidirectionalLSTM
 from rlseq.models.memory import SOURCE, Bank, Memory
-from rlseq.models.parts import Encoder
+from rlseq.models.parts import Encoder, EncoderSizes
 from rlseq.models.policy import length_mask
 from rlseq_envs.source import Source
 
@@ -15,19 +16,20 @@ from rlseq_envs.source import Source
 class RecurrentEncoder(Encoder):
     """A stacked bidirectional LSTM (Schuster & Paliwal 1997): one position of its bank for each of the source.
 
-    The summary is the joined last states of the top layer.
+    A source has one field, a sequence. The summary is the joined last states of the top layer.
 
     Args:
-        lstm: The layers.
-        field: The field of the source that it reads, a sequence.
-        keeps_inputs: Keep the embedded source in the bank, for an output that points at it.
+        sizes: What it is built for.
+        config: Its section.
     """
 
-    def __init__(self, lstm: BidirectionalLSTM, field: str, keeps_inputs: bool) -> None:
+    def __init__(self, sizes: EncoderSizes, config: LSTMEncoderConfig) -> None:
         super().__init__()
-        self.lstm = lstm
-        self.field = field
-        self.keeps_inputs = keeps_inputs
+        self.lstm = BidirectionalLSTM(
+            sizes.input_size, sizes.hidden_size, config.layers, config.forget_bias, sizes.dropout
+        )
+        (self.field,) = sizes.sources
+        self.keeps_inputs = sizes.points_to is not None
 
     def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
         """See ``Encoder``."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rlseq.config.policy import PointerConfig
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import SOURCE, Memory
-from rlseq.models.parts import Output
+from rlseq.models.parts import Output, OutputSizes
 from rlseq.models.state import State
 
 
@@ -18,24 +19,29 @@ class PointerOutput(Output):
     the embedded position it chose last; END's input stands for "begin".
 
     Args:
-        size: Width of an embedded position, and of the encoder's states.
-        dropout: Of the encoder's states.
-        mask_revisits: Forbid positions that were chosen before.
+        sizes: What it is built for; dropout is that of the encoder's states.
+        config: Its section.
     """
 
     is_vocabulary = False
+    points = True
 
-    def __init__(self, size: int, dropout: float, mask_revisits: bool) -> None:
+    def __init__(self, sizes: OutputSizes, config: PointerConfig) -> None:
         super().__init__()
-        self.begin = nn.Parameter(torch.randn(size) * size**-0.5)
-        self.end = nn.Parameter(torch.randn(size) * size**-0.5)
-        self.dropout = nn.Dropout(dropout)
-        self.mask_revisits = mask_revisits
+        self.begin = nn.Parameter(torch.randn(sizes.embedding_size) * sizes.embedding_size**-0.5)
+        self.end = nn.Parameter(torch.randn(sizes.hidden_size) * sizes.hidden_size**-0.5)
+        self.dropout = nn.Dropout(sizes.dropout)
+        self.mask_revisits = config.mask_revisits
 
     def prepare(self, memory: Memory) -> Memory:
-        """END in front of the source's positions, one position more."""
+        """END in front of the source's positions, one position more.
+
+        Raises:
+            ValueError: The encoder keeps no inputs.
+        """
         bank = memory.banks[SOURCE]
-        assert bank.inputs is not None
+        if bank.inputs is None:
+            raise ValueError("an output that points needs the bank's inputs: the encoder has to keep them in it")
         values = torch.cat([self.end.expand(len(memory), 1, -1), self.dropout(bank.values)], 1)
         inputs = torch.cat([self.begin.expand(len(memory), 1, -1), bank.inputs], 1)
         mask = torch.cat([torch.ones_like(bank.mask[:, :1]), bank.mask], 1)

@@ -5,28 +5,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rlseq.config.policy import VocabularyConfig
 from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import Memory
-from rlseq.models.parts import Output
+from rlseq.models.parts import Output, OutputSizes
 
 
 class VocabularyOutput(Output):
     """Logits E a + b over a vocabulary; the rows of E may be the tokens' embeddings (Press & Wolf 2017).
 
     Args:
-        embedding: Of the tokens; its table is E if they are tied.
-        tied: Whether they are.
+        sizes: What it is built for, with the tokens' embedding.
+        config: Its section.
     """
 
     is_vocabulary = True
 
-    def __init__(self, embedding: TokenEmbedding, tied: bool) -> None:
+    def __init__(self, sizes: OutputSizes, config: VocabularyConfig) -> None:
         super().__init__()
-        count, size = embedding.table.weight.shape
-        self.weight = (embedding if tied else TokenEmbedding(count, size)).table.weight
+        assert sizes.embedding is not None
+        count, size = sizes.embedding.table.weight.shape
+        self.weight = (sizes.embedding if config.tie_embeddings else TokenEmbedding(count, size)).table.weight
         self.bias = nn.Parameter(torch.zeros(count))
-        self.embedding = embedding
+        self.embedding = sizes.embedding
 
     @property
     def head(self) -> tuple[Tensor, Tensor]:
