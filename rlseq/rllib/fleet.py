@@ -62,7 +62,7 @@ class RunnerFleet:
         self._holding: dict[int, int] = {}  # runner → number of the weights it acknowledged
 
     def check(self) -> None:
-        """Have runners tell why they cannot make their environments.
+        """Have runners tell why they cannot make their environments or policies.
 
         Raises:
             UserError: One cannot; most often a module is not there.

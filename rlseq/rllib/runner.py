@@ -60,23 +60,24 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             torch.set_num_threads(self.context.threads)
         self._weights_seq_no = 0
         self._score_seconds = 0.0
-        self._make_env_or_keep_fault()
-        self.make_module()
+        self._make_or_keep_fault()
 
     # ----------------------------------------------------------------------------------------- construction
     def make_env(self) -> None:
         """The registered vector environment; around the driver's own task, in the driver."""
         self.env = self.context.vector_env() if self.worker_index else SequenceVectorEnv(self.context.task())
 
-    def _make_env_or_keep_fault(self) -> None:
+    def _make_or_keep_fault(self) -> None:
         """Raised here, a fault would end a worker before it can tell, and Ray would start it again and again."""
         self.fault: Failure | None = None
-        try:
-            self.make_env()
-        except Exception as error:
-            if not self.worker_index:
-                raise
-            self.fault = Failure(f"its task cannot be made there: {type(error).__name__}: {error}", UserError)
+        for what, make in (("task", self.make_env), ("network", self.make_module)):
+            try:
+                make()
+            except Exception as error:
+                if not self.worker_index:
+                    raise
+                self.fault = Failure(f"its {what} cannot be made there: {type(error).__name__}: {error}", UserError)
+                return
 
     def make_module(self) -> None:
         """The policy, with weights that the first synchronisation replaces."""
@@ -95,10 +96,10 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """Fail if construction did not end."""
-        assert self.module is not None
+        assert self.fault is not None or self.module is not None
 
     def find_fault(self) -> Failure | None:
-        """Why there is no environment; None where there is one."""
+        """Why there is no environment or no policy; None if there are both."""
         return self.fault
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Rewards of the user's own in runners: the same as in the driver, and told at once where they fail or are missing."""
+"""The user's rewards and networks in workers: as in the driver, and told at once if they fail or are missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from rlseq.rllib.engine import RllibEngine
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
 from rlseq_envs.tasks.convex_hull import ConvexHullTask
+from tests.models.toys import MatrixDecoder, MeanEncoder, own
 from tests.rllib.tools import config, ids, make_engine, requests
+from tests.support import POINTER, policy_config
 
 
 def with_reward(experiment: Config, **weights: float) -> Config:
@@ -37,6 +39,22 @@ def test_runners_reward_as_the_driver_does(ray_cluster: None) -> None:
     np.testing.assert_array_equal(ours.rewards, theirs.rewards)
 
 
+def test_runners_and_learners_have_the_users_network(ray_cluster: None) -> None:
+    parts = {"encoder": own(MeanEncoder), "decoder": own(MatrixDecoder)}
+    network = policy_config(POINTER | parts, hidden_size=8, dropout=0.0)
+    ours, theirs = (
+        make_engine(config(runners, learners).model_copy(update={"policy": network}))
+        for runners, learners in ((1, 2), (0, 0))
+    )
+    try:
+        for engine in (ours, theirs):
+            engine.update(requests("mle", 0, 1))
+        found, expected = drawn(ours), drawn(theirs)
+    finally:
+        ours.close()
+    np.testing.assert_array_equal(found.sequences, expected.sequences)
+
+
 def test_one_that_fails_in_a_runner_is_named_and_ends_the_update(ray_cluster: None) -> None:
     engine = make_engine(with_reward(config(1), fails=1.0))
     engine.start_phase("rl")
@@ -51,17 +69,22 @@ def test_one_that_fails_in_a_runner_is_named_and_ends_the_update(ray_cluster: No
         engine.close()
 
 
-@pytest.mark.parametrize("kind", ["reward", "task"])
+@pytest.mark.parametrize("kind", ["reward", "task", "network"])
 def test_what_runners_cannot_import_is_told_at_once(
     kind: str, ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A module that the driver finds, where the workers, started before, do not look."""
-    (tmp_path / "driver_only.py").write_text("def worth(*columns): raise NotImplementedError\n")
+    code = "from tests.models.toys import MatrixDecoder\ndef worth(*columns): raise NotImplementedError\n"
+    (tmp_path / "driver_only.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     experiment = config(1)
     if kind == "reward":
         hulls = ConvexHullSettings(type="convex_hull", reward={"driver_only:worth": 1.0})
         experiment = experiment.model_copy(update={"task": hulls})
+    elif kind == "network":
+        decoder = {"type": "own", "class": "driver_only:MatrixDecoder"}
+        network = policy_config(POINTER | {"decoder": decoder}, hidden_size=8)
+        experiment = experiment.model_copy(update={"policy": network})
     else:
         custom = CustomTaskSettings(type="custom", id="driver_only:mine/Task-v0")
         experiment = experiment.model_copy(update={"task": custom})
