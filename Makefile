@@ -1,5 +1,6 @@
 # make train            set up, train `hull` and its equal-time control side by side, say what the reward brought
 # make test             set up, then every check, on as many cores as there are, 4 at most
+# make soak-suites      every case of the suites of faults, and the table of docs/reliability.md; hours of one core
 # make quick            linters, types, and the tests of pure functions: two minutes of one core
 CONFIG ?= hull
 ARGS ?=
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 
-.PHONY: setup train test quick lint format bench clean
+.PHONY: setup train test quick soak-suites lint format bench clean
 
 setup: $(STAMP)
 
@@ -39,6 +40,10 @@ test: lint
 
 quick: lint
 	$(BIN)/pytest -m 'not slow' $(addprefix tests/,config data decoding envs models objectives) $(ARGS)
+
+soak-suites: setup
+	$(BIN)/pytest tests/reliability -n $(WORKERS) --maxprocesses 4 --soak --record docs/reliability $(ARGS); \
+		status=$$?; $(BIN)/python scripts/reliability.py; exit $$status
 
 format: setup
 	$(BIN)/ruff check --fix .
