@@ -122,11 +122,14 @@ class SequenceTask(ABC):
             the number of positions of its first field.
         choices: What can be emitted.
         selection_metric: The corpus metric that picks the best checkpoint; larger is better.
+        validates_likelihood: Whether validations also say how likely the references are, as ``rlseq evaluate
+            --likelihood`` does: a pass more over them.
     """
 
     sources: Mapping[str, Space]
     choices: Choices
     selection_metric: str
+    validates_likelihood: bool = False
 
     @property
     @abstractmethod

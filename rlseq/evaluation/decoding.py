@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from rlseq.data.padding import concatenate_padded
 from rlseq.decoding.beam import beam_search
@@ -22,7 +21,6 @@ from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.models.layers.linear import Linear, PackedLinear
-from rlseq.models.memory import Memory
 from rlseq.objectives.distribution import SamplingDistribution
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.source import Source, source_sizes
@@ -137,20 +135,6 @@ def _source_shards(loaded: LoadedPolicy, sources: Sources) -> Shards:
     for start in range(0, sources.size, size):
         part = sources.part(start, start + size)
         yield np.arange(start, start + part.size), part
-
-
-@torch.no_grad()
-def forced_log_probs(loaded: LoadedPolicy, memory: Memory, sequences: Ints, lengths: Ints) -> tuple[Tensor, Tensor]:
-    """What a policy says of sequences (batch_size, time), each token after those before it.
-
-    Returns:
-        Log-probabilities of all choices at each of the N tokens that count, row by row, (N, choices), and those of the
-        tokens themselves, (N,); in double precision.
-    """
-    targets, counts = (torch.from_numpy(column).to(loaded.device) for column in (sequences, lengths))
-    forced = loaded.policy.forced(memory, targets, counts)
-    log_probs = loaded.policy.project(forced.features).double().log_softmax(-1)
-    return log_probs, log_probs.gather(1, targets[forced.counted][:, None])[:, 0]
 
 
 # --------------------------------------------------------------------------------------------------------- outputs

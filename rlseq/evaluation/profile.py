@@ -17,7 +17,8 @@ from itertools import chain
 from torch import Tensor
 
 from rlseq.decoding.encoding import encode_sources
-from rlseq.evaluation.decoding import decode_sources, forced_log_probs, split_shards
+from rlseq.decoding.likelihood import forced_log_probs
+from rlseq.evaluation.decoding import decode_sources, split_shards
 from rlseq.evaluation.evaluate import Evaluation
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.options import DecodingOptions
@@ -109,5 +110,5 @@ def _forced(
         rows = slice(start, start := start + len(part))
         longest = int(lengths[rows].max())
         pairs = (sequences[rows, :longest], lengths[rows]), loaded.task.references(part)
-        made, wanted = (forced_log_probs(loaded, memory, *pair) for pair in pairs)
+        made, wanted = (forced_log_probs(loaded.policy, memory, *pair) for pair in pairs)
         yield made, wanted

@@ -64,10 +64,20 @@ class RllibEngine:
         return [stats | {"time/cpu_seconds": seconds} for stats in self.algorithm.statistics]
 
     def rollout(
-        self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool, with_attention: bool = False
+        self,
+        ids: Ints,
+        *,
+        num_samples: int,
+        greedy: bool,
+        update: int,
+        averaged: bool,
+        with_attention: bool = False,
+        score_references: bool = False,
     ) -> Rollout:
         """See ``Engine.rollout``."""
-        decoding = RolloutRequest(num_samples, greedy, update, with_attention, score_greedy=True)
+        decoding = RolloutRequest(
+            num_samples, greedy, update, with_attention, score_greedy=True, score_references=score_references
+        )
         return self.algorithm.roll_out(ids, decoding, averaged=averaged)
 
     def get_state(self) -> Tensors:

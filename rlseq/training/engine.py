@@ -68,9 +68,17 @@ class Engine(Protocol):
         """
 
     def rollout(
-        self, ids: Ints, *, num_samples: int, greedy: bool, update: int, averaged: bool, with_attention: bool = False
+        self,
+        ids: Ints,
+        *,
+        num_samples: int,
+        greedy: bool,
+        update: int,
+        averaged: bool,
+        with_attention: bool = False,
+        score_references: bool = False,
     ) -> Rollout:
-        """Decode and score, with the moving average of the weights where ``averaged`` and there is one."""
+        """Decode and score, with the moving average of the weights if it is asked for and there is one."""
 
     def get_state(self) -> Tensors:
         """Everything that must be restored to continue exactly, under deterministic names."""

@@ -17,6 +17,7 @@ from rlseq.config.rl import RLConfig
 from rlseq.config.section import Precision
 from rlseq.data.padding import concatenate_padded, concatenate_sources
 from rlseq.decoding.encoding import encode_sources
+from rlseq.decoding.likelihood import sequence_nats
 from rlseq.decoding.sampling import Decoded, Drawing, decode
 from rlseq.models.layers.linear import PackedLinear
 from rlseq.models.memory import Memory
@@ -45,6 +46,7 @@ class RolloutRequest:
         task_starts: The task gives the first token of each sample, and none of the greedy sequence.
         with_potentials: Score what there is after each token, too.
         score_greedy: Find the log-probabilities of the greedy sequences.
+        score_references: Find those of the references, too.
     """
 
     num_samples: int
@@ -57,6 +59,7 @@ class RolloutRequest:
     task_starts: bool = False
     with_potentials: bool = False
     score_greedy: bool = False
+    score_references: bool = False
 
     @classmethod
     def for_update(cls, config: RLConfig, update: int, phase_update: int, with_graph: bool) -> RolloutRequest:
@@ -94,6 +97,7 @@ class Rollout:
         given: (batch_size, R) first tokens that were given and not chosen, of log-probability 0; None: none anywhere.
         potentials: (batch_size, R, time) what a sequence had come to after each token, 0 beyond a length; where it was
             asked for.
+        reference_nats: (batch_size,) −log p of each instance's reference, where it was asked for.
     """
 
     ids: Ints
@@ -110,6 +114,7 @@ class Rollout:
     token_log_probs: npt.NDArray[np.float32] | None = None
     given: Ints | None = None
     potentials: Floats | None = None
+    reference_nats: Floats | None = None
 
     @property
     def num_samples(self) -> int:
@@ -130,6 +135,7 @@ class Rollout:
         log_probs = [p.token_log_probs for p in parts if p.token_log_probs is not None]
         given = [p.given for p in parts if p.given is not None]
         potentials = [p.potentials for p in parts if p.potentials is not None]
+        nats = [p.reference_nats for p in parts if p.reference_nats is not None]
         return Rollout(
             np.concatenate([p.ids for p in parts]),
             concatenate_sources([p.source for p in parts]),
@@ -145,6 +151,7 @@ class Rollout:
             concatenate_padded(log_probs) if log_probs else None,
             np.concatenate(given) if given else None,
             concatenate_padded(potentials) if potentials else None,
+            np.concatenate(nats) if nats else None,
         )
 
 
@@ -215,7 +222,10 @@ def rollout(
                 decoded = decode(policy, memory.detach(), torch.from_numpy(limits).to(device), drawing, linear)
                 kept = memory if decoding.with_graph else None
                 given = None if prefixes is None else (prefixes >= 0).sum(2)
-                scored.append(scorer.submit(_score, score, part, source, decoded, greedy, kept, given))
+                nats = None
+                if decoding.score_references:
+                    nats = sequence_nats(policy, memory.detach(), *task.references(part))
+                scored.append(scorer.submit(_score, score, part, source, decoded, greedy, kept, given, nats))
             return [future.result() for future in scored]
     finally:
         policy.train(mode)
@@ -245,6 +255,7 @@ def _score(
     greedy: bool,
     memory: Memory | None,
     given: Ints | None,
+    reference_nats: Floats | None,
 ) -> Rollout:
     sequences = decoded.sequences.cpu().numpy()
     batch, each, time = sequences.shape
@@ -265,4 +276,5 @@ def _score(
         decoded.log_probs.float().cpu().numpy(),
         given,
         None if result.potentials is None else result.potentials.reshape(sequences.shape),
+        reference_nats,
     )

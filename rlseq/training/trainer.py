@@ -18,6 +18,7 @@ from rlseq.config.phases import PHASES, Phase, PhaseConfig
 from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
 from rlseq.data.batches import make_batches
+from rlseq.decoding.likelihood import Likelihood
 from rlseq.models.spaces import TaskSpaces
 from rlseq.objectives.baselines import build_baseline
 from rlseq.report.reporter import Reporter
@@ -229,12 +230,19 @@ class Trainer:
         split = self.task.instances("validation")
         size = min(s for s in (split.size, evaluation.max_instances) if s is not None)
         rolled = self.engine.rollout(
-            split.ids(0, size), num_samples=0, greedy=True, update=progress.update, averaged=True
+            split.ids(0, size),
+            num_samples=0,
+            greedy=True,
+            update=progress.update,
+            averaged=True,
+            score_references=self.task.validates_likelihood,
         )
         metrics = self.task.corpus_metrics(rolled.sequences[:, 0], rolled.lengths[:, 0], rolled.ids)
         if len(rolled.components) > 1:
             metrics |= {n: float(v.mean()) for n, v in rolled.components.items() if n not in metrics}
         metrics["reward"] = float(rolled.rewards.mean())
+        if rolled.reference_nats is not None:
+            metrics |= Likelihood(rolled.reference_nats, self.task.references(rolled.ids)[1]).means
         score = metrics[self.task.selection_metric]
         score = -math.inf if math.isnan(score) else score
         best = progress.judge(score)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from rlseq.decoding.likelihood import Likelihood
 from rlseq.evaluation.errors import EvaluationError
-from rlseq.evaluation.likelihood import Likelihood, likelihood
+from rlseq.evaluation.likelihood import likelihood
 from rlseq.evaluation.loading import LoadedPolicy, load_policy
 from rlseq_envs.task import Ints
 from tests.support import stepped_log_probs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,17 @@ import torch
 from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
+from rlseq.evaluation.likelihood import likelihood
+from rlseq.evaluation.loading import load_policy
 from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.training import plain, trainee
 from rlseq.training.batch import rl_batch
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, policy_weights
 from rlseq.training.plain import PlainEngine
 from rlseq.training.update import RESAMPLED, batch_loss
-from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, tiny_config
+from rlseq_envs.env import SequenceVectorEnv
+from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, ReverseTask, tiny_config
+from tests.training.scripted import scripted_config, trainer_of
 
 RL = {"samples": 2, "kl": 0.1, "entropy": 0.01, "cross_entropy": 0.1, "average": 0.9, "dropout": True}
 MLE = {"average": 0.5, "label_smoothing": 0.1}
@@ -157,6 +163,23 @@ def test_a_phase_starts_with_a_fresh_optimiser_its_weights_as_reference_and_aver
     for name, value in trained.items():
         assert np.array_equal(moved[name.replace("policy", "reference", 1)], value)
     assert any(not np.array_equal(moved[name], value) for name, value in trained.items())
+
+
+def test_a_task_that_asks_is_told_how_likely_its_references_are(tmp_path: Path) -> None:
+    task = ReverseTask()
+    task.validates_likelihood = True
+    settings = scripted_config(
+        mle={"updates": 2}, rl={"updates": 0}, evaluation={"max_instances": 6, "samples_shown": 0}
+    )
+    ours = PlainEngine(settings, task, SequenceVectorEnv(task).rollout)
+    trainer, recorder = trainer_of(settings, ours, tmp_path / "run", task)
+    trainer.train()
+    event = next(event for event in reversed(recorder.validations) if event.best)
+    loaded = load_policy(tmp_path / "run")
+    expected = likelihood(loaded, split="validation", max_instances=6).means
+    for name, value in expected.items():
+        assert math.isclose(event.metrics[name], value, rel_tol=1e-5)
+    assert ours.rollout(np.arange(2), num_samples=0, greedy=True, update=0, averaged=True).reference_nats is None
 
 
 def test_the_average_lies_between_and_is_what_is_validated_and_kept(settings: Config) -> None:
