@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from rlseq.config.errors import ConfigError, closest, did_you_mean
 from rlseq.config.explain import every_path
@@ -20,9 +21,10 @@ from rlseq.config.load import (
     shipped_config,
     shipped_directory,
 )
-from rlseq.config.objectives import MixerConfig, ObjectiveConfig, PPOConfig, ReinforceConfig
+from rlseq.config.objectives import MixerConfig, ObjectiveConfig, ObjectiveSection, PPOConfig, ReinforceConfig
+from rlseq.config.policy import DecoderSection
 from rlseq.config.rl import RLConfig
-from rlseq.config.schema import Config
+from rlseq.config.schema import Config, TaskConfig
 
 MINIMAL = """
 name: small
@@ -31,6 +33,17 @@ policy: {output: pointer}
 mle: {updates: 2}
 rl: {updates: 1}
 """
+
+
+def types(section: Any) -> str:
+    """The types that a union of sections has, as messages list them."""
+    names = sorted(
+        TypeAdapter(member).json_schema()["properties"]["type"]["const"] for member in get_args(get_args(section)[0])
+    )
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+TASKS, DECODERS, OBJECTIVES = map(types, (TaskConfig, DecoderSection, ObjectiveSection))
 TEXT = """
 name: text
 task: {type: translation}
@@ -223,7 +236,7 @@ extra: 1
     assert problems(write(tmp_path, text)) == [
         "mle.optimizer.eps: inf is not a finite number",
         'name: "two words" is not a text matching ^[A-Za-z0-9][A-Za-z0-9._-]*$',
-        "task.type: \"convex_hul\" is not convex_hull, custom or translation; did you mean 'convex_hull'?",
+        f"task.type: \"convex_hul\" is not {TASKS}; did you mean 'convex_hull'?",
         'policy.decoder.match: "addtive" is not additive, bilinear, dot, scaled_dot or cosine; '
         "did you mean 'additive'?",
         "policy.hiden_size: unknown key; did you mean 'hidden_size'?",
@@ -240,7 +253,7 @@ extra: 1
     ("change", "problem"),
     [
         ("policy: 3", "policy: 3 is not a section of keys and values"),
-        ("policy: {decoder: lstm}", 'policy.decoder.type: "lstm" is not attention_lstm or own'),
+        ("policy: {decoder: lstm}", f'policy.decoder.type: "lstm" is not {DECODERS}'),
         (
             "policy: {}",
             "policy.output.type 'vocabulary' needs a task whose tokens are of a fixed number, but they point into the "
@@ -293,7 +306,7 @@ extra: 1
         ),
         (
             "rl: {updates: 1, objective: 3}",
-            "rl.objective: 3 is not a section whose type is mixer, mrt, ppo, reinforce or self_training",
+            f"rl.objective: 3 is not a section whose type is {OBJECTIVES}",
         ),
         ("rl: {updates: 1, ppo: {epochs: 2}}", "rl.ppo: moved; write rl.objective={type: ppo, …}"),
         (
@@ -366,8 +379,7 @@ extra: 1
         ),
         (
             "rl: {updates: 1, objective: reinforced}",
-            'rl.objective.type: "reinforced" is not mixer, mrt, ppo, reinforce or self_training; '
-            "did you mean 'reinforce'?",
+            f"rl.objective.type: \"reinforced\" is not {OBJECTIVES}; did you mean 'reinforce'?",
         ),
         ("rl: {updates: 1, dropout: 'yes'}", 'rl.dropout: "yes" is not true or false'),
         ("rl: {updates: 1, temperature: 0}", "rl.temperature: 0 is not a number above 0"),
@@ -454,7 +466,7 @@ def test_a_file_that_is_no_mapping_in_yaml_is_one_problem(tmp_path: Path, text: 
 def test_an_empty_file_lists_what_is_missing(tmp_path: Path) -> None:
     found = problems(write(tmp_path, ""))
     assert [line.split(":")[0] for line in found] == ["name", "task", "policy", "mle", "rl"]
-    assert found[1] == "task: missing; give a section whose type is convex_hull, custom or translation"
+    assert found[1] == f"task: missing; give a section whose type is {TASKS}"
 
 
 def test_bytes_that_are_no_text_are_one_problem(tmp_path: Path) -> None:
