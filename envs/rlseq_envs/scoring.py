@@ -20,7 +20,7 @@ class RolloutResult:
         lengths: (batch_size,) tokens that counted, END included.
         truncated: (batch_size,) whether the episode was cut off without END.
         components: Each named part of the reward, (batch_size,), unweighted.
-        potentials: ``SequenceTask.potentials`` where they were asked for, (batch_size, time); None otherwise.
+        potentials: ``SequenceTask.potentials`` if they were asked for, (batch_size, time); None otherwise.
     """
 
     rewards: Floats

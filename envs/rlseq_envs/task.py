@@ -96,7 +96,7 @@ class Rendering:
 
     Attributes:
         source: The source as one line of text.
-        reference: The reference as one line of text; empty where there is none.
+        reference: The reference as one line of text; empty if there is none.
         output: The sequence as one line of text.
         drawing: The output beside its reference, or the source; None: there is nothing to draw.
         input_labels: One label per source position, for attention maps.
@@ -203,7 +203,7 @@ class SequenceTask(ABC):
 
     @abstractmethod
     def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
-        """What a paper would report over these instances; NaN where a metric's own rule says FAIL."""
+        """What a paper would report over these instances; NaN if a metric's own rule says FAIL."""
 
     @abstractmethod
     def render(self, instance_id: int, sequence: Ints) -> Rendering:
@@ -249,7 +249,7 @@ class SequenceTask(ABC):
         return dict(self.reward(sequences, lengths, ids).components)
 
     def text_pairs(self, sequences: Ints, lengths: Ints, ids: Ints) -> TextPairs | None:
-        """Texts for sacrebleu's paired tests; None where the output is no text."""
+        """Texts for sacrebleu's paired tests; None if the output is no text."""
         return None
 
     def text_metrics(self) -> dict[str, Any]:

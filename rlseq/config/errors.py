@@ -25,7 +25,7 @@ class ConfigError(UserError):
 
 
 def closest(word: str, candidates: Iterable[str], likeness: float = 0.6) -> str | None:
-    """The candidate most like ``word``, or None where none is at least this much like it (1: equal).
+    """The candidate most like ``word``, or None if none is at least this much like it (1: equal).
 
     One of the very same letters comes before others: letters are swapped more often than replaced.
     """
@@ -34,6 +34,6 @@ def closest(word: str, candidates: Iterable[str], likeness: float = 0.6) -> str 
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """``"; did you mean 'hull'?"``, or nothing where no candidate is close."""
+    """``"; did you mean 'hull'?"``, or nothing if no candidate is close."""
     match = closest(word, candidates)
     return f"; did you mean {match!r}?" if match else ""

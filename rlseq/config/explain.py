@@ -130,7 +130,7 @@ class Place:
 
     Attributes:
         path: Keys and indices within the data.
-        node: The JSON schema of the value there; empty where the key is unknown.
+        node: The JSON schema of the value there; empty if the key is unknown.
         siblings: The keys that may stand beside it.
     """
 

@@ -92,7 +92,7 @@ class TokenBatches(Batches):
     """Batches of as many instances as a budget of tokens holds, of like size each.
 
     A batch takes instances × the size of its largest one, padding counted: what ``max_tokens`` counts in fairseq (Ott
-    et al. 2019). Instances of an epoch are left out where fewer remain than the budget holds of the largest size.
+    et al. 2019). The tail of an epoch is left out if it cannot fill a batch of the longest instances.
 
     Args:
         split: Where to draw from, a finite one.

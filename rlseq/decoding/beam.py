@@ -143,8 +143,8 @@ class _Hypotheses:
     def drop_done(self) -> bool:
         """Leave out sources that are done; False when all are.
 
-        A source whose groups are not all done keeps them all: what one chooses bears on those behind it. More than the
-        ``n_best`` best of each group are never among the ``n_best`` best of all.
+        The groups of a source finish together, because earlier groups penalise what later ones choose. A group is done
+        if none of its unfinished sequences can still be among its ``n_best`` best.
         """
         last = min(self.beam.n_best, self.beam.width) - 1
         bound = self.beam.ranking.bound(self.totals, self.limits[:, None, None])

@@ -16,8 +16,8 @@ from rlseq_envs.source import Source
 def encode_sources(policy: SequencePolicy, source: Source[npt.NDArray[Any]], device: torch.device | str) -> Memory:
     """Sources as a task gives them, encoded with their graph.
 
-    With a graph even where nobody wants it: kernels for inference round otherwise, and whoever decodes is to agree with
-    the update that scores what was decoded.
+    The graph is built even if nobody needs it. Without one torch picks other kernels, whose rounding differs, and
+    decoding would not agree with the update that scores what was decoded.
     """
     with torch.enable_grad(), fast_matmul():
         return policy.encode(source.map(lambda values: torch.from_numpy(values).to(device)))

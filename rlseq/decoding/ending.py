@@ -8,10 +8,9 @@ from rlseq.objectives.logits import IMPOSSIBLE, is_possible
 
 
 def without_end(scores: Tensor) -> Tensor:
-    """Logits or log-probabilities (…, choices) with END forbidden, where anything else is possible at all.
+    """Logits or log-probabilities (…, choices) with END forbidden: what is used for every step before ``min_length``.
 
-    A decoder with a minimum length takes these before it. A sequence with nothing left to choose ends all the same, as
-    one whose limit is shorter is cut there.
+    If a row has no other possible choice, END stays possible: the sequence ends early.
     """
     others = is_possible(scores[..., 1:].amax(-1))
     allowed = scores.clone()

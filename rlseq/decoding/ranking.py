@@ -33,7 +33,7 @@ class Ranking:
         Args:
             log_probs: Of whole sequences.
             lengths: Of a shape that broadcasts to theirs.
-            attended: (…, source_length) attention summed over steps; needed where there is a coverage penalty.
+            attended: (…, source_length) attention summed over steps; needed if there is a coverage penalty.
             real: True at source positions that count, of a shape that broadcasts to that of ``attended``.
         """
         scores = self.bound(log_probs, lengths)

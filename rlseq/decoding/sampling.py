@@ -16,19 +16,19 @@ from rlseq.models.policy import SequencePolicy
 from rlseq.models.state import select_rows
 from rlseq.objectives.distribution import POLICY, SamplingDistribution
 
-COMPACT_BELOW = 0.95  # finished rows are dropped when fewer than this share of the rows is still in use
+COMPACT_BELOW = 0.95  # finished rows are dropped when fewer than this fraction of the rows is still in use
 CHECK_EVERY = {"cpu": 1, "cuda": 8}  # steps between looks at which sequences have finished: each waits for the device
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Decoded sequences, R of them an instance: the samples in order, then the greedy one where asked for.
+    """Decoded sequences, R of them an instance: the samples in order, then the greedy one if it is asked for.
 
     Attributes:
         sequences: (batch_size, R, time) token ids, END beyond a length.
         lengths: (batch_size, R) tokens up to and including END, or the limit.
         log_probs: (batch_size, R, time) of each token: of samples under the distribution they were drawn from, of what
-            was searched for under the policy's own; 0 beyond a length, and where they were not asked for.
+            was searched for under the policy's own; 0 beyond a length, and if they were not asked for.
         attention: (batch_size, R, time, source_length), or None.
     """
 
@@ -200,7 +200,13 @@ class _Loop:
         return True
 
     def _part(self, row: Tensor, tokens: Tensor, choices: int) -> None:
-        """Sequences that have read the same stay on one row, given the row of each and what it emits."""
+        """Put sequences on rows: those of one row that emit the same token share the next row, too.
+
+        Args:
+            row: (sequences,) the row that each is on.
+            tokens: (sequences,) what each emits.
+            choices: How many tokens there are.
+        """
         prefixes, members = (row * choices + tokens).unique(return_inverse=True)
         if len(prefixes) == len(row):
             self.row = None
@@ -213,7 +219,12 @@ class _Loop:
             self._move(prefixes // choices, prefixes % choices)
 
     def _move(self, parents: Tensor, inputs: Tensor) -> None:
-        """Rows anew, by the rows that they come of and the tokens that they read."""
+        """Make new rows.
+
+        Args:
+            parents: (new rows,) the row before, whose state and source each goes on with.
+            inputs: (new rows,) the token that each reads.
+        """
         before = self.memory.sharing
         source = parents if before is None else before.source[parents]
         self.memory = self.memory.shared_by(Sharing.of(source))

@@ -32,11 +32,11 @@ Shards = Iterator[tuple[Ints, Sources]]  # ids and sources, a few at a time
 
 @dataclass(frozen=True)
 class Sequences:
-    """Decoded sequences, R of them a source, best first where they are ranked.
+    """Decoded sequences, R of them a source, best first if they are ranked.
 
     Attributes:
         tokens: (sources, R, time) END beyond a length.
-        lengths: (sources, R); 0 where a search found fewer than R.
+        lengths: (sources, R); 0 if a search found fewer than R.
         log_probs: (sources, R) of whole sequences, as of ``Decoded``.
     """
 

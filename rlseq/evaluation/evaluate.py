@@ -26,7 +26,7 @@ class Outputs:
         sequences: (instances, time) END beyond a length.
         lengths: (instances,).
         rewards: (instances,).
-        values: (instances,) each: the task's metrics of single instances, the reward, its components, 1 where
+        values: (instances,) each: the task's metrics of single instances, the reward, its components, 1 if
             there was no END by the limit, the length.
     """
 
@@ -47,7 +47,7 @@ class Evaluation:
         split: What was decoded.
         decoding: How.
         metrics: Corpus metrics, then means of what single instances are worth: the reward, its components, …;
-            NaN where a metric's own rule says it failed.
+            NaN if a metric's own rule says it failed.
         signatures: What the figures mean exactly: the task's signature, and sacreBLEU's of each text metric.
         outputs: Everything behind them.
     """

@@ -76,7 +76,7 @@ class DecodingOptions:
         length_norm: See ``Ranking``.
         coverage_penalty: See ``Ranking``.
         groups: Of a diverse beam; a divisor of ``beam_size``; 1: an ordinary beam.
-        diversity: What a token costs for each time that groups before chose it; where there are several.
+        diversity: What a token costs for each time that groups before chose it; if there are several.
         temperature: Of samples; see ``SamplingDistribution``.
         top_k: Of samples; see ``SamplingDistribution``.
         top_p: Of samples; see ``SamplingDistribution``.

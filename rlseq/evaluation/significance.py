@@ -57,7 +57,7 @@ def compare_means(first: Floats, second: Floats, count: int, seed: int) -> Diffe
     difference of zero, is at least as large as the one observed (Efron & Tibshirani 1993, section 16.4).
 
     Args:
-        first: (instances,) values of the first system; NaN where an instance does not count for it.
+        first: (instances,) values of the first system; NaN if an instance does not count for it.
         second: (instances,) values of the second on the same instances.
         count: Resamples.
         seed: Of the resampling.

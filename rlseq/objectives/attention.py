@@ -9,7 +9,7 @@ def attention_spread(attention: Tensor, target_mask: Tensor, source_mask: Tensor
     """Σ_i (τ − Σ_t α_ti)²: how far the attention that each source position gets over all steps is from τ.
 
     Xu et al. 2015, sec. 4.2.1, eq. 14 (doubly stochastic attention), where τ is 1. As many steps as positions give 1 to
-    each on average; τ learned is the mean of what they get where there are more or fewer.
+    each on average; τ learned is the mean of what they get if there are more or fewer.
 
     Args:
         attention: (batch_size, time, source_length).

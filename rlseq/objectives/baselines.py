@@ -192,7 +192,7 @@ def advantages(
         greedy: (batch_size,) of the greedy sequences; None if they were not decoded.
 
     Returns:
-        Twice (batch_size, K, time), 0 where nothing was sampled.
+        Twice (batch_size, K, time), 0 if nothing was sampled.
     """
     subtracted = baseline.values(rewards, greedy)[:, :, None] * sampled
     advantage = rewards[:, :, None] * sampled - subtracted

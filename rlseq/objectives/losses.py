@@ -32,7 +32,7 @@ def weighted_nll(
     """Σ w · (−log p(target) + smoothing), the sum that both phases minimise.
 
     Args:
-        features: (N, D), what ``head`` reads; logits (N, C) where there is no head.
+        features: (N, D), what ``head`` reads; logits (N, C) if there is no head.
         head: Weight and bias.
         targets: (N,).
         weights: (N,) of each token.

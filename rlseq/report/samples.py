@@ -20,10 +20,10 @@ class SampleRow:
     Attributes:
         id: The instance.
         source: Its source as one line.
-        reference: Its reference as one line; empty where there is none.
+        reference: Its reference as one line; empty if there is none.
         greedy: The greedy output as one line.
         greedy_reward: What that is worth.
-        sample: A sampled output as one line; None where none was drawn.
+        sample: A sampled output as one line; None if none was drawn.
         sample_reward: What that is worth.
         advantage: Of the sample over its baseline.
         drawing: What the task draws of the greedy output, or None.

@@ -94,7 +94,7 @@ class Engine(Protocol):
 
 
 def policy_weights(state: Tensors) -> Tensors:
-    """The weights to decode with: the average where there is one, the policy's otherwise, without the prefix."""
+    """The weights to decode with: the average if there is one, the policy's otherwise, without the prefix."""
     prefix = "average/" if any(name.startswith("average/") for name in state) else "policy/"
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 

@@ -35,7 +35,7 @@ def reference_probability(config: ScheduledSamplingConfig, update: int) -> float
 def sampling_columns(
     config: ScheduledSamplingConfig, ids: Ints, lengths: Ints, time: int, seed: int, update: int
 ) -> dict[str, npt.NDArray[Any]]:
-    """The columns of scheduled sampling; none where there is no schedule.
+    """The columns of scheduled sampling; none if there is no schedule.
 
     Each toss and draw depends on (seed, update, instance id, position) and on nothing else.
 

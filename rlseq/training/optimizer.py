@@ -12,7 +12,7 @@ from rlseq.config.phases import OptimizerConfig, ScheduleConfig
 
 
 def build_optimizer(parameters: Iterable[torch.nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Adam, or AdamW where there is weight decay, in torch's fused implementation."""
+    """Adam, or AdamW if there is weight decay, in torch's fused implementation."""
     kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
     return kind(
         parameters,

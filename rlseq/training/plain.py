@@ -111,7 +111,7 @@ class PlainEngine:
         return parts
 
     def _resampled_gradient(self, request: UpdateRequest, phase: PhaseConfig) -> torch.Tensor | None:
-        """The gradient of the same instances with other samples, where its variance is to be estimated."""
+        """The gradient of the same instances with other samples, if its variance is to be estimated."""
         if not isinstance(phase, RLConfig) or not phase.estimates_variance(request.phase_update):
             return None
         batch = self._draw(request, phase, with_graph=False, shift=RESAMPLED).batch

@@ -91,13 +91,13 @@ class Rollout:
         components: Each named part of the reward, (batch_size, R).
         truncated: (batch_size, R) no END by the limit.
         greedy: The last of the R is the greedy sequence.
-        attention: (batch_size, R, time, source_length) where it was asked for; None otherwise.
-        memory: The encoded sources with their graph where it was asked for; it stays in its process.
+        attention: (batch_size, R, time, source_length) if it was asked for; None otherwise.
+        memory: The encoded sources with their graph if it was asked for; it stays in its process.
         token_log_probs: (batch_size, R, time) ``log_probs`` token by token, 0 beyond a length.
         given: (batch_size, R) first tokens that were given and not chosen, of log-probability 0; None: none anywhere.
         potentials: (batch_size, R, time) what a sequence had come to after each token, 0 beyond a length; where it was
             asked for.
-        reference_nats: (batch_size,) −log p of each instance's reference, where it was asked for.
+        reference_nats: (batch_size,) −log p of each instance's reference, if it was asked for.
     """
 
     ids: Ints

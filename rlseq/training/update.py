@@ -253,7 +253,7 @@ def mean_statistics(steps: list[dict[str, float]]) -> dict[str, float]:
 
 
 def flat_gradient(policy: SequencePolicy) -> Tensor:
-    """A copy of the gradient over all parameters, as one vector; 0 where there is none."""
+    """A copy of the gradient over all parameters, as one vector; 0 if there is none."""
     parameters = list(policy.parameters())
     return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
 

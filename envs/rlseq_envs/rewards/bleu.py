@@ -33,7 +33,7 @@ def sentence_bleu_ids(
     Args:
         hypotheses: (batch_size, time), whatever stands beyond a row's length.
         hypothesis_lengths: (batch_size,).
-        references: (batch_size, time), or (batch_size, references, time) where there are several. A row with fewer
+        references: (batch_size, time), or (batch_size, references, time) if there are several. A row with fewer
             than the others may repeat one: that changes no score.
         reference_lengths: (batch_size,) or (batch_size, references).
         smoothing: sacrebleu's name of the smoothing method.

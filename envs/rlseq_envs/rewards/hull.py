@@ -1,4 +1,4 @@
-"""Convex hulls and what a sequence is worth as one: batched and exact, compiled where that is possible.
+"""Convex hulls and what a sequence is worth as one: batched and exact, compiled if that is possible.
 
 A sequence names points by token (token ``i + 1`` is point ``i``, 0 is END) and stands for the closed polygon through
 them. Vertices are compared by position: any of several identical points may be named.

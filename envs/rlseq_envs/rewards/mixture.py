@@ -19,7 +19,7 @@ class Mixture:
             does not count. A name with a colon is the import path of a function, see ``OwnReward``.
         known: Names that the task computes itself.
         timeout: Seconds that one call of a user's function may take.
-        prefix: Stands before the known names where they are called components of the reward.
+        prefix: Stands before the known names if they are called components of the reward.
 
     Attributes:
         names: Those of ``known`` that have a weight, in the order of ``known``.

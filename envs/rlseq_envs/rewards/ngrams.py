@@ -1,4 +1,4 @@
-"""N-grams counted in a trie: exact for any order and length, compiled where that is possible.
+"""N-grams counted in a trie: exact for any order and length, compiled if that is possible.
 
 The n-grams that begin at a position are the nodes of one path, so a sentence of T tokens takes T walks. Nodes are found
 through a hash table of (parent, token) that compares whole keys: there are no collisions to be unlucky with.

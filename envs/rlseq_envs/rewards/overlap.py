@@ -28,7 +28,7 @@ def gleu(pairs: EncodedPairs) -> Floats:
 def repetition(pairs: EncodedPairs, order: int) -> Floats:
     """Share of a hypothesis' n-grams of this order that it had before, 0…1, (batch_size,).
 
-    seq-rep-n of Welleck et al. 2020: 1 − distinct n-grams / n-grams; 0 where there is none.
+    seq-rep-n of Welleck et al. 2020: 1 − distinct n-grams / n-grams; 0 if there is none.
     """
     return count_repeats(pairs, order) / np.maximum(count_ngrams(pairs.lengths, order)[:, -1], 1)
 
@@ -40,7 +40,7 @@ def chrf(characters: EncodedPairs, words: EncodedPairs | None, char_order: int, 
 
     Args:
         characters: Code points without white space.
-        words: Tokens of ``split_punctuation``; None where ``word_order`` is 0.
+        words: Tokens of ``split_punctuation``; None if ``word_order`` is 0.
         char_order: Longest n-grams of characters.
         word_order: Longest n-grams of words.
         beta: Weight of recall.

@@ -17,7 +17,7 @@ LOG_ZERO = -9999999999.0  # sacrebleu's log of 0
 
 
 def resolve_smoothing(smoothing: Smoothing, value: float | None) -> tuple[int, float]:
-    """A smoothing's index and the value it uses, sacrebleu's default where none is given.
+    """A smoothing's index and the value it uses, sacrebleu's default if none is given.
 
     Raises:
         ValueError: The smoothing is unknown, or the value is negative or not finite.

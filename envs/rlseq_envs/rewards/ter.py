@@ -1,4 +1,4 @@
-"""Translation edit rate of whole batches, equal to sacrebleu's ``TER``, compiled where that is possible.
+"""Translation edit rate of whole batches, equal to sacrebleu's ``TER``, compiled if that is possible.
 
 Snover et al. 2006: edits are insertions, deletions, substitutions and shifts of whole phrases. Shifts are searched for
 greedily, as sacrebleu does after Tercom, with the same limits and the same order among equals. An alignment is read

@@ -19,7 +19,7 @@ class TextRewards:
     """Computes rewards of batches of texts; what several of them read is tokenised once."""
 
     def __init__(self, options: TextOptions) -> None:
-        """Raises ValueError where sacrebleu does not know the tokenizer or the smoothing, or lacks what they need."""
+        """Raises ValueError if sacrebleu does not know the tokenizer or the smoothing, or lacks what they need."""
         self.options = options
         self.bleu = SentenceBleu(
             options.reward_tokenizer, options.smoothing, options.smoothing_value, lowercase=options.lowercase
@@ -122,7 +122,7 @@ def exact_match(pairs: EncodedPairs) -> Floats:
 
 
 def length_ratio(pairs: EncodedPairs) -> Floats:
-    """The shorter length over the longer, 0…1, (batch_size,); 1 where both are 0; the best reference counts."""
+    """The shorter length over the longer, 0…1, (batch_size,); 1 if both are 0; the best reference counts."""
     ours, theirs = pairs.lengths[:, None], pairs.reference_lengths
     longer = np.maximum(ours, theirs)
     return np.where(longer > 0, np.minimum(ours, theirs) / np.maximum(longer, 1), 1.0).max(axis=1)

@@ -169,7 +169,7 @@ class ConvexHullTask(SequenceTask):
         return super().potentials(sequences, lengths, ids) + self._mixture.weight("valid") * drawn
 
     def prepare(self) -> None:
-        """Try the rewards of the user's own on two hulls. Raises ValueError where they cannot be used."""
+        """Try the rewards of the user's own on two hulls. Raises ValueError if they cannot be used."""
         if self._mixture.has_own:
             ids = self.instances("train").ids(0, 2)
             self._mixture.check((*self._columns(*self.references(ids), ids), ids))
@@ -220,7 +220,7 @@ class ConvexHullTask(SequenceTask):
         }
 
     def instance_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, Bools | Floats]:
-        """Accuracy and simplicity as booleans; edge F1, coverage and area in [0, 1], the area NaN where not simple."""
+        """Accuracy and simplicity as booleans; edge F1, coverage and area in [0, 1], the area NaN if not simple."""
         values = self._components(HULL_REWARDS, sequences, lengths, ids)
         return {
             "accuracy": values["valid"] > 0,

@@ -222,7 +222,7 @@ def make_corpus(source: str, target: str, sizes: Sequence[int], seed: int) -> tu
 
 
 def _write_pair(write: Clause, locales: tuple[Locale, Locale]) -> tuple[str, str] | None:
-    """One sentence in both locales; None where CLDR lacks a pattern or a name for it in either."""
+    """One sentence in both locales; None if CLDR lacks a pattern or a name for it in either."""
     try:
         return write(locales[0]), write(locales[1])
     except (LookupError, ValueError, AttributeError):

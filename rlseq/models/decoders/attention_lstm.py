@@ -94,6 +94,6 @@ class AttentionLSTM(Decoder):
 
     @staticmethod
     def _unnormalised(scores: Tensor, mask: Tensor, memory: Memory, forbidden: Tensor | None) -> Tensor:
-        """The scores themselves as weights, 0 where nothing may be read."""
+        """The scores themselves as weights, 0 if nothing may be read."""
         weights = scores.masked_fill(~memory.rows(mask)[:, None], 0.0)
         return weights if forbidden is None else weights.masked_fill(forbidden, 0.0)

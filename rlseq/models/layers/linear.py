@@ -136,7 +136,10 @@ def _multiply_padded(values: Tensor, packed: Tensor, bias: Tensor | None) -> Ten
 
 
 def _padded_rows(rows: int) -> int:
-    """At least ``rows``: oneDNN prepares itself for each number of rows anew, so there are few, no 16th apart or 4."""
+    """``rows`` rounded up to a multiple of 4 that adds at most 1/16, or 3 rows.
+
+    oneDNN compiles a kernel for each number of rows, so there should be few.
+    """
     multiple = 1 << max(2, rows.bit_length() - 5)
     return -(-rows // multiple) * multiple
 
