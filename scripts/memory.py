@@ -25,7 +25,8 @@ UNIT = 1 << 20 if sys.platform == "darwin" else 1 << 10  # of MiB
 TRAIN = f"""
 import json, resource, sys
 from pathlib import Path
-from rlseq.cli import main, training
+from rlseq.api import training
+from rlseq.cli import main
 
 peaks, file, prepare = {{}}, Path(sys.argv.pop(1)), training.prepare_task
 

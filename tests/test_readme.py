@@ -17,7 +17,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner, Result
 
-from rlseq.cli import app, training
+from rlseq.api import training
+from rlseq.cli import app
 from rlseq.config.load import list_configs
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env

@@ -1,4 +1,4 @@
-"""What trainings and studies end with: figures on held-out instances, and how to look at the curves."""
+"""What trainings and studies end with on the screen: figures on held-out instances, and how to look at the curves."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import shutil
 import sys
 from pathlib import Path
 
+from rlseq.api.run import Run
+from rlseq.cli.common import console
 from rlseq.evaluation.evaluate import display_path
-from rlseq_envs.task import SequenceTask, SplitName
+from rlseq.report.comparison import comparison_tables
+from rlseq.report.tables import evaluation_table
+from rlseq.training.checkpoint import load_meta
 
 
-def held_out(task: SequenceTask) -> tuple[SplitName, int | None]:
-    """The test split, or validation if the task has no test data; the first 10,000 instances of an endless one."""
-    try:
-        name: SplitName = "test"
-        split = task.instances(name)
-    except ValueError:
-        name = "validation"
-        split = task.instances(name)
-    return name, 10_000 if split.size is None else None
+def print_result(run: Run) -> None:
+    """Print what a run achieved on held-out instances, and how to look at its curves."""
+    screen = console()
+    if run.comparison:
+        screen.print(*comparison_tables(run.comparison), sep="\n")
+        meta = load_meta(run.best)
+        if meta["phase"] == "rl" and meta["phase_update"] == 0:
+            screen.print("no update of rl was better than what it started from: its best checkpoint is that one")
+    elif run.evaluation:
+        screen.print(evaluation_table(run.evaluation))
+    screen.print(f"run directory: {display_path(run.path)}", soft_wrap=True)
+    screen.print(curves_command(run.path / "tensorboard"), soft_wrap=True)
 
 
 def curves_command(directory: Path) -> str:

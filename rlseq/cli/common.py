@@ -7,13 +7,13 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
+from rlseq.api.checks import Stopped
 from rlseq.config.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,15 +21,12 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+_OPTIONS = {"source": "from", "arms": "arm", "controls": "control", "names": "name"}  # of other names in Python
 FAILED, WRONG_INPUT, NOT_ADVISABLE, INTERRUPTED = 1, 2, 3, 130
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: auto, cpu or cuda.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result there as JSON; - for standard output.")]
-
-
-class Stopped(Exception):
-    """Work ended early at the user's wish; the message says what was kept."""
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
@@ -74,40 +71,16 @@ def _complain(error: BaseException, debug: bool) -> None:
     print(message, file=sys.stderr)
 
 
+def option(name: str, value: object = None) -> str:
+    """What messages call an argument of ours on the command line: ``--phase``, ``--phase rl``."""
+    flag = f"--{_OPTIONS.get(name, name).replace('_', '-')}"
+    return flag if value is None else f"{flag} {value}"
+
+
 def examples(commands: Sequence[str]) -> str:
     """Commands as the last part of a help page, each on a line of its own."""
     title = "Examples:" if len(commands) > 1 else "Example:"
     return "\b\n" + "\n  ".join([title, *commands])  # \b: lines are not joined
-
-
-@contextmanager
-def blaming_input() -> Iterator[None]:
-    """What a task refuses here (a corpus, a line, a split) is the user's input, not a fault of the program.
-
-    So is a task that cannot be found under its name, or that does not know the arguments it is given.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except (ValueError, OSError, NotImplementedError, ImportError) as error:
-        raise UserError(str(error)) from error
-    except Exception as error:
-        import gymnasium
-
-        if isinstance(error, gymnasium.error.Error) or "unexpected keyword argument" in str(error):
-            raise UserError(str(error)) from error
-        raise
-
-
-def refuse(problems: list[str]) -> None:
-    """Report all problems at once, if there are any.
-
-    Raises:
-        UserError: There is one.
-    """
-    if problems:
-        raise UserError("\n       ".join(problems))
 
 
 def check_writable(path: Path | None) -> list[str]:
@@ -120,29 +93,6 @@ def check_writable(path: Path | None) -> list[str]:
         return [f"{path}: the directory {path.absolute().parent} does not exist"]
     target = path if path.exists() else path.absolute().parent
     return [] if os.access(target, os.W_OK) else [f"{path} cannot be written"]
-
-
-def check_checkpoint(path: Path) -> list[str]:
-    """Problems with finding the checkpoint that a path means."""
-    from rlseq.training.checkpoint import CheckpointError
-    from rlseq.training.run_directory import resolve_checkpoint
-
-    try:
-        resolve_checkpoint(path)
-    except CheckpointError as error:
-        return [str(error)]
-    return []
-
-
-def check_device(device: str, asked_by: str = "--device ") -> list[str]:
-    """Problems with a device's name."""
-    if device not in ("auto", "cpu", "cuda"):
-        return [f"{asked_by}{device}: give auto, cpu or cuda"]
-    if device == "cuda":
-        import torch
-
-        return [] if torch.cuda.is_available() else [f"{asked_by}cuda: torch finds no GPU here; give cpu or auto"]
-    return []
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from rlseq.cli.common import (
-    Debug,
-    Device,
-    Json,
-    blaming_input,
-    check_checkpoint,
-    check_device,
-    check_writable,
-    console,
-    guarded,
-    refuse,
-    write_json,
-    write_text,
-)
-from rlseq.cli.decoding import DecodingFlags, with_decoding
+from rlseq.api.checks import check_device, refuse
+from rlseq.api.comparing import arm_problems
+from rlseq.api.decoding import Decoding, decoding_problems
+from rlseq.cli.common import Debug, Device, Json, check_writable, console, guarded, option, write_json, write_text
+from rlseq.cli.decoding import with_decoding
 from rlseq.cli.evaluate import MaxInstances, Split, SplitChoice
-
-if TYPE_CHECKING:
-    from rlseq.evaluation.arms import ArmSpec
 
 EXAMPLES = [
     "rlseq compare runs/mine/checkpoints/mle runs/mine/checkpoints/rl --json both.json",
@@ -65,7 +52,7 @@ def compare(
     resamples: Annotated[int, typer.Option(min=1, metavar="N", help="Of the bootstrap and the randomisation.")] = 1000,
     resampling_seed: Annotated[int, typer.Option(min=0, metavar="SEED", help="Of both.")] = 12345,
     *,
-    decoding: DecodingFlags,
+    decoding: Decoding,
     max_instances: MaxInstances = None,
     device: Device = "auto",
     debug: Debug = False,
@@ -75,26 +62,32 @@ def compare(
     Runs of several seeds make one arm, and intervals then hold for other seeds, too. The gain of rl counts as the
     reward's if it is also a gain over the best control. Without controls, arms are compared each with each.
     """
-    named = {"--arm": arm or [], "--control": control or [], "--hypotheses": hypotheses or []}
+    wrong: list[str] = []
+    arms, controls = (_named(option(which), values, wrong) for which, values in (("arms", arm), ("controls", control)))
+    files_of = {called: places[0] for called, places in _named("--hypotheses", hypotheses, wrong).items()}
+    wrong += arm_problems(checkpoints or [], name or [], arms, controls, files_of, option)
+    wrong += decoding_problems(decoding, option)
     files = [json, html, latex, csv]
-    wrong = _problems(checkpoints or [], name, named) + decoding.problems()
-    refuse(wrong + [problem for file in files for problem in check_writable(file)] + check_device(device))
+    refuse(wrong + [p for file in files for p in check_writable(file)] + check_device(device, "--device"))
 
-    from rlseq.evaluation.compare import compare
+    from rlseq.api.comparing import compare
     from rlseq.report.comparison import comparison_report
 
-    with blaming_input():
-        comparison = compare(
-            _arms(checkpoints or [], name, named),
-            split=split.value,
-            decoding=decoding.options(),
-            max_instances=max_instances,
-            primary=metric,
-            seed=resampling_seed,
-            resamples=resamples,
-            curves=curves,
-            device=device,
-        )
+    comparison = compare(
+        checkpoints or [],
+        arms=arms,
+        controls=controls,
+        hypotheses=files_of,
+        names=name or [],
+        split=split.value,
+        metric=metric,
+        max_instances=max_instances,
+        curves=curves,
+        resamples=resamples,
+        resampling_seed=resampling_seed,
+        device=device,
+        **decoding,
+    )
     result = comparison.to_json()
     if json:
         write_json(json, result)
@@ -102,57 +95,20 @@ def compare(
     console(*files).print(*comparison_report(result), sep="\n")
 
 
-def _problems(checkpoints: list[Path], names: Named, named: dict[str, list[str]]) -> list[str]:
-    """All that can be seen to be wrong before anything is loaded."""
-    studies = [path for path in checkpoints if _is_study(path)]
-    wrong = [problem for path in checkpoints if path not in studies for problem in check_checkpoint(path)]
-    for option, values in named.items():
-        for value in values:
-            called, _, places = value.partition("=")
-            is_file = option == "--hypotheses"
-            if not called or not all(places.split(",")):
-                wrong.append(f"{option} {value}: give NAME={'FILE' if is_file else 'CKPT,CKPT'}")
-                continue
-            check = _check_file if is_file else check_checkpoint
-            found = [problem for place in _places(option, places) for problem in check(place)]
-            wrong += [f"{option} {called}: {problem}" for problem in found]
-    if names and len(names) != len(checkpoints):
-        wrong.append(f"{len(names)} names for {len(checkpoints)} checkpoints: give one --name for each")
-    count = len(checkpoints) + sum(map(len, named.values()))
-    if count < 2 and not studies:
-        which = "one checkpoint is no comparison" if count else "nothing to compare"
-        wrong.append(f"{which}: give two or more, --arm NAME=CKPT,..., or a study's directory")
-    if studies and len(checkpoints) > 1:
-        wrong.append(f"{studies[0]} is a study, which has several arms: give further ones with --arm or --control")
-    return wrong
-
-
-def _places(option: str, places: str) -> list[Path]:
-    return [Path(places)] if option == "--hypotheses" else [Path(place) for place in places.split(",")]
-
-
-def _check_file(path: Path) -> list[str]:
-    return [] if path.is_file() else [f"{path}: no such file"]
-
-
-def _is_study(path: Path) -> bool:
-    return (path / "study.json").is_file()
-
-
-def _arms(checkpoints: list[Path], names: Named, named: dict[str, list[str]]) -> list[ArmSpec]:
-    from rlseq.evaluation.arms import ArmSpec, arms_of_checkpoints, study_arms
-
-    is_study = any(map(_is_study, checkpoints))
-    arms = study_arms(checkpoints[0]) if is_study else arms_of_checkpoints(checkpoints, names)
-    for option, values in named.items():
-        for value in values:
-            called, _, places = value.partition("=")
-            found = tuple(_places(option, places))
-            if option == "--hypotheses":
-                arms.append(ArmSpec(called, hypotheses=found[0]))
-            else:
-                arms.append(ArmSpec(called, found, "control" if option == "--control" else None))
-    return arms
+def _named(flag: str, values: Named, wrong: list[str]) -> dict[str, list[str]]:
+    """The places of each name of an option that may be given several times; what is no such value becomes a problem."""
+    named: dict[str, list[str]] = {}
+    for value in values or []:
+        name, _, given = value.partition("=")
+        is_file = flag == "--hypotheses"
+        places = [given] if is_file else given.split(",")
+        if not name or not all(places):
+            wrong.append(f"{flag} {value}: give NAME={'FILE' if is_file else 'CKPT,CKPT'}")
+        elif name in named:
+            wrong.append(f"{flag} {value}: there is a {flag} {name} already; give another name, or both behind one")
+        else:
+            named[name] = places
+    return named
 
 
 def _write_reports(result: dict[str, Any], html: Path | None, latex: Path | None, csv: Path | None) -> None:

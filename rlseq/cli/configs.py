@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlseq.cli.common import Debug, check_writable, examples, guarded, refuse
+from rlseq.api.checks import refuse
+from rlseq.cli.common import Debug, check_writable, examples, guarded
 
 if TYPE_CHECKING:
     from rlseq.config.reference import Key

@@ -8,21 +8,10 @@ from typing import Annotated
 
 import typer
 
-from rlseq.cli.common import (
-    Debug,
-    Device,
-    Json,
-    blaming_input,
-    check_checkpoint,
-    check_device,
-    check_writable,
-    console,
-    guarded,
-    refuse,
-    write_json,
-    write_text,
-)
-from rlseq.cli.decoding import DecodingFlags, with_decoding
+from rlseq.api.checks import check_checkpoint, check_device, refuse
+from rlseq.api.decoding import Decoding, decoding_problems
+from rlseq.cli.common import Debug, Device, Json, check_writable, console, guarded, option, write_json, write_text
+from rlseq.cli.decoding import with_decoding
 
 
 class SplitChoice(StrEnum):
@@ -65,7 +54,7 @@ def evaluate(
         typer.Option("--output", "-o", metavar="FILE", help="Write what was decoded, one line an instance."),
     ] = None,
     *,
-    decoding: DecodingFlags,
+    decoding: Decoding,
     max_instances: MaxInstances = None,
     exposure_bias: Exposure = False,
     likelihood: WithLikelihood = False,
@@ -77,29 +66,18 @@ def evaluate(
     The lines of --output are those that generate writes; compare takes them as --hypotheses.
     """
     wrong = check_checkpoint(checkpoint) + check_writable(json) + check_writable(output)
-    refuse(wrong + check_device(device) + decoding.problems())
+    refuse(wrong + check_device(device, "--device") + decoding_problems(decoding, option))
 
-    from rlseq.evaluation import exposure
-    from rlseq.evaluation import likelihood as of_references
-    from rlseq.evaluation.evaluate import evaluate
-    from rlseq.evaluation.loading import load_policy
+    from rlseq.api.policy import load
     from rlseq.report.tables import evaluation_table, exposure_table, likelihood_table
 
-    with blaming_input():
-        loaded = load_policy(checkpoint, device)
-        loaded.task.instances(split.value)
-    options = decoding.options()
-    evaluation = evaluate(loaded, split=split.value, decoding=options, max_instances=max_instances)
+    policy = load(checkpoint, device=device)
+    evaluation = policy.evaluate(
+        split.value, max_instances=max_instances, exposure_bias=exposure_bias, likelihood=likelihood, **decoding
+    )
     result = evaluation.to_json()
     if output:
-        lines = loaded.task.format_outputs(evaluation.outputs.sequences, evaluation.outputs.lengths)
-        write_text(output, "".join(f"{line}\n" for line in lines))
-    if exposure_bias:
-        measured = exposure.exposure_bias(loaded, split=split.value, max_instances=max_instances)
-        result["exposure_bias"] = measured.to_json()
-    if likelihood:
-        found = of_references.likelihood(loaded, split=split.value, max_instances=max_instances)
-        result["likelihood"] = found.to_json()
+        write_text(output, "".join(f"{line}\n" for line in policy.texts(evaluation.outputs)))
     if json:
         write_json(json, result)
     console(json, output).print(evaluation_table(result))

@@ -9,17 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlseq.cli.common import (
-    Debug,
-    Device,
-    blaming_input,
-    check_checkpoint,
-    check_device,
-    check_writable,
-    guarded,
-    refuse,
-)
-from rlseq.cli.decoding import DecodingFlags, with_decoding
+from rlseq.api.checks import check_checkpoint, check_device, refuse
+from rlseq.api.decoding import Decoding, decoding_problems
+from rlseq.api.policy import load, n_best_problems
+from rlseq.cli.common import Debug, Device, check_writable, guarded, option
+from rlseq.cli.decoding import with_decoding
 from rlseq.config.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +38,7 @@ def generate(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Results; default: standard output.")
     ] = None,
     *,
-    decoding: DecodingFlags,
+    decoding: Decoding,
     n_best: Annotated[int, typer.Option(min=1, metavar="N", help="Results a source, from a search or samples.")] = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Put each result's log-probability before it.")] = False,
     device: Device = "auto",
@@ -56,21 +50,13 @@ def generate(
     --scores), the result. A search's results are ranked by log-probability divided by length, unless options say
     otherwise.
     """
-    wrong = check_checkpoint(checkpoint) + decoding.problems()
-    if decoding.methods[0] in ("greedy", "beam") and n_best > (most := decoding.beam or 1):
-        wrong.append(f"--n-best {n_best}: there are only {most}; give --beam {n_best} or --sample")
+    wrong = check_checkpoint(checkpoint) + decoding_problems(decoding, option)
+    wrong += n_best_problems(n_best, decoding, option)
     if input is not None and not input.is_file():
         wrong.append(f"--input {input}: no such file")
-    refuse(wrong + check_writable(output) + check_device(device))
+    refuse(wrong + check_writable(output) + check_device(device, "--device"))
 
-    from rlseq.evaluation.decoding import generate_outputs
-    from rlseq.evaluation.loading import load_policy
-
-    with blaming_input():
-        loaded = load_policy(checkpoint, device)
-        lines = _read(input)
-        sources = loaded.task.parse_sources(lines) if lines else None
-    rows = generate_outputs(loaded, sources, decoding.options(), n_best) if sources else []
+    rows = load(checkpoint, device=device).generate(_read(input), n_best=n_best, **decoding)
     text = "".join(f"{line}\n" for line in _format(rows, numbered=n_best > 1, scores=scores))
     if output is None:
         sys.stdout.write(text)

@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlseq.cli.common import (
-    NOT_ADVISABLE,
-    Debug,
-    Device,
-    Json,
-    blaming_input,
-    check_checkpoint,
-    check_device,
-    check_writable,
-    console,
-    guarded,
-    refuse,
-    write_json,
-)
+from rlseq.api.checks import blaming_input, check_checkpoint, check_device, refuse
+from rlseq.cli.common import NOT_ADVISABLE, Debug, Device, Json, check_writable, console, guarded, write_json
 
 if TYPE_CHECKING:
     from rlseq.config.schema import Config
@@ -55,7 +43,7 @@ def preflight(
     name, overrides = (given[0], given[1:]) if given and "=" not in given[0] else (None, given)
     foreign = [key for key in overrides if "=" in key and not key.startswith(("rl.", "compute."))]
     wrong = [f"{key}: only rl.* and compute.* can be changed here; the rest is the checkpoint's" for key in foreign]
-    refuse(wrong + check_checkpoint(checkpoint) + check_writable(json) + check_device(device))
+    refuse(wrong + check_checkpoint(checkpoint) + check_writable(json) + check_device(device, "--device"))
     config = _config(checkpoint, name, overrides)
 
     import torch

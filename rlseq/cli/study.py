@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlseq.cli.common import FAILED, Debug, Stopped, console, guarded, refuse, write_json
+from rlseq.api.checks import Stopped, refuse
+from rlseq.cli.common import FAILED, Debug, console, guarded, write_json
 from rlseq.cli.train import ControlName
 
 if TYPE_CHECKING:
@@ -148,8 +149,8 @@ def _failure(job: Job, logs: Path) -> str:
 
 def report(made: Study) -> None:
     """Compare the arms on held-out instances; a page and JSON are written into the study's directory."""
-    from rlseq.cli.closing import curves_command, held_out
-    from rlseq.data.tasks import make_task
+    from rlseq.cli.closing import curves_command
+    from rlseq.data.tasks import held_out, make_task
     from rlseq.evaluation.arms import study_arms
     from rlseq.evaluation.compare import compare
     from rlseq.evaluation.evaluate import display_path

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from rlseq.cli.common import Debug, guarded, refuse
+from rlseq.api.checks import refuse
+from rlseq.cli.common import Debug, guarded, option
 
 
 class PhaseName(StrEnum):
@@ -65,35 +66,23 @@ def train(
     if config and "=" in config:
         overrides = [config, *(overrides or [])]
         config = None
-    refuse(_problems(config, overrides, resume, source, phase, control, run))
+    refuse(_problems(config, overrides or [], resume, source, phase, control, run))
 
-    from rlseq.cli.settings import forked_settings, new_settings, resumed_settings
-    from rlseq.training.checkpoint import load_checkpoint
-    from rlseq.training.run_directory import resolve_checkpoint
-
-    keys, mle_only = overrides or [], phase == PhaseName.mle
-    checkpoint = load_checkpoint(resolve_checkpoint(source)) if source else None
-    if resume:
-        settings = resumed_settings(resume, keys)
-    elif checkpoint:
-        settings = forked_settings(checkpoint, config, keys, control, mle_only=mle_only)
-    else:
-        assert config is not None
-        settings = new_settings(config, keys, control, mle_only=mle_only)
-
-    from rlseq.cli import training  # torch and ray: once nothing is wrong
+    from rlseq.api import train as api
 
     if resume:
-        training.go_on(resume, settings)
-    elif checkpoint:
-        training.fork(checkpoint, settings, "mle" if mle_only else "rl", run)
+        finished = api.resume(resume, overrides or [])
     else:
-        training.start(settings, run)
+        finished = api.train(config, overrides or [], source=source, phase=phase, control=control, run=run)
+
+    from rlseq.cli.closing import print_result
+
+    print_result(finished)
 
 
 def _problems(
     config: str | None,
-    overrides: list[str] | None,
+    overrides: list[str],
     resume: Path | None,
     source: Path | None,
     phase: PhaseName | None,
@@ -101,30 +90,16 @@ def _problems(
     run: Path | None,
 ) -> list[str]:
     """Arguments that do not go together, all of them."""
+    from rlseq.api.train import resume_problems, train_problems
+
+    if not resume:
+        return train_problems(config, overrides, source, phase, control, run, option)
     wrong = []
-    if resume and source:
+    if source:
         wrong.append("--resume goes on with a run, --from starts a new one: give one of them")
-    if resume and (config or phase or control or run):
+    if config or phase or control or run:
         wrong.append(
             "--resume takes CONFIG, --phase, --control and --run from the run: leave them out; "
             "to change them, use --from"
         )
-    elif not config and not resume and not source:
-        wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
-    if phase == PhaseName.rl and not source and not resume:
-        wrong.append("--phase rl starts from a checkpoint: give one with --from")
-    if control == ControlName.equal_time and source:
-        wrong.append("--control equal_time trains from scratch: leave out --from")
-    if control == ControlName.equal_time and not any(key.startswith("mle.updates=") for key in overrides or []):
-        wrong.append(
-            "--control equal_time is cross-entropy for the time of mle and rl together: say how long with "
-            "mle.updates=N, or let rlseq study find it"
-        )
-    if control and phase:
-        wrong.append(f"--control {control.value} says which phase it trains: leave out --phase")
-    if run and run.exists():
-        wrong.append(f"--run {run}: exists and is not overwritten; resume it, or give another directory")
-    if resume:
-        foreign = [override for override in overrides or [] if not override.startswith("compute.")]
-        wrong += [f"{override}: only compute.* can change when a run is resumed; use --from" for override in foreign]
-    return wrong
+    return wrong + resume_problems(overrides, option)

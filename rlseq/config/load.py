@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -83,24 +83,31 @@ def _names(names: Sequence[str]) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------- loading
-def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
+Given = str | Path | Mapping[str, Any] | Config  # a shipped name, a YAML file, or what would stand in one
+
+
+def load_config(given: Given, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration, apply ``a.b=c`` overrides and check it, data files included.
 
     Relative data paths are taken from the working directory and made absolute, so that a run can be resumed from
     anywhere.
 
     Args:
-        name_or_path: A shipped name (``hull``) or the path of a YAML file.
+        given: A shipped name (``hull``), the path of a YAML file, or the keys themselves.
         overrides: Dotted keys and YAML values; a list replaces a list, a section is merged with one of its type.
 
     Raises:
         ConfigError: All that is wrong, at once.
     """
-    path = _find(name_or_path)
-    tree = _read(path, name_or_path)
+    origin = origin_of(given)
+    tree = _read(_find(origin), origin) if isinstance(given, str | Path) else _tree(given, origin)
     wrong = _override(tree, overrides)
-    data = _to_plain(tree, name_or_path)
-    return _check(data, name_or_path, wrong)
+    return _check(_to_plain(tree, origin), origin, wrong)
+
+
+def origin_of(given: Given) -> str:
+    """What messages call a configuration."""
+    return str(given) if isinstance(given, str | Path) else "config"
 
 
 def parse_config(data: dict[str, Any], origin: str = "config", overrides: Sequence[str] = ()) -> Config:
@@ -146,6 +153,14 @@ def _read(path: Path, origin: str) -> DictConfig:
     if not isinstance(tree, DictConfig):
         raise ConfigError(origin, ["must be a mapping of keys to values at the top"])
     return OmegaConf.create(upgrade(OmegaConf.to_container(tree)))  # type: ignore[arg-type]
+
+
+def _tree(given: Mapping[str, Any] | Config, origin: str) -> DictConfig:
+    data = given.model_dump(mode="json") if isinstance(given, Config) else dict(given)
+    try:
+        return OmegaConf.create(upgrade(data))
+    except OmegaConfBaseException as error:
+        raise ConfigError(origin, [" ".join(str(error).split())]) from error
 
 
 def _override(tree: DictConfig, overrides: Sequence[str]) -> list[str]:

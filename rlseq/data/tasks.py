@@ -8,7 +8,7 @@ import gymnasium
 
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.settings import TaskSettings
-from rlseq_envs.task import SequenceTask
+from rlseq_envs.task import SequenceTask, SplitName
 
 
 def make_vector_env(settings: TaskSettings, artifacts: Path | None = None, num_envs: int = 1) -> SequenceVectorEnv:
@@ -31,3 +31,14 @@ def make_vector_env(settings: TaskSettings, artifacts: Path | None = None, num_e
 def make_task(settings: TaskSettings, artifacts: Path | None = None) -> SequenceTask:
     """The task behind the environment; see ``make_vector_env``."""
     return make_vector_env(settings, artifacts).task
+
+
+def held_out(task: SequenceTask) -> tuple[SplitName, int | None]:
+    """The test split, or validation if the task has no test data; the first 10,000 instances of an endless one."""
+    try:
+        name: SplitName = "test"
+        split = task.instances(name)
+    except ValueError:
+        name = "validation"
+        split = task.instances(name)
+    return name, 10_000 if split.size is None else None

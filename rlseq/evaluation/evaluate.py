@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Evaluation:
             NaN if a metric's own rule says it failed.
         signatures: What the figures mean exactly: the task's signature, and sacreBLEU's of each text metric.
         outputs: Everything behind them.
+        more: What else was asked for, JSON-ready: ``exposure_bias``, ``likelihood``.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Evaluation:
     metrics: dict[str, float]
     signatures: dict[str, str]
     outputs: Outputs
+    more: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; NaN becomes null."""
@@ -70,6 +72,7 @@ class Evaluation:
             "decoding": self.decoding.to_dict(),
             "metrics": json_numbers(self.metrics),
             "signatures": self.signatures,
+            **self.more,
         }
 
 

@@ -72,7 +72,7 @@ class Reporter:
             sink.finish()
 
 
-def default_sinks(stream: TextIO) -> list[Sink]:
-    """Every report, the console being one for terminals where ``stream`` is one."""
-    console = RichConsole(stream) if stream.isatty() else PlainConsole(stream)
-    return [console, LogFile(), MetricsFile(), SampleFiles(), TensorBoard(), CurvesFile(Path("report/curves.png"))]
+def default_sinks(stream: TextIO | None) -> list[Sink]:
+    """Every report, the console being one for terminals if ``stream`` is one; there is none without a stream."""
+    console = [] if stream is None else [RichConsole(stream) if stream.isatty() else PlainConsole(stream)]
+    return [*console, LogFile(), MetricsFile(), SampleFiles(), TensorBoard(), CurvesFile(Path("report/curves.png"))]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from rlseq.cli import app, training
+from rlseq.api import training
+from rlseq.cli import app
 from rlseq.config.errors import UserError
 from rlseq.config.load import load_config
 from rlseq.config.schema import Config

@@ -60,7 +60,7 @@ def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPat
     def stop(*arguments: Any, **settings: Any) -> None:
         raise UserError("stopped here")
 
-    monkeypatch.setattr("rlseq.cli.training.prepare_task", stop)
+    monkeypatch.setattr("rlseq.api.training.prepare_task", stop)
     arguments = shlex.split(example.split("|")[-1])
     assert arguments.pop(0) == "rlseq"
     result = rlseq(*arguments)

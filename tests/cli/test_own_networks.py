@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from rlseq.cli import app, training
+from rlseq.api import training
+from rlseq.cli import app
 from tests.pages import OWN_NETWORK, blocks
 from tests.test_readme import plain_engine
 

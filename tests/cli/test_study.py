@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 from typer.testing import CliRunner, Result
 
-from rlseq.cli import app, study, training
+from rlseq.api import training
+from rlseq.cli import app, study
 from rlseq.config.controls import CONTROLS
 from rlseq.training import jobs
 from rlseq.training.checkpoint import MANIFEST, META

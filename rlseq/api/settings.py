@@ -7,15 +7,15 @@ from pathlib import Path
 
 from rlseq.config.controls import CONTROLS
 from rlseq.config.errors import UserError
-from rlseq.config.load import load_config, parse_config
+from rlseq.config.load import Given, load_config, origin_of, parse_config
 from rlseq.config.schema import Config
 from rlseq.training.checkpoint import Checkpoint
 from rlseq.training.run_directory import run_config
 
 
-def new_settings(name: str, overrides: Sequence[str], control: str | None, *, mle_only: bool) -> Config:
+def new_settings(given: Given, overrides: Sequence[str], control: str | None, *, mle_only: bool) -> Config:
     """Of a training from scratch."""
-    return _controlled(load_config(name, _phases(overrides, mle_only)), control, name)
+    return _controlled(load_config(given, _phases(overrides, mle_only)), control, origin_of(given))
 
 
 def resumed_settings(run: Path, overrides: Sequence[str]) -> Config:
@@ -24,11 +24,12 @@ def resumed_settings(run: Path, overrides: Sequence[str]) -> Config:
 
 
 def forked_settings(
-    checkpoint: Checkpoint, name: str | None, overrides: Sequence[str], control: str | None, *, mle_only: bool
+    checkpoint: Checkpoint, given: Given | None, overrides: Sequence[str], control: str | None, *, mle_only: bool
 ) -> Config:
-    """Of a phase that starts from a checkpoint: the named configuration, or the checkpoint's if there is no name."""
-    origin, overrides = name or str(checkpoint.directory), _phases(overrides, mle_only)
-    config = load_config(name, overrides) if name else parse_config(checkpoint.meta["config"], origin, overrides)
+    """Of a phase that starts from a checkpoint: the given configuration, or the checkpoint's if none is."""
+    origin = str(checkpoint.directory) if given is None else origin_of(given)
+    keys = _phases(overrides, mle_only)
+    config = parse_config(checkpoint.meta["config"], origin, keys) if given is None else load_config(given, keys)
     return _controlled(config, control, origin)
 
 

@@ -1,36 +1,39 @@
-"""What ``rlseq train`` does, from the configuration to the final comparison."""
+"""A training, from the checked configuration to the final comparison."""
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rlseq.cli.closing import curves_command, held_out
-from rlseq.cli.common import Stopped, blaming_input, check_device, console, refuse, write_json
+from rlseq.api.checks import Stopped, blaming_input, check_device, refuse
+from rlseq.api.run import Run
 from rlseq.config.errors import UserError
 from rlseq.config.load import parse_config
 from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
-from rlseq.data.tasks import make_task
+from rlseq.data.tasks import held_out, make_task
 from rlseq.evaluation.compare import compare_checkpoints
 from rlseq.evaluation.evaluate import display_path, evaluate_checkpoint
 from rlseq.evaluation.loading import signature_difference
 from rlseq.models.build import build_policy
 from rlseq.models.own import try_out
 from rlseq.models.spaces import TaskSpaces
-from rlseq.report.comparison import comparison_tables
-from rlseq.report.reporter import Reporter
-from rlseq.report.tables import evaluation_table
+from rlseq.report.reporter import Reporter, default_sinks
+from rlseq.report.sink import Sink
 from rlseq.rllib.engine import RllibEngine
-from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint, load_meta
+from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
 from rlseq.training.engine import Engine
+from rlseq.training.files import write_text
 from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
 from rlseq.training.trainer import Interrupted, Trainer
 from rlseq_envs.task import SequenceTask
@@ -39,18 +42,33 @@ from rlseq_envs.task import SequenceTask
 FREE_POLICY_KEYS = {"dropout", "output.mask_revisits"}
 
 
+@dataclass(frozen=True)
+class Following:
+    """What follows a training.
+
+    Attributes:
+        callbacks: Told of every event.
+        console: Whether progress is printed.
+        concludes: Whether the phases are compared on held-out instances in the end.
+    """
+
+    callbacks: Sequence[Sink] = ()
+    console: bool = True
+    concludes: bool = True
+
+
 # ------------------------------------------------------------------------------------------- three ways to start
-def start(config: Config, path: Path | None) -> None:
+def start(config: Config, path: Path | None, following: Following) -> Run:
     """Train from scratch, in a run directory of that path or of a new name."""
     task = prepare_task(config)
     check_policy(config, task)
     run = RunDirectory.create(config, path=path)
     with _removed_if_refused(run.path):
         task.save_artifacts(run.artifacts)
-        _train(config, task, run, Trainer.train, before=None)
+        return _train(config, task, run, Trainer.train, None, following)
 
 
-def go_on(path: Path, config: Config) -> None:
+def go_on(path: Path, config: Config, following: Following) -> Run:
     """Go on with a run where it stopped; the configuration differs from the run's only in where the work is done."""
     run = RunDirectory.open(path)
     task = prepare_task(config, run.artifacts)
@@ -58,10 +76,10 @@ def go_on(path: Path, config: Config) -> None:
     if latest := run.latest():
         _check_signature(load_checkpoint(latest), task)
     record = run.environment()["forked_from"]
-    _train(config, task, run, Trainer.resume, before=Path(record) if record else None)
+    return _train(config, task, run, Trainer.resume, Path(record) if record else None, following)
 
 
-def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None) -> None:
+def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None, following: Following) -> Run:
     """Start a phase in a new run from the weights of a checkpoint."""
     task = prepare_task(config, checkpoint.artifacts)
     check_policy(config, task)
@@ -69,7 +87,8 @@ def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None
     run = RunDirectory.create(config, path=path, forked_from=checkpoint.directory)
     with _removed_if_refused(run.path):
         task.save_artifacts(run.artifacts)
-        _train(config, task, run, lambda trainer: trainer.fork(checkpoint, phase), before=checkpoint.directory)
+        begin: Callable[[Trainer], None] = lambda trainer: trainer.fork(checkpoint, phase)  # noqa: E731
+        return _train(config, task, run, begin, checkpoint.directory, following)
 
 
 @contextmanager
@@ -89,7 +108,7 @@ def prepare_task(config: Config, artifacts: Path | None = None) -> SequenceTask:
     Raises:
         UserError: Its data cannot be used, or there is no such device to train on.
     """
-    refuse(check_device(config.compute.device, "compute.device "))
+    refuse(check_device(config.compute.device, "compute.device"))
     with blaming_input():
         task = make_task(config.task, artifacts)
         task.prepare()
@@ -148,11 +167,17 @@ def _flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 # -------------------------------------------------------------------------------------------------- training, the end
 def _train(
-    config: Config, task: SequenceTask, run: RunDirectory, train: Callable[[Trainer], None], before: Path | None
-) -> None:
+    config: Config,
+    task: SequenceTask,
+    run: RunDirectory,
+    train: Callable[[Trainer], None],
+    before: Path | None,
+    following: Following,
+) -> Run:
     """Train, then compare: the mle phase's best, or the checkpoint the run started from, with the rl phase's."""
     try:
-        reporter = Reporter(metric=task.selection_metric)
+        sinks = default_sinks(sys.stdout if following.console else None)
+        reporter = Reporter([*sinks, *following.callbacks], metric=task.selection_metric)
         for line in [*task.data_report(), *_workers(config)]:
             reporter.message(line)
         engine = make_engine(config, task, run.artifacts)
@@ -165,7 +190,9 @@ def _train(
         raise Stopped(_stopped(run, str(stop))) from stop
     finally:
         run.close()
-    conclude(config, task, run, before)
+    if following.concludes:
+        conclude(config, task, run, before)
+    return Run(run.path)
 
 
 def _workers(config: Config) -> list[str]:
@@ -216,32 +243,18 @@ def _stopped(run: RunDirectory, message: str) -> str:
 
 
 def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path | None) -> None:
-    """Print what the run achieved on held-out instances, and how to look at its curves."""
+    """Score what the run achieved on held-out instances, into ``report/``."""
     best = [path for path in (_best(run, "mle"), _best(run, "rl")) if path]
     arms = [before, *best] if before and len(best) == 1 else best
     split, limit = held_out(task)
     options: dict[str, Any] = {"split": split, "max_instances": limit, "device": config.compute.device}
-    screen = console()
     if len(arms) > 1:
-        result = compare_checkpoints(arms, **options).to_json()
-        write_json(run.path / "report" / "comparison.json", result)
-        screen.print(*comparison_tables(result), sep="\n")
-        if _best_is_first(arms[-1]):
-            screen.print("no update of rl was better than what it started from: its best checkpoint is that one")
+        name, result = "comparison", compare_checkpoints(arms, **options).to_json()
     else:
-        result = evaluate_checkpoint(arms[0], **options).to_json()
-        write_json(run.path / "report" / "evaluation.json", result)
-        screen.print(evaluation_table(result))
-    screen.print(f"run directory: {display_path(run.path)}", soft_wrap=True)
-    screen.print(curves_command(run.path / "tensorboard"), soft_wrap=True)
+        name, result = "evaluation", evaluate_checkpoint(arms[0], **options).to_json()
+    write_text(run.path / "report" / f"{name}.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
 
 def _best(run: RunDirectory, phase: Phase) -> Path | None:
     place = run.path / "checkpoints" / phase
     return resolve_checkpoint(place) if any(place.iterdir()) else None
-
-
-def _best_is_first(path: Path) -> bool:
-    """Whether a phase's best checkpoint is the one it began with."""
-    meta = load_meta(path)
-    return bool(meta["phase"] == "rl" and meta["phase_update"] == 0)

@@ -1,0 +1,1 @@
+"""What the commands do, as functions: arguments are checked first, heavy imports come after."""

@@ -1,0 +1,73 @@
+"""What is checked before work begins; nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rlseq.config.errors import UserError
+
+Naming = Callable[..., str]  # what messages call an argument, and its value if there is one
+
+
+def in_python(name: str, value: object = None) -> str:
+    """An argument of a function: ``phase``, ``phase='rl'``."""
+    return name if value is None else f"{name}={str(value)!r}"
+
+
+class Stopped(Exception):
+    """Work ended early at the user's wish; the message says what was kept."""
+
+
+@contextmanager
+def blaming_input() -> Iterator[None]:
+    """What a task refuses here (a corpus, a line, a split) is the user's input, not a fault of the program.
+
+    So is a task that cannot be found under its name, or that does not know the arguments it is given.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, OSError, NotImplementedError, ImportError) as error:
+        raise UserError(str(error)) from error
+    except Exception as error:
+        import gymnasium
+
+        if isinstance(error, gymnasium.error.Error) or "unexpected keyword argument" in str(error):
+            raise UserError(str(error)) from error
+        raise
+
+
+def refuse(problems: list[str]) -> None:
+    """Report all problems at once, if there are any.
+
+    Raises:
+        UserError: There is one.
+    """
+    if problems:
+        raise UserError("\n       ".join(problems))
+
+
+def check_checkpoint(path: Path) -> list[str]:
+    """Problems with finding the checkpoint that a path means."""
+    from rlseq.training.checkpoint import CheckpointError
+    from rlseq.training.run_directory import resolve_checkpoint
+
+    try:
+        resolve_checkpoint(path)
+    except CheckpointError as error:
+        return [str(error)]
+    return []
+
+
+def check_device(device: str, asked_by: str) -> list[str]:
+    """Problems with a device's name, which is asked for by a key, an option or an argument."""
+    if device not in ("auto", "cpu", "cuda"):
+        return [f"{asked_by} {device}: give auto, cpu or cuda"]
+    if device == "cuda":
+        import torch
+
+        return [] if torch.cuda.is_available() else [f"{asked_by} cuda: torch finds no GPU here; give cpu or auto"]
+    return []

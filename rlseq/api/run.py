@@ -1,0 +1,81 @@
+"""A run as Python sees it: where it is, its checkpoints, its figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlseq.config.schema import Config
+from rlseq.training.run_directory import last_checkpoint, read_metrics, resolve_checkpoint, run_config
+
+if TYPE_CHECKING:
+    from rlseq.api.policy import TrainedPolicy
+
+
+class Run:
+    """A run directory, read anew at each question, so that it may be asked about while it trains.
+
+    Args:
+        path: The directory.
+
+    Attributes:
+        path: The directory.
+
+    Raises:
+        RunError: It is no run directory.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config  # noqa: B018 what is no run directory is refused at once
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def config(self) -> Config:
+        """The configuration, every default written out."""
+        return run_config(self.path)
+
+    @property
+    def best(self) -> Path:
+        """The best checkpoint: that of rl, or of mle before rl began.
+
+        Raises:
+            CheckpointError: Nothing is saved yet.
+        """
+        return resolve_checkpoint(self.path)
+
+    @property
+    def latest(self) -> Path | None:
+        """The newest checkpoint, which ``resume`` goes on from; None before the first."""
+        return last_checkpoint(self.path)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl: update, phase, and tag: value; validations have tags ``eval/…``."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    @property
+    def comparison(self) -> dict[str, Any] | None:
+        """What the run came to on held-out instances, mle beside rl; ``docs/comparison.md`` explains the keys.
+
+        None until it has finished, and for a run of mle alone, which has an ``evaluation``.
+        """
+        return self._report("comparison")
+
+    @property
+    def evaluation(self) -> dict[str, Any] | None:
+        """What a run of one phase came to on held-out instances; None for others."""
+        return self._report("evaluation")
+
+    def load(self, device: str = "auto") -> TrainedPolicy:
+        """The policy of the best checkpoint, see ``rlseq.load``."""
+        from rlseq.api.policy import load
+
+        return load(self.path, device=device)
+
+    def _report(self, name: str) -> dict[str, Any] | None:
+        path = self.path / "report" / f"{name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

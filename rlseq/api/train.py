@@ -1,0 +1,133 @@
+"""Train, and go on with what was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlseq.api.checks import Naming, in_python, refuse
+from rlseq.api.run import Run
+from rlseq.config.controls import CONTROLS
+from rlseq.config.errors import did_you_mean
+from rlseq.config.load import Given
+from rlseq.config.phases import PHASES
+
+if TYPE_CHECKING:
+    from rlseq.report.sink import Sink
+
+
+def train(
+    config: Given | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    source: Path | str | None = None,
+    phase: str | None = None,
+    control: str | None = None,
+    run: Path | str | None = None,
+    callbacks: Sequence[Sink] = (),
+    console: bool = True,
+) -> Run:
+    """Train with cross-entropy, then REINFORCE, and compare the two, as ``rlseq train`` does.
+
+    Args:
+        config: A shipped name, the path of a YAML file, or a mapping with the keys of one; may be left out if there is
+            a ``source``, whose configuration is taken then.
+        overrides: Keys to change, ``a.b=c`` each.
+        source: Start rl (or ``phase="mle"``) anew from this checkpoint or run.
+        phase: "mle" or "rl": the only phase to train; rl needs a ``source``.
+        control: Train this control instead; see ``rlseq.config.controls``.
+        run: The run directory, which must not exist; default: ``<output>/<name>-<time>``.
+        callbacks: Told of every event; any of them may stop the phase.
+        console: Whether progress is printed.
+
+    Raises:
+        UserError: What is given cannot be used; all that is wrong is told at once.
+        Stopped: Ctrl-C or SIGTERM ended it; the message says how to go on.
+    """
+    refuse(train_problems(config, overrides, source, phase, control, run, in_python))
+
+    from rlseq.api.settings import forked_settings, new_settings
+    from rlseq.training.checkpoint import load_checkpoint
+    from rlseq.training.run_directory import resolve_checkpoint
+
+    mle_only, path = phase == "mle", None if run is None else Path(run)
+    checkpoint = None if source is None else load_checkpoint(resolve_checkpoint(Path(source)))
+    if checkpoint:
+        settings = forked_settings(checkpoint, config, overrides, control, mle_only=mle_only)
+    else:
+        assert config is not None
+        settings = new_settings(config, overrides, control, mle_only=mle_only)
+
+    from rlseq.api import training  # torch and ray: once nothing is wrong
+
+    following = training.Following(callbacks, console)
+    if checkpoint:
+        return training.fork(checkpoint, settings, "mle" if mle_only else "rl", path, following)
+    return training.start(settings, path, following)
+
+
+def resume(
+    run: Path | str, overrides: Sequence[str] = (), *, callbacks: Sequence[Sink] = (), console: bool = True
+) -> Run:
+    """Go on with a run exactly where it stopped, as ``rlseq train --resume`` does.
+
+    Args:
+        run: The run directory.
+        overrides: Keys of ``compute`` to change, ``compute.a=c`` each.
+        callbacks: As of ``train``.
+        console: As of ``train``.
+
+    Raises:
+        UserError: It cannot be gone on with.
+        Stopped: As of ``train``.
+    """
+    refuse(resume_problems(overrides, in_python))
+
+    from rlseq.api.settings import resumed_settings
+
+    settings = resumed_settings(Path(run), overrides)
+
+    from rlseq.api import training
+
+    return training.go_on(Path(run), settings, training.Following(callbacks, console))
+
+
+def train_problems(
+    config: Given | None,
+    overrides: Sequence[str],
+    source: Path | str | None,
+    phase: str | None,
+    control: str | None,
+    run: Path | str | None,
+    called: Naming,
+) -> list[str]:
+    """Arguments of ``train`` that do not go together, all of them, under the names that ``called`` gives them."""
+    wrong = []
+    if config is None and source is None:
+        wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
+    for name, value, known in (("phase", phase, list(PHASES)), ("control", control, list(CONTROLS))):
+        if value is not None and value not in known:
+            wrong.append(f"{called(name, value)}: give one of {', '.join(known)}{did_you_mean(str(value), known)}")
+    if phase == "rl" and source is None:
+        wrong.append(f"{called('phase', 'rl')} starts from a checkpoint: give one with {called('source')}")
+    if control == "equal_time" and source is not None:
+        wrong.append(f"{called('control', control)} trains from scratch: leave out {called('source')}")
+    if control == "equal_time" and not any(key.startswith("mle.updates=") for key in overrides):
+        wrong.append(
+            f"{called('control', control)} is cross-entropy for the time of mle and rl together: say how long with "
+            "mle.updates=N, or let rlseq study find it"
+        )
+    if control and phase:
+        wrong.append(f"{called('control', control)} says which phase it trains: leave out {called('phase')}")
+    if run is not None and Path(run).exists():
+        wrong.append(f"{called('run', run)}: exists and is not overwritten; resume it, or give another directory")
+    return wrong
+
+
+def resume_problems(overrides: Sequence[str], called: Naming) -> list[str]:
+    """Keys that cannot change when a run is resumed."""
+    foreign = [override for override in overrides if not override.startswith("compute.")]
+    return [
+        f"{override}: only compute.* can change when a run is resumed; use {called('source')}" for override in foreign
+    ]
