@@ -35,7 +35,8 @@ from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
 from rlseq.training.engine import Engine
 from rlseq.training.files import write_text
 from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
-from rlseq.training.trainer import Interrupted, Trainer
+from rlseq.training.stopping import GivenUp, Interrupted, giving_up
+from rlseq.training.trainer import Trainer
 from rlseq_envs.task import SequenceTask
 
 # Of the policy's keys, those that leave its weights what they are.
@@ -177,10 +178,11 @@ def _train(
     """Train, then compare: the mle phase's best, or the checkpoint the run started from, with the rl phase's."""
     try:
         sinks = default_sinks(sys.stdout if following.console else None)
-        reporter = Reporter([*sinks, *following.callbacks], metric=task.selection_metric)
+        reporter = Reporter(sinks, task.selection_metric, following.callbacks)
         for line in [*task.data_report(), *_workers(config)]:
             reporter.message(line)
-        engine = make_engine(config, task, run.artifacts)
+        with giving_up():
+            engine = make_engine(config, task, run.artifacts)
         try:
             with _warnings_reported(reporter):
                 train(Trainer(config, task, engine, run, reporter))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from typing import Annotated
 
 import typer
 
 from rlseq.cli import compare, configs, evaluate, generate, preflight, study, train
-from rlseq.cli.common import examples
+from rlseq.cli.common import INTERRUPTED, examples
 
 app = typer.Typer(
     name="rlseq",
@@ -48,5 +49,15 @@ def describe(
 
 def main() -> None:
     """Run the command line; a user's own task may lie in the working directory, which a script does not search."""
+    for number in range(3):  # a standard stream that is closed: its number would be that of the next file opened
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     sys.path.append(os.getcwd())
-    app(prog_name="rlseq")
+    try:
+        app(prog_name="rlseq")
+    except SystemExit as end:
+        if end.code == INTERRUPTED and threading.active_count() > 1:  # such as one in a reward that hangs
+            os._exit(INTERRUPTED)
+        raise

@@ -80,6 +80,8 @@ class Validation:
         best: This is the best checkpoint so far.
         samples: Rows of the table of samples.
         histograms: Name to the values of all instances or tokens, in any shape.
+        checkpoint: What was validated, as it was saved; None if it was not, and before it is: only callbacks hear of
+            validations after that.
     """
 
     phase: str
@@ -89,6 +91,11 @@ class Validation:
     best: bool
     samples: Sequence[SampleRow]
     histograms: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    checkpoint: Path | None = None
+
+
+class StopPhase(Exception):
+    """Raised by a callback: the phase ends here, as it would after its last update. The message says why."""
 
 
 class Sink:

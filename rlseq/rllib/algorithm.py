@@ -21,6 +21,7 @@ from rlseq.training.batch import Batch
 from rlseq.training.draw import Drawn, draw
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, not_finite, update_seed
 from rlseq.training.rollout import Rollout, RolloutRequest, shards
+from rlseq.training.stopping import giving_up
 from rlseq.training.update import RESAMPLED
 from rlseq_envs.task import Ints
 
@@ -138,7 +139,8 @@ class SequenceAlgorithm(Algorithm):
             return rollout
 
         seed = update_seed(self.experiment.seed, 0, request.update)
-        return draw(self.task, roll_out, request, config, seed, shift), sum(seconds)
+        with giving_up():
+            return draw(self.task, roll_out, request, config, seed, shift), sum(seconds)
 
     def _finish(self, stats: dict[str, float], seconds: float) -> dict[str, float]:
         """Replace counts by rates."""

@@ -65,6 +65,7 @@ class Engine(Protocol):
         Raises:
             TrainingError: A loss or gradient is not finite; the step was not taken.
             RewardError: A reward of the user's own failed; the step was not taken.
+            GivenUp: A stop was asked for; the step was not taken.
         """
 
     def rollout(

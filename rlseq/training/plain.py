@@ -26,6 +26,7 @@ from rlseq.training.draw import Drawn, draw
 from rlseq.training.engine import Tensors, UpdateRequest, update_seed
 from rlseq.training.prefetch import prefetched
 from rlseq.training.rollout import Rollout, RolloutRequest, Score, rollout, shards
+from rlseq.training.stopping import giving_up
 from rlseq.training.trainee import Trainee
 from rlseq.training.update import RESAMPLED, batch_loss, flat_gradient, gradient_variance, mean_statistics
 from rlseq_envs.task import Ints, SequenceTask
@@ -147,7 +148,8 @@ class PlainEngine:
             decoding = RolloutRequest.for_update(phase, number, request.phase_update, with_graph)
             return self._roll_out(self.trainee.policy, ids, decoding)
 
-        return draw(self.task, roll_out, request, phase, update_seed(self.config.seed, 0, request.update), shift)
+        with giving_up():
+            return draw(self.task, roll_out, request, phase, update_seed(self.config.seed, 0, request.update), shift)
 
     def _roll_out(self, policy: SequencePolicy, ids: Ints, decoding: RolloutRequest) -> Rollout:
         parts, distribution = shards(ids, self.config.compute.shard_size), SamplingDistribution.of(self.config.rl)

@@ -19,6 +19,7 @@ class Progress:
         phase_update: Updates done in the phase.
         started: The phase has its optimiser and its first validation.
         finished: The phase is over.
+        validating: A validation is due, or in progress.
         best: The best validation score of the phase.
         best_update: The update it was reached at.
         best_metrics: All metrics of that validation.
@@ -34,6 +35,7 @@ class Progress:
     phase_update: int = 0
     started: bool = False
     finished: bool = False
+    validating: bool = False
     best: float = -math.inf
     best_update: int = -1
     best_metrics: dict[str, float] = field(default_factory=dict)
@@ -88,7 +90,7 @@ class Progress:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Progress:
         """The inverse of ``to_dict``; further keys are left alone."""
-        known = {name: data[name] for name in cls.__dataclass_fields__}
+        known = {"validating": False} | {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         known["best"] = -math.inf if data["best"] is None else data["best"]
         known["sums"] = {name: (total, number) for name, (total, number) in data["sums"].items()}
         return cls(**known)

@@ -202,32 +202,33 @@ def rollout(
     rows = max((len(part) for part in parts), default=0) * (samples + int(greedy))
     linear = PackedLinear(rows, torch.bfloat16 if decoding.precision == "bf16" else torch.float32)
     score = partial(score, with_potentials=True) if decoding.with_potentials else score
+    scorer = ThreadPoolExecutor(1, "score")
     try:
-        with ThreadPoolExecutor(1, "score") as scorer:
-            scored = []
-            for part in parts:
-                draw = partial(counter_uniforms, seed, decoding.update, part, samples) if samples else None
-                source = task.source(part)
-                limits = task.length_limits(source_sizes(source))
-                memory = encode_sources(policy, source, device)
-                prefixes = _prefixes(task, part, limits, decoding)
-                drawing = Drawing(
-                    uniforms=None if draw is None else torch.from_numpy(draw(int(limits.max()))).to(device),
-                    greedy=greedy,
-                    distribution=distribution,
-                    prefixes=None if prefixes is None else torch.from_numpy(prefixes).to(device),
-                    score_greedy=decoding.score_greedy,
-                    with_attention=decoding.with_attention,
-                )
-                decoded = decode(policy, memory.detach(), torch.from_numpy(limits).to(device), drawing, linear)
-                kept = memory if decoding.with_graph else None
-                given = None if prefixes is None else (prefixes >= 0).sum(2)
-                nats = None
-                if decoding.score_references:
-                    nats = sequence_nats(policy, memory.detach(), *task.references(part))
-                scored.append(scorer.submit(_score, score, part, source, decoded, greedy, kept, given, nats))
-            return [future.result() for future in scored]
+        scored = []
+        for part in parts:
+            draw = partial(counter_uniforms, seed, decoding.update, part, samples) if samples else None
+            source = task.source(part)
+            limits = task.length_limits(source_sizes(source))
+            memory = encode_sources(policy, source, device)
+            prefixes = _prefixes(task, part, limits, decoding)
+            drawing = Drawing(
+                uniforms=None if draw is None else torch.from_numpy(draw(int(limits.max()))).to(device),
+                greedy=greedy,
+                distribution=distribution,
+                prefixes=None if prefixes is None else torch.from_numpy(prefixes).to(device),
+                score_greedy=decoding.score_greedy,
+                with_attention=decoding.with_attention,
+            )
+            decoded = decode(policy, memory.detach(), torch.from_numpy(limits).to(device), drawing, linear)
+            kept = memory if decoding.with_graph else None
+            given = None if prefixes is None else (prefixes >= 0).sum(2)
+            nats = None
+            if decoding.score_references:
+                nats = sequence_nats(policy, memory.detach(), *task.references(part))
+            scored.append(scorer.submit(_score, score, part, source, decoded, greedy, kept, given, nats))
+        return [future.result() for future in scored]
     finally:
+        scorer.shutdown(wait=False, cancel_futures=True)  # nobody waits for a reward that hangs once work is given up
         policy.train(mode)
 
 

@@ -6,13 +6,9 @@ The trainer owns the update counter, the data position, the schedule and every d
 from __future__ import annotations
 
 import math
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from rlseq.config.phases import PHASES, Phase, PhaseConfig
 from rlseq.config.rl import RLConfig
@@ -22,6 +18,8 @@ from rlseq.decoding.likelihood import Likelihood
 from rlseq.models.spaces import TaskSpaces
 from rlseq.objectives.baselines import build_baseline
 from rlseq.report.reporter import Reporter
+from rlseq.report.samples import SampleRow
+from rlseq.report.sink import Level
 from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.cost import Cost
 from rlseq.training.engine import Engine, TrainingError, UpdateRequest
@@ -29,8 +27,11 @@ from rlseq.training.monitors.registry import Alarm, Monitors
 from rlseq.training.optimizer import learning_rate
 from rlseq.training.preflight import short_form
 from rlseq.training.progress import Progress
+from rlseq.training.rollout import Rollout
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.sampling_table import histograms, sample_rows, worst
+from rlseq.training.status import State, go_on_command, write_status
+from rlseq.training.stopping import GivenUp, Interrupted, catching_signals, giving_up, stop_asked
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import Ints, SequenceTask
 
@@ -38,8 +39,22 @@ from rlseq_envs.task import Ints, SequenceTask
 PHASE_INSTANCES, SEEDS = 1 << 28, 1 << 11
 
 
-class Interrupted(RuntimeError):
-    """The user or the system asked to stop; everything was saved."""
+STRETCH_SECONDS = 5.0  # most that updates done in one call may take: a stop waits for them
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a validation found, before anything follows from it.
+
+    Attributes:
+        metrics: By name, the reward among them.
+        samples: Rows of the table of samples.
+        rolled: The greedy outputs.
+    """
+
+    metrics: dict[str, float]
+    samples: list[SampleRow]
+    rolled: Rollout
 
 
 class Trainer:
@@ -65,7 +80,9 @@ class Trainer:
         self.baseline = build_baseline(config.rl.baseline)
         self.cost = Cost()
         self._batches = make_batches(config, task)
-        self._stop = False
+        self._saved: int | None = None  # the last update that a checkpoint holds
+        self._torn = False  # the engine failed in the midst of an update: its state is of none
+        self._pace = 0.0  # seconds an update takes
 
     # ------------------------------------------------------------------------------------------- entry points
     def train(self) -> None:
@@ -90,6 +107,7 @@ class Trainer:
         section = self.config.phase(self.progress.phase)
         self.monitors = Monitors.from_dict(section, checkpoint.meta["trainer"].get("monitors", {}))
         self.cost = Cost.from_dict(checkpoint.meta["trainer"])
+        self._saved = self.progress.update
         self._restore_baseline(checkpoint)
         self.run.rewind(self.progress.update, self.progress.phase)
         self.reporter.start(self.config, self.run, self.progress.update)
@@ -109,11 +127,21 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------- phases
     def _train_phases(self) -> None:
+        """All phases from the one in progress on; however it ends, log and status say so, and nothing done is lost."""
+        self._say_status("training")
         try:
-            with self._stopping_on_signals():
+            with catching_signals():
                 for phase in PHASES[PHASES.index(self.progress.phase) :]:
                     if phase == self.progress.phase or self.config.phase(phase).updates:
                         self._phase(phase)
+            self._say_status("finished")
+        except Interrupted as stop:
+            self._say_end("interrupted", str(stop), "info")
+            raise
+        except Exception as error:
+            self._rescue()
+            self._say_end("failed", " ".join(f"{type(error).__name__}: {error}".split()), "error")
+            raise
         finally:
             self.reporter.finish()
 
@@ -123,14 +151,15 @@ class Trainer:
             self._start_from_best(phase)
         if not self.progress.started:
             self.engine.start_phase(phase)
-            self.progress.started = True
+            self.progress.started = self.progress.validating = True  # what the phase starts from is its first best
             self.monitors, self.baseline = Monitors(section), build_baseline(self.config.rl.baseline)
             self.reporter.phase(phase, section.title, section.updates, 0)
             if isinstance(section, RLConfig):
                 self._say_what_samples_show(section)
-            self._validate(section)  # what the phase starts from is its first best
         else:
             self.reporter.phase(phase, section.title, section.updates, self.progress.phase_update)
+        if self.progress.validating:
+            self._validate(section)
         while self.progress.phase_update < section.updates and not self.progress.finished:
             self._advance(section)
         if not self.progress.finished:
@@ -143,23 +172,32 @@ class Trainer:
 
     def _say_what_samples_show(self, section: RLConfig) -> None:
         limit, update = self.config.evaluation.max_instances, self.progress.update
-        for text, level in short_form(self.task, self.engine, section, limit, update):
+        try:
+            with giving_up():
+                found = list(short_form(self.task, self.engine, section, limit, update))
+        except GivenUp:
+            self._stop_now()
+        for text, level in found:
             self.reporter.message(text, level)
 
     def _advance(self, section: PhaseConfig) -> None:
         """A stretch of updates up to the next event, and the event."""
         started, requests = time.perf_counter(), self._requests(section)
+        self._torn = True
         try:
             statistics = self.engine.update(requests)
+        except GivenUp:
+            self._stop_now()
         except TrainingError as error:
             self._recover(section, str(error))
             return
-        except RewardError as error:
-            self._save()
-            self.reporter.message(f"{error}; saved at update {self.progress.update}", "error")
+        except RewardError:
+            self._torn = False  # rewards come before the step
             raise
+        self._torn = False
         instances = sum(len(request.ids) for request in requests)
         progress, seconds = self.progress, (time.perf_counter() - started) / instances
+        self._pace = seconds * instances / len(requests)
         for stats in statistics:
             progress.count(stats | progress.timed(seconds))
             self.cost.count(progress.phase, stats.get("time/cpu_seconds", 0.0))
@@ -171,9 +209,16 @@ class Trainer:
             self._validate(section)
         if progress.update % self.config.checkpoint.every == 0:
             self._save()
-        if self._stop:
-            self._save()
-            raise Interrupted(f"stopped at update {progress.update}")
+        if (reason := self.reporter.take_stop()) and not progress.finished:
+            self.reporter.message(f"{reason}: {progress.phase} ends")
+            self._end_phase()
+        if stop_asked():
+            self._stop_now()
+
+    def _stop_now(self) -> NoReturn:
+        """Save what was done until the last update, and leave."""
+        self._save()
+        raise Interrupted(f"stopped at update {self.progress.update}")
 
     def _watch(self, section: PhaseConfig, stats: dict[str, float]) -> None:
         if isinstance(section, RLConfig):
@@ -200,11 +245,13 @@ class Trainer:
         return self.monitors.validates_early
 
     def _requests(self, section: PhaseConfig) -> list[UpdateRequest]:
-        """The updates up to the next event; one at a time where they are long."""
+        """The updates up to the next event, or as many as a stop may wait for; one at a time in rl."""
         done = self.progress.phase_update
         events = (self.config.log_every, section.validate_every)
         left = [every - done % every for every in events] + [section.updates - done]
         left.append(self.config.checkpoint.every - self.progress.update % self.config.checkpoint.every)
+        if self._pace:
+            left.append(max(1, int(STRETCH_SECONDS / self._pace)))
         count = 1 if isinstance(section, RLConfig) else min(left)
         return [self._request(section, offset) for offset in range(count)]
 
@@ -226,6 +273,26 @@ class Trainer:
 
     # --------------------------------------------------------------------------------------------- validation
     def _validate(self, section: PhaseConfig) -> None:
+        progress = self.progress
+        progress.validating = True
+        try:
+            with giving_up():
+                found = self._measure()
+        except GivenUp:
+            self._stop_now()
+        progress.validating = False
+        score = found.metrics[self.task.selection_metric]
+        score = -math.inf if math.isnan(score) else score
+        best = progress.judge(score)
+        if best:
+            progress.best_metrics = found.metrics
+        phase, update = progress.phase, progress.update
+        event = self.reporter.validation(phase, update, found.metrics, best, found.samples, histograms(found.rolled))
+        self._warn(self.monitors.validation(found.metrics, len(found.rolled.ids)))
+        self._act_on(section, score, best)
+        self.reporter.validated(event, self.run.checkpoint(phase, update) if self._saved == update else None)
+
+    def _measure(self) -> Measured:
         progress, evaluation = self.progress, self.config.evaluation
         split = self.task.instances("validation")
         size = min(s for s in (split.size, evaluation.max_instances) if s is not None)
@@ -243,14 +310,12 @@ class Trainer:
         metrics["reward"] = float(rolled.rewards.mean())
         if rolled.reference_nats is not None:
             metrics |= Likelihood(rolled.reference_nats, self.task.references(rolled.ids)[1]).means
-        score = metrics[self.task.selection_metric]
-        score = -math.inf if math.isnan(score) else score
-        best = progress.judge(score)
         rows = sample_rows(self.task, self.engine, worst(rolled, evaluation.samples_shown), progress.update)
-        self.reporter.validation(progress.phase, progress.update, metrics, best, rows, histograms(rolled))
-        self._warn(self.monitors.validation(metrics, size))
-        if best:
-            progress.best_metrics = metrics
+        return Measured(metrics, rows, rolled)
+
+    def _act_on(self, section: PhaseConfig, score: float, best: bool) -> None:
+        """What follows from a validation: the best is saved, a collapse is left, the phase may end."""
+        progress = self.progress
         if stopping := self.monitors.stopping:
             self.reporter.message(f"rl.monitors.stop names {', '.join(stopping)}: rl ends")
             self._end_phase()
@@ -311,22 +376,25 @@ class Trainer:
             "metrics": progress.best_metrics if best else {},
         }
         self.run.save(progress.phase, progress.update, self.engine.get_state(), meta, best=best)
+        self._saved = progress.update
 
-    @contextmanager
-    def _stopping_on_signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM let the update in progress end, then save; a second SIGINT does not wait."""
-        previous: dict[signal.Signals, Callable[..., Any] | int | None] = {}
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if self._stop:
-                raise KeyboardInterrupt
-            self._stop = True
-            os.write(2, b"stopping after this update; once more to stop at once\n")  # a report may be half written
-
+    # ------------------------------------------------------------------------------------------------ the end
+    def _rescue(self) -> None:
+        """Save what was done since the last checkpoint before an error ends the training, if it can be saved."""
+        if self._torn or self._saved == self.progress.update or not self.progress.started:
+            return
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                previous[number] = signal.signal(number, stop)
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            self._save()
+        except Exception as error:  # the error that ends the training matters more
+            self.reporter.message(f"update {self.progress.update} could not be saved: {error}", "warning")
+
+    def _say_end(self, state: State, reason: str, level: Level) -> None:
+        saved = "nothing was saved yet" if self._saved is None else f"saved at update {self._saved}"
+        self.reporter.message(f"{state}: {reason}; {saved}; go on with: {go_on_command(self.run.path)}", level)
+        self._say_status(state, reason)
+
+    def _say_status(self, state: State, reason: str = "") -> None:
+        try:
+            write_status(self.run.path, state, self.progress.phase, self._saved, reason)
+        except OSError as error:
+            self.reporter.message(f"report/status.json cannot be written: {error}", "warning")

@@ -17,7 +17,8 @@ from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest
 from rlseq.training.run_directory import RunDirectory
-from rlseq.training.trainer import Interrupted, Trainer
+from rlseq.training.stopping import Interrupted
+from rlseq.training.trainer import Trainer
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import Split
 from tests.training.scripted import Recorder, ScriptedEngine, ScriptedTask, scripted_config, trainer_of

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -20,6 +23,7 @@ Answer = Values | str  # a text says what is wrong
 def serve(descriptor: int) -> None:
     """Find the function that the first message names, then call it with the arguments of each further message."""
     connection = Connection(descriptor)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         function = _find(*connection.recv())
         connection.send({})
@@ -29,6 +33,13 @@ def serve(descriptor: int) -> None:
         return
     except _Refused as fault:
         connection.send(str(fault))
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone: a function that hangs never looks at the pipe again."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 class _Refused(Exception):
