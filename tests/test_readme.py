@@ -27,7 +27,7 @@ from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import read_metrics
 from rlseq_envs.task import SequenceTask
 from tests.cli.test_study import InThisProcess
-from tests.pages import OWN_NETWORK, OWN_REWARD, OWN_TASK, ROOT, blocks
+from tests.pages import OWN_LOGGER, OWN_NETWORK, OWN_REWARD, OWN_TASK, ROOT, blocks
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 COMMAND_LINE = ROOT / "docs" / "reference" / "command-line.md"
@@ -84,9 +84,10 @@ def write_data(directory: Path) -> None:
 
 
 def write_examples(directory: Path) -> None:
-    """The user's task, reward and network: modules, and the task's configuration."""
+    """The user's task, reward, network and logger: modules, and the task's configuration."""
     (directory / "sorting.py").write_text(blocks(OWN_TASK, "python")[0])
     (directory / "sorting.yaml").write_text(blocks(OWN_TASK, "yaml")[0])
+    (directory / "database.py").write_text(blocks(OWN_LOGGER, "python")[0])
     (directory / "gru.py").write_text(blocks(OWN_NETWORK, "python")[0])
     (directory / "mine.py").write_text(blocks(OWN_REWARD, "python")[0])
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from rlseq.evaluation.loading import signature_difference
 from rlseq.models.build import build_policy
 from rlseq.models.own import try_out
 from rlseq.models.spaces import TaskSpaces
+from rlseq.report.loggers.registry import make_loggers
 from rlseq.report.reporter import Reporter, default_sinks
 from rlseq.report.sink import Sink
 from rlseq.rllib.engine import RllibEngine
@@ -61,6 +62,7 @@ class Following:
 # ------------------------------------------------------------------------------------------- three ways to start
 def start(config: Config, path: Path | None, following: Following) -> Run:
     """Train from scratch, in a run directory of that path or of a new name."""
+    following = _with_loggers(following, config)
     task = prepare_task(config)
     check_policy(config, task)
     run = RunDirectory.create(config, path=path)
@@ -71,6 +73,7 @@ def start(config: Config, path: Path | None, following: Following) -> Run:
 
 def go_on(path: Path, config: Config, following: Following) -> Run:
     """Go on with a run where it stopped; the configuration differs from the run's only in where the work is done."""
+    following = _with_loggers(following, config)
     run = RunDirectory.open(path)
     task = prepare_task(config, run.artifacts)
     check_policy(config, task)
@@ -82,6 +85,7 @@ def go_on(path: Path, config: Config, following: Following) -> Run:
 
 def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None, following: Following) -> Run:
     """Start a phase in a new run from the weights of a checkpoint."""
+    following = _with_loggers(following, config)
     task = prepare_task(config, checkpoint.artifacts)
     check_policy(config, task)
     _check_policy(checkpoint, config, task)
@@ -90,6 +94,11 @@ def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None
         task.save_artifacts(run.artifacts)
         begin: Callable[[Trainer], None] = lambda trainer: trainer.fork(checkpoint, phase)  # noqa: E731
         return _train(config, task, run, begin, checkpoint.directory, following)
+
+
+def _with_loggers(following: Following, config: Config) -> Following:
+    """Loggers come before callbacks, and are made before anything else: a package may not be installed."""
+    return replace(following, callbacks=[*make_loggers(config.report.loggers), *following.callbacks])
 
 
 @contextmanager

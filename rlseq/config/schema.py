@@ -48,6 +48,12 @@ class CheckpointConfig(Section):
     keep: PositiveInt = 2  # newest ones kept besides best
 
 
+class ReportConfig(Section):
+    """Where figures go, besides the files of the run directory and TensorBoard."""
+
+    loggers: tuple[str, ...] = ()  # some of csv, wandb, mlflow, or package.module:Class of the user's
+
+
 class Config(Section):
     """One experiment."""
 
@@ -63,6 +69,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()  # validation, and the figures in the end
     compute: ComputeConfig = ComputeConfig()  # where the work is done
     checkpoint: CheckpointConfig = CheckpointConfig()  # what is kept
+    report: ReportConfig = ReportConfig()  # where figures go
 
     def phase(self, name: Phase) -> PhaseConfig:
         """The section of a phase."""

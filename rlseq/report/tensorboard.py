@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from rlseq.config.schema import Config
+from rlseq.report.hyperparameters import hyperparameters
 from rlseq.report.plots import attention_figure, drawing_figure, figure_image
 from rlseq.report.samples import SampleRow, format_markdown
 from rlseq.report.sink import PhaseStart, Sink, Start, Updates, Validation
@@ -89,18 +90,7 @@ def _hyperparameters(config: Config) -> Any:
     There is no experiment summary beside it, as ``add_hparams`` writes one: TensorBoard would take that of one run for
     all, and hide the keys and metrics of the others. Without it, every run's keys and scalars are in the table.
     """
-    changed = config.model_dump(mode="json", exclude_defaults=True)
-    keys = {"name": config.name, "seed": config.seed, **dict(_flat(changed, ""))}
-    return hparams(keys, {})[1]
-
-
-def _flat(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | float | bool]]:
-    """Keys with dots, values as TensorBoard can show them."""
-    for key, value in section.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, int | float | str) else str(value)
+    return hparams(hyperparameters(config), {})[1]
 
 
 def _figures(row: SampleRow) -> dict[str, Figure]:
