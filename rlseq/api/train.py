@@ -27,6 +27,7 @@ def train(
     run: Path | str | None = None,
     callbacks: Sequence[Sink] = (),
     console: bool = True,
+    save_before: float | None = None,
 ) -> Run:
     """Train with cross-entropy, then REINFORCE, and compare the two, as ``rlseq train`` does.
 
@@ -40,12 +41,16 @@ def train(
         run: The run directory, which must not exist; default: ``<output>/<name>-<time>``.
         callbacks: Told of every event; any of them may stop the phase.
         console: Whether progress is printed.
+        save_before: Minutes since the process began by when all is saved, for queues with a time limit; None: no limit.
 
     Raises:
         UserError: What is given cannot be used; all that is wrong is told at once.
         Stopped: Ctrl-C or SIGTERM ended it; the message says how to go on.
     """
-    refuse(train_problems(config, overrides, source, phase, control, run, in_python))
+    refuse(
+        train_problems(config, overrides, source, phase, control, run, in_python)
+        + save_before_problems(save_before, in_python)
+    )
 
     from rlseq.api.settings import forked_settings, new_settings
     from rlseq.training.checkpoint import load_checkpoint
@@ -61,14 +66,19 @@ def train(
 
     from rlseq.api import training  # torch and ray: once nothing is wrong
 
-    following = training.Following(callbacks, console)
+    following = training.Following(callbacks, console, save_before=save_before)
     if checkpoint:
         return training.fork(checkpoint, settings, "mle" if mle_only else "rl", path, following)
     return training.start(settings, path, following)
 
 
 def resume(
-    run: Path | str, overrides: Sequence[str] = (), *, callbacks: Sequence[Sink] = (), console: bool = True
+    run: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    callbacks: Sequence[Sink] = (),
+    console: bool = True,
+    save_before: float | None = None,
 ) -> Run:
     """Go on with a run exactly where it stopped, as ``rlseq train --resume`` does.
 
@@ -77,12 +87,13 @@ def resume(
         overrides: Keys of ``compute`` to change, ``compute.a=c`` each.
         callbacks: As of ``train``.
         console: As of ``train``.
+        save_before: As of ``train``.
 
     Raises:
         UserError: It cannot be gone on with.
         Stopped: As of ``train``.
     """
-    refuse(resume_problems(overrides, in_python))
+    refuse(resume_problems(overrides, in_python) + save_before_problems(save_before, in_python))
 
     from rlseq.api.settings import resumed_settings
 
@@ -90,7 +101,7 @@ def resume(
 
     from rlseq.api import training
 
-    return training.go_on(Path(run), settings, training.Following(callbacks, console))
+    return training.go_on(Path(run), settings, training.Following(callbacks, console, save_before=save_before))
 
 
 def train_problems(
@@ -131,3 +142,8 @@ def resume_problems(overrides: Sequence[str], called: Naming) -> list[str]:
     return [
         f"{override}: only compute.* can change when a run is resumed; use {called('source')}" for override in foreign
     ]
+
+
+def save_before_problems(minutes: float | None, called: Naming) -> list[str]:
+    """What is wrong with a time limit."""
+    return [f"{called('save_before', minutes)}: give minutes above 0"] if minutes is not None and minutes <= 0 else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +35,8 @@ from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
 from rlseq.training.engine import Engine
 from rlseq.training.files import write_text
 from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
-from rlseq.training.stopping import GivenUp, Interrupted, giving_up
+from rlseq.training.status import go_on_command
+from rlseq.training.stopping import GivenUp, Interrupted, catching_signals, giving_up
 from rlseq.training.trainer import Trainer
 from rlseq_envs.task import SequenceTask
 
@@ -52,11 +52,13 @@ class Following:
         callbacks: Told of every event.
         console: Whether progress is printed.
         concludes: Whether the phases are compared on held-out instances in the end.
+        save_before: Minutes since the process began by when all has to be saved; None: no limit.
     """
 
     callbacks: Sequence[Sink] = ()
     console: bool = True
     concludes: bool = True
+    save_before: float | None = None
 
 
 # ------------------------------------------------------------------------------------------- three ways to start
@@ -66,7 +68,7 @@ def start(config: Config, path: Path | None, following: Following) -> Run:
     task = prepare_task(config)
     check_policy(config, task)
     run = RunDirectory.create(config, path=path)
-    with _removed_if_refused(run.path):
+    with _removed_if_not_begun(run.path):
         task.save_artifacts(run.artifacts)
         return _train(config, task, run, Trainer.train, None, following)
 
@@ -90,7 +92,7 @@ def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None
     check_policy(config, task)
     _check_policy(checkpoint, config, task)
     run = RunDirectory.create(config, path=path, forked_from=checkpoint.directory)
-    with _removed_if_refused(run.path):
+    with _removed_if_not_begun(run.path):
         task.save_artifacts(run.artifacts)
         begin: Callable[[Trainer], None] = lambda trainer: trainer.fork(checkpoint, phase)  # noqa: E731
         return _train(config, task, run, begin, checkpoint.directory, following)
@@ -102,11 +104,11 @@ def _with_loggers(following: Following, config: Config) -> Following:
 
 
 @contextmanager
-def _removed_if_refused(path: Path) -> Iterator[None]:
-    """Leave no new run directory behind where the input turns out to be wrong before the training begins."""
+def _removed_if_not_begun(path: Path) -> Iterator[None]:
+    """Leave no new run directory behind if the training does not begin."""
     try:
         yield
-    except UserError:
+    except BaseException:
         if not (path / "train.log").exists():
             shutil.rmtree(path)
         raise
@@ -185,24 +187,30 @@ def _train(
     following: Following,
 ) -> Run:
     """Train, then compare: the mle phase's best, or the checkpoint the run started from, with the rl phase's."""
-    try:
-        sinks = default_sinks(sys.stdout if following.console else None)
-        reporter = Reporter(sinks, task.selection_metric, following.callbacks)
-        for line in [*task.data_report(), *_workers(config)]:
-            reporter.message(line)
-        with giving_up():
-            engine = make_engine(config, task, run.artifacts)
+    with catching_signals(following.save_before):
         try:
-            with _warnings_reported(reporter):
-                train(Trainer(config, task, engine, run, reporter))
+            sinks = default_sinks(sys.stdout if following.console else None)
+            reporter = Reporter(sinks, task.selection_metric, following.callbacks)
+            for line in [*task.data_report(), *_workers(config)]:
+                reporter.message(line)
+            with giving_up():
+                engine = make_engine(config, task, run.artifacts)
+            try:
+                with _warnings_reported(reporter):
+                    train(Trainer(config, task, engine, run, reporter))
+            finally:
+                engine.close()
+        except (Interrupted, GivenUp, KeyboardInterrupt) as stop:
+            raise Stopped(_stopped(run, str(stop))) from stop
         finally:
-            engine.close()
-    except (Interrupted, KeyboardInterrupt) as stop:
-        raise Stopped(_stopped(run, str(stop))) from stop
-    finally:
-        run.close()
-    if following.concludes:
-        conclude(config, task, run, before)
+            run.close()
+        if following.concludes:
+            try:
+                with giving_up():
+                    conclude(config, task, run, before)
+            except GivenUp as stop:
+                go_on = go_on_command(Path(display_path(run.path)))
+                raise Stopped(f"trained to the end, but not compared; for the comparison: {go_on}") from stop
     return Run(run.path)
 
 
@@ -250,7 +258,7 @@ def make_engine(config: Config, task: SequenceTask, artifacts: Path) -> Engine:
 def _stopped(run: RunDirectory, message: str) -> str:
     if run.latest() is None:
         return f"{message or 'interrupted'}; nothing was saved yet"
-    return f"{message or 'interrupted'}; go on with: rlseq train --resume {shlex.quote(display_path(run.path))}"
+    return f"{message or 'interrupted'}; go on with: {go_on_command(Path(display_path(run.path)))}"
 
 
 def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path | None) -> None:

@@ -58,6 +58,10 @@ def main() -> None:
     try:
         app(prog_name="rlseq")
     except SystemExit as end:
+        try:
+            sys.stdout.flush()
+        except OSError:  # nobody reads it any more: nothing is left to say when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if end.code == INTERRUPTED and threading.active_count() > 1:  # such as one in a reward that hangs
             os._exit(INTERRUPTED)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -60,24 +61,31 @@ def train(
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="The run directory; default: runs/<name>-<time>.")
     ] = None,
+    save_before: Annotated[
+        float | None,
+        typer.Option(metavar="MINUTES", help="Save and stop before this much time is over, for queues with a limit."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Train with cross-entropy, then REINFORCE, and compare the two."""
     if config and "=" in config:
         overrides = [config, *(overrides or [])]
         config = None
-    refuse(_problems(config, overrides or [], resume, source, phase, control, run))
+    refuse(_problems(config, overrides or [], resume, source, phase, control, run, save_before))
 
     from rlseq.api import train as api
 
     if resume:
-        finished = api.resume(resume, overrides or [])
+        finished = api.resume(resume, overrides or [], save_before=save_before)
     else:
-        finished = api.train(config, overrides or [], source=source, phase=phase, control=control, run=run)
+        finished = api.train(
+            config, overrides or [], source=source, phase=phase, control=control, run=run, save_before=save_before
+        )
 
     from rlseq.cli.closing import print_result
 
-    print_result(finished)
+    with suppress(OSError):  # a terminal that is gone: what is printed lies in the run, too
+        print_result(finished)
 
 
 def _problems(
@@ -88,13 +96,14 @@ def _problems(
     phase: PhaseName | None,
     control: ControlName | None,
     run: Path | None,
+    save_before: float | None,
 ) -> list[str]:
     """Arguments that do not go together, all of them."""
-    from rlseq.api.train import resume_problems, train_problems
+    from rlseq.api.train import resume_problems, save_before_problems, train_problems
 
+    wrong = save_before_problems(save_before, option)
     if not resume:
-        return train_problems(config, overrides, source, phase, control, run, option)
-    wrong = []
+        return wrong + train_problems(config, overrides, source, phase, control, run, option)
     if source:
         wrong.append("--resume goes on with a run, --from starts a new one: give one of them")
     if config or phase or control or run:

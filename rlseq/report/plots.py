@@ -244,4 +244,7 @@ def _labels(labels: Sequence[str], count: int) -> list[str]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure).print_png(path)
+    with warnings.catch_warnings():
+        # A run that was stopped early has nothing to lay out yet.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied", category=UserWarning)
+        FigureCanvasAgg(figure).print_png(path)

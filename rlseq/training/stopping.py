@@ -71,9 +71,9 @@ _BEGAN = time.monotonic()
 _asked: Stop | None = None
 
 
-def stop_asked() -> bool:
-    """Whether a stop was asked for."""
-    return _asked is not None and _asked.reason is not None
+def stop_asked() -> str | None:
+    """What asked for a stop, such as "SIGTERM"; None: nothing did."""
+    return None if _asked is None else _asked.reason
 
 
 @contextmanager

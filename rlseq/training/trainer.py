@@ -218,7 +218,7 @@ class Trainer:
     def _stop_now(self) -> NoReturn:
         """Save what was done until the last update, and leave."""
         self._save()
-        raise Interrupted(f"stopped at update {self.progress.update}")
+        raise Interrupted(f"stopped at update {self.progress.update} by {stop_asked()}")
 
     def _watch(self, section: PhaseConfig, stats: dict[str, float]) -> None:
         if isinstance(section, RLConfig):
