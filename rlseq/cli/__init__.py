@@ -11,6 +11,7 @@ import typer
 
 from rlseq.cli import compare, configs, evaluate, generate, preflight, study, train
 from rlseq.cli.common import INTERRUPTED, examples
+from rlseq.training import stopping
 
 app = typer.Typer(
     name="rlseq",
@@ -55,6 +56,7 @@ def main() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     sys.path.append(os.getcwd())
+    stopping.process_is_ours = True
     try:
         app(prog_name="rlseq")
     except SystemExit as end:

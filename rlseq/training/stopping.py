@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RESERVE = 30.0  # seconds before a time limit at which training stops, to save; at most half of the limit
@@ -43,13 +43,12 @@ class Stop:
         self._giving_up = 0  # how many sections of work that may be given up are in progress
 
     def ask(self, reason: str) -> None:
-        """Ask for it, in the main thread; a second time ends the process and its children at once."""
+        """Ask for it, in the main thread; a second time leaves at once, without saving."""
         if self.reason is not None:
             _tell(f"{reason}: leaving at once\n")
-            for children in Path("/proc/self/task").glob("*/children"):
-                for child in children.read_text().split():
-                    os.kill(int(child), signal.SIGKILL)
-            os._exit(130)
+            if process_is_ours:
+                _leave()
+            raise KeyboardInterrupt
         self.reason = reason
         _tell(f"{reason}: stopping; once more to stop at once, without saving\n")
         if self._giving_up:
@@ -68,6 +67,8 @@ class Stop:
 
 
 _BEGAN = time.monotonic()
+# Whether leaving at once may end the process. The command line says so; in a notebook, KeyboardInterrupt has to do.
+process_is_ours = False
 _asked: Stop | None = None
 
 
@@ -119,6 +120,14 @@ def giving_up() -> Iterator[None]:
         return
     with _asked.giving_up():
         yield
+
+
+def _leave() -> NoReturn:
+    """End this process and its children, which would be waited for otherwise."""
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+    os._exit(130)
 
 
 def _seconds_left(minutes: float) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -419,7 +421,11 @@ def test_a_reward_that_fails_ends_the_run_with_what_came_before_it_saved(tmp_pat
     trainer, recorder = trainer_of(scripted_config(mle={"updates": 10}, rl={"updates": 12}), engine, tmp_path / "run")
     with pytest.raises(RewardError, match="mine:worth"):
         trainer.train()
-    assert recorder.messages == ["task.reward: mine:worth gave nan; saved at update 17"] and recorder.finished == 1
+    assert recorder.finished == 1
+    assert recorder.messages == [
+        "failed: RewardError: task.reward: mine:worth gave nan; saved at update 17; "
+        f"go on with: rlseq train --resume {tmp_path / 'run'}"
+    ]
     assert not recorder.warnings and trainer.progress.recoveries == 0
     assert quality(trainer.run, "rl", "latest") == 10 + 17 * 0.5
     trainer.run.close()
@@ -427,3 +433,23 @@ def test_a_reward_that_fails_ends_the_run_with_what_came_before_it_saved(tmp_pat
     again = Trainer(run.config, ScriptedTask(), engine, run, Reporter([]))
     again.resume()
     assert again.progress.update == 22 and quality(run, "rl", "latest") == 10 + 22 * 0.5
+
+
+def test_a_second_signal_on_the_command_line_ends_the_process_and_its_children(tmp_path: Path) -> None:
+    """Even one that sits in work that nobody can interrupt."""
+    program = """
+import os, signal, subprocess, threading, time
+from rlseq.training import stopping
+child = subprocess.Popen(["sleep", "600"])
+threading.Thread(target=time.sleep, args=(600,)).start()
+stopping.process_is_ours = True
+with stopping.catching_signals():
+    print(child.pid, flush=True)
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(600)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 130 and "leaving at once" in ended.stderr
+    state = Path(f"/proc/{int(ended.stdout)}/stat")
+    assert not state.exists() or state.read_text().split(")")[1].split()[0] == "Z"
