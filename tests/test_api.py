@@ -18,7 +18,8 @@ from rlseq import cli
 from rlseq.api.decoding import Decoding
 from rlseq.cli.decoding import OPTIONS
 from rlseq.config.load import load_config
-from rlseq.report.sink import Sink
+from rlseq.report.sink import Sink, StopPhase
+from rlseq.training.checkpoint import load_checkpoint
 from tests.cli.test_commands import TINY, assert_same_weights, done
 
 
@@ -188,3 +189,61 @@ def test_importing_it_is_light_and_everything_promised_is_there() -> None:
     assert all(getattr(rlseq, name).__doc__ for name in rlseq.__all__) and {*rlseq.__all__} <= {*dir(rlseq)}
     with pytest.raises(AttributeError):
         rlseq.tarin  # noqa: B018
+
+
+# ---------------------------------------------------------------------------------------------------------- callbacks
+class Remembers(Sink):
+    """What a callback hears, in order."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.checkpoints: list[tuple[int, bool]] = []
+
+    def start(self, event: Any) -> None:
+        self.heard.append("start")
+
+    def phase(self, event: Any) -> None:
+        self.heard.append(event.name)
+
+    def updates(self, event: Any) -> None:
+        self.heard.append(f"update {event.update}")
+
+    def validation(self, event: Any) -> None:
+        self.heard.append(f"validation {event.update}")
+        if event.checkpoint is not None:
+            self.checkpoints.append((event.update, load_checkpoint(event.checkpoint).meta["update"] == event.update))
+
+    def finish(self) -> None:
+        self.heard.append("finish")
+
+
+def test_a_callback_hears_of_everything_and_of_validations_once_they_are_saved(tmp_path: Path) -> None:
+    callback = Remembers()
+    rlseq.train("hull", [*TINY, "rl.updates=2"], run=tmp_path / "run", callbacks=[callback], console=False)
+    updates = [f"update {number}" for number in range(1, 9)]
+    expected = ["start", "mle", "validation 0", *updates[:3], "validation 3", *updates[3:6], "validation 6"]
+    assert callback.heard == [*expected, "rl", "validation 6", *updates[6:], "validation 8", "finish"]
+    assert (0, True) in callback.checkpoints and all(same for _, same in callback.checkpoints)
+
+
+def test_a_callback_stops_a_phase_and_the_next_one_begins(tmp_path: Path) -> None:
+    class Enough(Sink):
+        def updates(self, event: Any) -> None:
+            if event.phase == "mle" and event.phase_update == 2:
+                raise StopPhase("it is enough")
+
+    run = rlseq.train("hull", [*TINY, "rl.updates=2"], run=tmp_path / "run", callbacks=[Enough()], console=False)
+    assert [record["update"] for record in run.metrics if record["phase"] == "mle"][-1] == 2
+    assert run.metrics[-1]["update"] == 4 and "it is enough" in (run.path / "train.log").read_text()
+
+
+def test_what_a_callback_raises_ends_the_training_and_what_was_done_is_saved(tmp_path: Path, run: rlseq.Run) -> None:
+    class Fails(Sink):
+        def updates(self, event: Any) -> None:
+            if event.update == 5:
+                raise RuntimeError("the callback's own fault")
+
+    with pytest.raises(RuntimeError, match="the callback's own fault"):
+        rlseq.train("hull", TINY, run=tmp_path / "run", callbacks=[Fails()], console=False)
+    assert rlseq.Run(tmp_path / "run").latest == tmp_path / "run" / "checkpoints" / "mle" / "5"
+    assert_same_weights(rlseq.resume(tmp_path / "run", console=False).best, run.best)

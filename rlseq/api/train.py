@@ -66,7 +66,7 @@ def train(
 
     from rlseq.api import training  # torch and ray: once nothing is wrong
 
-    following = training.Following(callbacks, console, save_before=save_before)
+    following = training.Following(callbacks, console=console, save_before=save_before)
     if checkpoint:
         return training.fork(checkpoint, settings, "mle" if mle_only else "rl", path, following)
     return training.start(settings, path, following)
@@ -101,7 +101,7 @@ def resume(
 
     from rlseq.api import training
 
-    return training.go_on(Path(run), settings, training.Following(callbacks, console, save_before=save_before))
+    return training.go_on(Path(run), settings, training.Following(callbacks, console=console, save_before=save_before))
 
 
 def train_problems(

@@ -50,12 +50,14 @@ class Following:
 
     Attributes:
         callbacks: Told of every event.
+        loggers: Likewise, as the configuration asks for them.
         console: Whether progress is printed.
         concludes: Whether the phases are compared on held-out instances in the end.
         save_before: Minutes since the process began by when all has to be saved; None: no limit.
     """
 
     callbacks: Sequence[Sink] = ()
+    loggers: Sequence[Sink] = ()
     console: bool = True
     concludes: bool = True
     save_before: float | None = None
@@ -99,8 +101,8 @@ def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None
 
 
 def _with_loggers(following: Following, config: Config) -> Following:
-    """Loggers come before callbacks, and are made before anything else: a package may not be installed."""
-    return replace(following, callbacks=[*make_loggers(config.report.loggers), *following.callbacks])
+    """Loggers are made before anything else: a package may not be installed."""
+    return replace(following, loggers=make_loggers(config.report.loggers))
 
 
 @contextmanager
@@ -189,7 +191,7 @@ def _train(
     """Train, then compare: the mle phase's best, or the checkpoint the run started from, with the rl phase's."""
     with catching_signals(following.save_before):
         try:
-            sinks = default_sinks(sys.stdout if following.console else None)
+            sinks = [*default_sinks(sys.stdout if following.console else None), *following.loggers]
             reporter = Reporter(sinks, task.selection_metric, following.callbacks)
             for line in [*task.data_report(), *_workers(config)]:
                 reporter.message(line)
