@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -51,6 +52,10 @@ class PhaseConfig(Section, ABC):
     optimizer: OptimizerConfig = OptimizerConfig()  # how weights are changed
     validate_every: PositiveInt = 200  # updates between validations
     patience: PositiveInt | None = None  # validations without a new best before the phase stops
+    # A loss, gradient or weight that is not finite, and a collapse in rl: back to the best checkpoint, with the
+    # learning rate multiplied by this.
+    recovery_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    max_recoveries: NonNegativeInt = 3  # recoveries after which a further one ends rl, or mle with an error
     average: Fraction = 0.0  # decay of the moving average of the weights that is validated and kept; 0: the weights
     # How the loss is normalised: 'sequence' sums over tokens and divides by the number of sequences (unbiased in
     # length), 'token' divides by the number of tokens, 'constant' by the number of sequences × normalizer.

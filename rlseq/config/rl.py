@@ -51,11 +51,8 @@ class RLConfig(PhaseConfig):
     kl: NonNegativeFloat = 0.0  # weight of KL(policy ‖ mle policy) on the sampled states, over all choices
     entropy: NonNegativeFloat = 0.0  # weight of an entropy bonus, of the distribution that is sampled from
     variance_every: NonNegativeInt = 0  # updates between estimates of the gradient's variance: two more passes; 0: none
-    # A validation this far (in the selection metric's units) below the best is a collapse: back to the best
-    # checkpoint, with the learning rate multiplied by recovery_factor; after max_recoveries the phase ends.
+    # A validation this far (in the selection metric's units) below the best is a collapse: the phase recovers.
     collapse_tolerance: PositiveFloat = 2.0
-    recovery_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5  # what a recovery multiplies the learning rate by
-    max_recoveries: NonNegativeInt = 3  # recoveries after which a further collapse ends the phase
     monitors: MonitorsConfig = MonitorsConfig()  # alarms about what is sampled and validated
 
     @property

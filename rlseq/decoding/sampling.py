@@ -261,7 +261,8 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor, rows: Tensor) -> Tensor
     block, left = _first_above(blocks, uniforms[:, None] * blocks.sum(1, keepdim=True))
     index = block * size + torch.arange(size, device=block.device)
     inside = probabilities[rows[:, None], index.clamp(max=choices - 1)] * (index < choices)
-    return (block * size + _first_above(inside.double(), left)[0])[:, 0]
+    chosen = (block * size + _first_above(inside.double(), left)[0])[:, 0]
+    return chosen.clamp(max=choices - 1)  # beyond the last one is only what probabilities of NaN lead to
 
 
 def _first_above(masses: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:

@@ -153,7 +153,7 @@ class SequenceLearner(TorchLearner):
             return
         stats = {name: float(value) for name, value in self._parts.items()}
         self.trainee.check(stats, self._request.update, len(self._steps))
-        self.trainee.step(self._request.learning_rate)
+        self.trainee.step(self._request.learning_rate, self._request.update)
         self._steps.append(stats)
         if len(self._steps) == self._last:
             self.trainee.move_average(self._request.phase_update)

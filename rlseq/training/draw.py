@@ -11,7 +11,7 @@ from rlseq.config.rl import RLConfig
 from rlseq.models.memory import Memory
 from rlseq.objectives.baselines import alike, training_rewards
 from rlseq.training.batch import Batch, rl_batch, rollout_statistics
-from rlseq.training.engine import UpdateRequest
+from rlseq.training.engine import TrainingError, UpdateRequest
 from rlseq.training.rollout import Rollout
 from rlseq_envs.task import Ints, SequenceTask
 
@@ -47,8 +47,13 @@ def draw(
         config: The phase's section.
         seed: Of the update, for rewards that are shuffled.
         shift: Added to the update's number, for other samples than its own.
+
+    Raises:
+        TrainingError: The policy has no finite log-probabilities.
     """
     rollout = roll_out(request.ids, request.update + shift)
+    if not np.isfinite(rollout.log_probs).all():
+        raise TrainingError(f"update {request.update}: log-probabilities of samples are not finite; no step was taken")
     replaced: dict[str, float] = {}
     if config.dynamic_sampling:
         rollout, replaced = _replace_alike(rollout, roll_out, request, config, shift)

@@ -17,7 +17,15 @@ Tensors = dict[str, npt.NDArray[Any]]  # "policy/…", "average/…", "reference
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on: the message names the update and what went wrong."""
+    """Training cannot go on: the message names the update and what went wrong.
+
+    Attributes:
+        go_on: The command that helps; None: none is known.
+    """
+
+    def __init__(self, message: str, go_on: str | None = None) -> None:
+        super().__init__(message)
+        self.go_on = go_on
 
 
 def not_finite(update: int, bad: dict[str, float], step: int = 0) -> str:

@@ -100,7 +100,7 @@ class PlainEngine:
         parts["train/grad_norm"] = trainee.clip_gradients()
         stats = {name: float(value) for name, value in parts.items()}
         trainee.check(stats, request.update, number)
-        trainee.step(request.learning_rate)
+        trainee.step(request.learning_rate, request.update)
         return stats
 
     def _backward(

@@ -61,10 +61,10 @@ class Progress:
             return {"time/rl_over_mle": seconds / self.mle_seconds}
         return {}
 
-    def skip_update(self) -> None:
-        """Pass over an update that could not be done, so that it is not tried again on the same instances."""
-        self.update += 1
-        self.phase_update += 1
+    def skip(self, updates: int) -> None:
+        """Pass over updates that could not be done, so that they are not tried again on the same instances."""
+        self.update += updates
+        self.phase_update += updates
 
     def take_means(self) -> dict[str, float]:
         """Means since the last call, by tag."""

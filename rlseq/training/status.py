@@ -21,7 +21,9 @@ def go_on_command(run: Path) -> str:
     return f"rlseq train --resume {shlex.quote(str(run))}"
 
 
-def write_status(run: Path, state: State, phase: Phase, saved: int | None, reason: str = "") -> None:
+def write_status(
+    run: Path, state: State, phase: Phase, saved: int | None, reason: str = "", go_on: str | None = None
+) -> None:
     """Say how a run stands.
 
     Args:
@@ -30,13 +32,14 @@ def write_status(run: Path, state: State, phase: Phase, saved: int | None, reaso
         phase: The one in progress, or the last.
         saved: The last update that a checkpoint holds; None before the first.
         reason: Why it ended.
+        go_on: The command that goes on with it; None: there is nothing to go on from, or to do.
     """
     status = {
         "state": state,
         "reason": reason,
         "phase": phase,
         "saved_update": saved,
-        "go_on": None if state == "finished" else go_on_command(run),
+        "go_on": go_on,
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         "host": platform.node(),
         "pid": os.getpid(),

@@ -66,12 +66,15 @@ class Trainee:
             self.forget_gradients()
             raise TrainingError(not_finite(update, bad, step))
 
-    def step(self, learning_rate: float) -> None:
-        """One optimiser step."""
+    def step(self, learning_rate: float, update: int) -> None:
+        """One optimiser step; raises TrainingError if it led to weights that are not finite."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
         self.forget_gradients()
+        largest = torch.nn.utils.get_total_norm([weight.detach() for weight in self.policy.parameters()], math.inf)
+        if not math.isfinite(largest):
+            raise TrainingError(f"update {update}: its step led to weights that are not finite")
 
     def forget_gradients(self) -> None:
         """The next gradients are added to nothing."""

@@ -6,9 +6,12 @@ The trainer owns the update counter, the data position, the schedule and every d
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+import numpy as np
 
 from rlseq.config.phases import PHASES, Phase, PhaseConfig
 from rlseq.config.rl import RLConfig
@@ -140,7 +143,8 @@ class Trainer:
             raise
         except Exception as error:
             self._rescue()
-            self._say_end("failed", " ".join(f"{type(error).__name__}: {error}".split()), "error")
+            go_on = error.go_on if isinstance(error, TrainingError) else None
+            self._say_end("failed", " ".join(f"{type(error).__name__}: {error}".split()), "error", go_on)
             raise
         finally:
             self.reporter.finish()
@@ -189,7 +193,7 @@ class Trainer:
         except GivenUp:
             self._stop_now()
         except TrainingError as error:
-            self._recover(section, str(error))
+            self._recover(section, str(error), passed_over=len(requests))
             return
         except RewardError:
             self._torn = False  # rewards come before the step
@@ -280,6 +284,10 @@ class Trainer:
                 found = self._measure()
         except GivenUp:
             self._stop_now()
+        except TrainingError as error:
+            progress.validating = False
+            self._recover(section, str(error))
+            return
         progress.validating = False
         score = found.metrics[self.task.selection_metric]
         score = -math.inf if math.isnan(score) else score
@@ -304,6 +312,8 @@ class Trainer:
             averaged=True,
             score_references=self.task.validates_likelihood,
         )
+        if not np.isfinite(rolled.log_probs).all():
+            raise TrainingError(f"validation at update {progress.update}: log-probabilities are not finite")
         metrics = self.task.corpus_metrics(rolled.sequences[:, 0], rolled.lengths[:, 0], rolled.ids)
         if len(rolled.components) > 1:
             metrics |= {n: float(v.mean()) for n, v in rolled.components.items() if n not in metrics}
@@ -330,30 +340,54 @@ class Trainer:
             self._end_phase()
 
     # ----------------------------------------------------------------------------------------------- recovery
-    def _recover(self, section: PhaseConfig, why: str) -> None:
-        """Back to the best checkpoint with smaller steps, or the end of the phase when that was tried often enough."""
+    def _recover(self, section: PhaseConfig, why: str, passed_over: int = 1) -> None:
+        """Back to the best checkpoint with smaller steps; if that was tried often enough, rl ends, mle with an error.
+
+        Args:
+            section: Of the phase.
+            why: What is wrong.
+            passed_over: How many updates are not tried again.
+        """
         progress = self.progress
-        if not isinstance(section, RLConfig):
-            raise TrainingError(f"{why}. Lower {progress.phase}.optimizer.learning_rate and resume")
-        if progress.recoveries >= section.max_recoveries:
+        given_up = progress.recoveries >= section.max_recoveries
+        if not progress.best_metrics or (given_up and not isinstance(section, RLConfig)):
+            self._torn = True
+            raise self._beyond_recovery(section, why)
+        if given_up:
             self.reporter.message(f"{why}: {progress.recoveries} recoveries did not help, rl ends", "warning")
+            self._return_to_best()
             self._end_phase()
             return
-        checkpoint = load_checkpoint(self.run.checkpoint(progress.phase, "best"), resume=True)
-        assert checkpoint.state is not None
-        state = checkpoint.state | {f"policy/{name}": value for name, value in checkpoint.weights.items()}
-        self.engine.set_state(state, progress.phase)
-        self._restore_baseline(checkpoint)
+        update = self._return_to_best()
         progress.recoveries += 1
         progress.rate_scale *= section.recovery_factor
         progress.validations_without_best = 0
-        progress.skip_update()
+        progress.skip(passed_over)
         self.monitors = Monitors(section)
         self.reporter.message(
-            f"{why}: back to the best checkpoint (update {checkpoint.meta['update']}), "
-            f"learning rate × {progress.rate_scale:g}",
-            "warning",
+            f"{why}: back to the best checkpoint (update {update}), learning rate × {progress.rate_scale:g}", "warning"
         )
+
+    def _return_to_best(self) -> int:
+        """Restore the phase's best checkpoint, weights, optimiser and baseline; its update."""
+        phase = self.progress.phase
+        checkpoint = load_checkpoint(self.run.checkpoint(phase, "best"), resume=True)
+        assert checkpoint.state is not None
+        state = checkpoint.state | {f"policy/{name}": value for name, value in checkpoint.weights.items()}
+        self.engine.set_state(state, phase)
+        self._restore_baseline(checkpoint)
+        self._torn = False
+        return int(checkpoint.meta["update"])
+
+    def _beyond_recovery(self, section: PhaseConfig, why: str) -> TrainingError:
+        """What is told if a phase has nothing to go back to, or went back too often."""
+        phase, rate = self.progress.phase, section.optimizer.learning_rate
+        key = f"{phase}.optimizer.learning_rate"
+        if self._saved is None:
+            return TrainingError(f"{why}. Nothing was trained yet: check the data and the network, or lower {key}")
+        source = shlex.quote(str(self.run.path / "checkpoints" / (phase if self.progress.best_metrics else "mle")))
+        command = f"rlseq train --from {source} --phase {phase} {key}={rate / 10:g}"
+        return TrainingError(f"{why}. Smaller steps from the best checkpoint: {command}", go_on=command)
 
     # -------------------------------------------------------------------------------------------- checkpoints
     def _end_phase(self) -> None:
@@ -375,7 +409,11 @@ class Trainer:
             | {"monitors": self.monitors.to_dict(), "baseline": self.baseline.state},
             "metrics": progress.best_metrics if best else {},
         }
-        self.run.save(progress.phase, progress.update, self.engine.get_state(), meta, best=best)
+        state = self.engine.get_state()
+        for name, value in state.items():
+            if not name.startswith("optimizer/") and np.isnan(value).any():
+                raise TrainingError(f"update {progress.update}: {name} holds NaN and is not saved")
+        self.run.save(progress.phase, progress.update, state, meta, best=best)
         self._saved = progress.update
 
     # ------------------------------------------------------------------------------------------------ the end
@@ -388,13 +426,16 @@ class Trainer:
         except Exception as error:  # the error that ends the training matters more
             self.reporter.message(f"update {self.progress.update} could not be saved: {error}", "warning")
 
-    def _say_end(self, state: State, reason: str, level: Level) -> None:
-        saved = "nothing was saved yet" if self._saved is None else f"saved at update {self._saved}"
-        self.reporter.message(f"{state}: {reason}; {saved}; go on with: {go_on_command(self.run.path)}", level)
-        self._say_status(state, reason)
+    def _say_end(self, state: State, reason: str, level: Level, go_on: str | None = None) -> None:
+        text, command = f"{state}: {reason}; nothing was saved yet", None
+        if self._saved is not None:
+            command = go_on or go_on_command(self.run.path)
+            text = f"{state}: {reason}; saved at update {self._saved}; go on with: {command}"
+        self.reporter.message(text, level)
+        self._say_status(state, reason, command)
 
-    def _say_status(self, state: State, reason: str = "") -> None:
+    def _say_status(self, state: State, reason: str = "", go_on: str | None = None) -> None:
         try:
-            write_status(self.run.path, state, self.progress.phase, self._saved, reason)
+            write_status(self.run.path, state, self.progress.phase, self._saved, reason, go_on)
         except OSError as error:
             self.reporter.message(f"report/status.json cannot be written: {error}", "warning")

@@ -195,7 +195,7 @@ def test_large_batches_are_cut_and_empty_ones_are_empty(module, monkeypatch):
         ("texts", "gave list of type <U3: give an array of numbers"),
         ("ragged", "gave list, which is no array: ValueError"),
         ("ends", "ended its process (exit code 7)"),
-        ("exits", "ended its process (exit code 1)"),
+        ("exits", "raised SystemExit: no (MODULE.py, line"),
         ("crashes", "ended its process (signal SIGSEGV)"),
         ("random", "must follow from its own row alone, and be the same each time"),
         ("counts_calls", "gave [1.0, 1.0] and then, in another order, [2.0, 2.0] for the same sequences"),

@@ -73,7 +73,8 @@ class ScriptedEngine:
         return Rollout(ids, source, sequences, lengths, zeros, zeros, {}, zeros > 0, True, token_log_probs=log_probs)
 
     def get_state(self) -> Tensors:
-        return {"policy/quality": np.array([self.quality]), "optimizer/steps": np.array([self.steps])}
+        # A score that is no number does not mean weights that are none.
+        return {"policy/quality": np.nan_to_num([self.quality]), "optimizer/steps": np.array([self.steps])}
 
     def set_state(self, state: Tensors, phase: Phase) -> None:
         self.calls.append(("set_state", phase, float(state["policy/quality"][0])))

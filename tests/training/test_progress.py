@@ -15,7 +15,7 @@ def test_counters_and_means_by_hand() -> None:
     assert (progress.update, progress.phase_update) == (102, 2)
     assert progress.take_means() == {"train/loss": 2.5, "rollout/reward_mean": 0.5}
     assert progress.take_means() == {}
-    progress.skip_update()
+    progress.skip(1)
     assert (progress.update, progress.phase_update) == (103, 3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -275,11 +276,26 @@ def test_losses_that_are_never_finite_end_rl_with_its_start_as_best(tmp_path: Pa
     assert quality(trainer.run, "rl") == quality(trainer.run, "mle")
 
 
-def test_a_loss_that_is_not_finite_in_mle_ends_the_run_with_a_remedy(tmp_path: Path) -> None:
-    trainer, recorder = trainer_of(scripted_config(), ScriptedEngine(fails_at(13)), tmp_path / "run")
-    with pytest.raises(TrainingError, match=r"update 13: .*Lower mle\.optimizer\.learning_rate and resume"):
+def test_a_loss_that_is_not_finite_in_mle_is_recovered_from_with_the_updates_done_in_one_call_passed_over(
+    tmp_path: Path,
+) -> None:
+    engine = ScriptedEngine(fails_at(13))
+    _, recorder = trained(tmp_path, engine, rl={"updates": 0}, mle={"updates": 30})
+    assert len(recorder.warnings) == 1 and "update 13: loss is not finite: back to the best" in recorder.warnings[0]
+    assert [r.update for r in engine.requests] == [*range(14), *range(15, 30)]
+    assert engine.requests[-1].learning_rate == engine.requests[0].learning_rate / 2
+    assert recorder.scores("mle") == pytest.approx([10, 11, 11.5, 12.5])
+
+
+def test_losses_that_are_never_finite_in_mle_end_the_run_with_a_command_that_helps(tmp_path: Path) -> None:
+    sections = {"mle": {"max_recoveries": 2}}
+    trainer, recorder = trainer_of(scripted_config(**sections), ScriptedEngine(fails_at(*range(11, 40))), tmp_path / "r")
+    command = rf"rlseq train --from {tmp_path}/r/checkpoints/mle --phase mle mle\.optimizer\.learning_rate=0\.0001"
+    with pytest.raises(TrainingError, match=rf"update 1\d: loss is not finite\. Smaller steps .*: {command}"):
         trainer.train()
-    assert recorder.finished == 1 and quality(trainer.run, "mle") == pytest.approx(11.0)
+    assert recorder.finished == 1 and len(recorder.warnings) == 2 and quality(trainer.run, "mle") == pytest.approx(11.0)
+    status = json.loads((trainer.run.path / "report" / "status.json").read_text())
+    assert status["state"] == "failed" and status["go_on"] == command.replace("\\", "") and status["saved_update"] == 10
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -49,7 +49,7 @@ class _Refused(Exception):
 def _find(module: str, name: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except Exception as error:
+    except BaseException as error:  # such as SystemExit
         raise _Refused(f"cannot be imported: {_describe(error)}") from error
     if found is None:
         raise _Refused(f"does not exist: module {module!r} has no {name!r}")
@@ -61,7 +61,7 @@ def _find(module: str, name: str) -> Callable[..., Any]:
 def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Answer:
     try:
         result = function(*arguments)
-    except Exception as error:
+    except BaseException as error:  # such as KeyboardInterrupt or SystemExit: no signal comes here, the user raises it
         return f"raised {_describe(error)}"
     parts = {"": result.total} | result.components if isinstance(result, Reward) else {"": result}
     try:
@@ -79,10 +79,12 @@ def _checked(values: Any, rows: int) -> Floats:
         raise _Refused(f"gave {type(values).__name__} of type {array.dtype}: give an array of numbers")
     if array.shape != (rows,):
         raise _Refused(f"gave an array of shape {array.shape} for {rows} sequences: give one number a sequence")
-    if not np.isfinite(array).all():
-        row = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise _Refused(f"gave {array[row]} for sequence {row} of {rows}: give finite numbers")
-    return array.astype(np.float64)
+    with np.errstate(over="ignore"):  # a number too large for 64 bits becomes infinite, and is refused
+        numbers = array.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise _Refused(f"gave {array[row]} for sequence {row} of {rows}: give finite numbers of 64 bits")
+    return numbers
 
 
 def _describe(error: BaseException) -> str:
