@@ -7,7 +7,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,12 @@ from rlseq.models.spaces import TaskSpaces
 from rlseq.report.loggers.registry import make_loggers
 from rlseq.report.reporter import Reporter, default_sinks
 from rlseq.report.sink import Sink
+from rlseq.rllib.cluster import needs_cluster
 from rlseq.rllib.engine import RllibEngine
 from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
 from rlseq.training.engine import Engine
 from rlseq.training.files import write_text
+from rlseq.training.last_words import last_words
 from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
 from rlseq.training.status import go_on_command
 from rlseq.training.stopping import GivenUp, Interrupted, catching_signals, giving_up
@@ -195,13 +197,13 @@ def _train(
             reporter = Reporter(sinks, task.selection_metric, following.callbacks)
             for line in [*task.data_report(), *_workers(config)]:
                 reporter.message(line)
-            with giving_up():
-                engine = make_engine(config, task, run.artifacts)
-            try:
-                with _warnings_reported(reporter):
+            with _warnings_reported(reporter), _last_words(config, run):
+                with giving_up():
+                    engine = make_engine(config, task, run.artifacts)
+                try:
                     train(Trainer(config, task, engine, run, reporter))
-            finally:
-                engine.close()
+                finally:
+                    engine.close()
         except (Interrupted, GivenUp, KeyboardInterrupt) as stop:
             raise Stopped(_stopped(run, str(stop))) from stop
         finally:
@@ -211,9 +213,15 @@ def _train(
                 with giving_up():
                     conclude(config, task, run, before)
             except GivenUp as stop:
-                go_on = go_on_command(Path(display_path(run.path)))
-                raise Stopped(f"trained to the end, but not compared; for the comparison: {go_on}") from stop
+                raise Stopped(_resumable(run, "trained to the end, but not compared")) from stop
     return Run(run.path)
+
+
+def _last_words(config: Config, run: RunDirectory) -> AbstractContextManager[None]:
+    if not needs_cluster(config.compute):
+        return nullcontext()
+    ended = "the training's process was ended from outside: it was killed, or Ray was lost on this machine"
+    return last_words(_resumable(run, ended), run.path / "train.log")
 
 
 def _workers(config: Config) -> list[str]:
@@ -260,7 +268,11 @@ def make_engine(config: Config, task: SequenceTask, artifacts: Path) -> Engine:
 def _stopped(run: RunDirectory, message: str) -> str:
     if run.latest() is None:
         return f"{message or 'interrupted'}; nothing was saved yet"
-    return f"{message or 'interrupted'}; go on with: {go_on_command(Path(display_path(run.path)))}"
+    return _resumable(run, message or "interrupted")
+
+
+def _resumable(run: RunDirectory, message: str) -> str:
+    return f"{message}; go on with: {go_on_command(Path(display_path(run.path)))}"
 
 
 def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path | None) -> None:

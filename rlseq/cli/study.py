@@ -117,7 +117,7 @@ def _train(made: Study, jobs: int) -> None:
     from rlseq.training.jobs import LocalProcess, run_jobs
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings save and end
-    logs, on_cluster, again = made.path / "logs", made.config.compute.address is not None, _again(made)
+    logs, on_cluster, again = made.path / "logs", made.config.compute.address not in (None, "local"), _again(made)
     launch: Launch = LocalProcess
     if on_cluster:
         from rlseq.rllib import cluster, study_jobs

@@ -32,7 +32,9 @@ class ComputeConfig(Section):
     learners: NonNegativeInt = 0  # learners (data parallel); 0: in the driver
     runner_gpus: NonNegativeFloat = 0.0  # GPUs of each runner
     learner_gpus: NonNegativeFloat = 0.0  # GPUs of each learner
-    address: str | None = None  # of a running Ray cluster; default: this machine
+    # Of a running Ray cluster, HOST:PORT or auto; local: this machine. Default: RAY_ADDRESS if that is set, as it is
+    # inside a Ray job, else this machine.
+    address: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of work done in the driver
     threads: PositiveInt | None = None  # torch threads a process; default: the cores divided among the processes
     shard_size: PositiveInt = 32  # instances encoded and decoded together in rl; fixed, whoever the workers are

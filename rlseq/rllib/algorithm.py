@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
+from rlseq.config.errors import UserError
 from rlseq.config.phases import Phase
 from rlseq.rllib.config import SequenceConfig
 from rlseq.rllib.fleet import PublishedWeights, RunnerFleet, RunnerGroup
 from rlseq.rllib.learner_group import LearnersLost, SequenceLearnerGroup
+from rlseq.rllib.room import await_room
 from rlseq.rllib.runner import SequenceEnvRunner
 from rlseq.training.batch import Batch
 from rlseq.training.draw import Drawn, draw
-from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, not_finite, update_seed
+from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, WorkersFailed, not_finite, update_seed
 from rlseq.training.rollout import Rollout, RolloutRequest, shards
 from rlseq.training.stopping import giving_up
 from rlseq.training.update import RESAMPLED
@@ -57,6 +59,7 @@ class SequenceAlgorithm(Algorithm):
 
     def setup(self, config: SequenceConfig) -> None:
         """Build learners and runners."""
+        await_room(config.context.config.compute, runners=True)
         super().setup(config)
         self.requests, self.statistics, self.worker_seconds = [], [], 0.0
         self._phase: Phase = "mle"
@@ -218,7 +221,7 @@ class SequenceAlgorithm(Algorithm):
                 return work()
             except LearnersLost as error:
                 lost = error
-        raise TrainingError(f"learners were lost {MAX_REBUILDS + 1} times in a row ({lost}); is memory short?")
+        raise WorkersFailed(f"learners were lost {MAX_REBUILDS + 1} times in a row ({lost}); is memory short?")
 
     def _rebuild(self, lost: LearnersLost) -> None:
         assert self._snapshot is not None
@@ -227,6 +230,7 @@ class SequenceAlgorithm(Algorithm):
             self.learner_group.shutdown()
         except Exception:  # a group with dead members cannot always end in order
             logger.debug("the old learners did not shut down", exc_info=True)
+        self._await_room_again()
         spec = self.config.get_multi_rl_module_spec(spaces=self.spaces, inference_only=False)
         self.learner_group = self.config.build_learner_group(rl_module_spec=spec)
         state, phase = self._snapshot
@@ -234,6 +238,12 @@ class SequenceAlgorithm(Algorithm):
         self._published.clear()
         for stretch in _stretches(self._since_snapshot):
             self._do(stretch)
+
+    def _await_room_again(self) -> None:
+        try:
+            await_room(self.experiment.compute, runners=False)
+        except UserError as error:
+            raise WorkersFailed(f"learners were lost and cannot be built anew: {error}") from error
 
     def _remember(self, stretch: list[UpdateRequest]) -> None:
         if self.learner_group.local is None:

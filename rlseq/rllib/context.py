@@ -13,13 +13,14 @@ from weakref import WeakValueDictionary
 
 import torch
 
+from rlseq.config.errors import UserError
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
 from rlseq.models.memory import Memory
 from rlseq.models.spaces import TaskSpaces
 from rlseq.rllib import cluster
 from rlseq.training.batch import Batch
-from rlseq.training.engine import TrainingError, UpdateRequest
+from rlseq.training.engine import TrainingError, UpdateRequest, WorkersFailed
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import SequenceTask
@@ -113,6 +114,20 @@ class Failure:
         raise self.kind(f"{where}{self.message}")
 
 
+def first_fault(*steps: tuple[str, Callable[[], Any]]) -> Failure | None:
+    """Make things in order until one cannot be made; raised, that would end a worker before it can tell why.
+
+    Args:
+        steps: What is made, as the user is told, and what makes it.
+    """
+    for what, make in steps:
+        try:
+            make()
+        except Exception as error:
+            return Failure(f"its {what} cannot be made there: {type(error).__name__}: {error}", UserError)
+    return None
+
+
 def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
     """Make a worker's method return a ``Failure`` instead of raising."""
 
@@ -123,6 +138,6 @@ def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
         except (TrainingError, RewardError) as error:
             return Failure(str(error), type(error))
         except Exception:
-            return Failure(f"\n{format_exc()}")
+            return Failure(f"\n{format_exc()}", WorkersFailed)
 
     return call

@@ -14,6 +14,7 @@ from rlseq.models.spaces import TaskSpaces
 from rlseq.rllib import cluster
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.context import WorkerContext
+from rlseq.rllib.watch import HeadWatch
 from rlseq.training.engine import Tensors, UpdateRequest
 from rlseq.training.rollout import Rollout, RolloutRequest
 from rlseq_envs.env import SequenceVectorEnv
@@ -41,22 +42,34 @@ class RllibEngine:
         compute = config.compute
         if compute.threads and not compute.learners:
             torch.set_num_threads(compute.threads)
-        self._owns_cluster = cluster.needs_cluster(compute) and cluster.start(compute)
         self._task = task  # held here: workers in this process borrow it
+        self._owns_cluster = False
+        self._watch: HeadWatch | None = None
+        if cluster.needs_cluster(compute):
+            self._owns_cluster, self._watch = cluster.start(compute), HeadWatch()
+        try:
+            self.algorithm = self._build(config, task, artifacts_dir)
+        except BaseException:
+            self._leave_cluster()
+            raise
+
+    def _build(self, config: Config, task: SequenceTask, artifacts_dir: Path | None) -> SequenceAlgorithm:
+        compute = config.compute
         artifacts = None if artifacts_dir is None else str(artifacts_dir)
         context = WorkerContext(
             config, TaskSpaces.of(task), artifacts, worker_threads(compute), _published(task, compute)
         )
         context.lend(task)
         settings = SequenceAlgorithm.get_default_config().for_experiment(context, SequenceVectorEnv(task))
-        self.algorithm = SequenceAlgorithm(config=settings)
+        return SequenceAlgorithm(config=settings)
 
     def start_phase(self, phase: Phase) -> None:
         """See ``Engine.start_phase``."""
         self.algorithm.start_phase(phase)
 
     def update(self, requests: list[UpdateRequest]) -> list[dict[str, float]]:
-        """See ``Engine.update``."""
+        """See ``Engine.update``; it may raise WorkersFailed."""
+        self._check_cluster()
         started, self.algorithm.worker_seconds = time.process_time(), 0.0
         self.algorithm.requests = requests
         self.algorithm.train()
@@ -74,7 +87,8 @@ class RllibEngine:
         with_attention: bool = False,
         score_references: bool = False,
     ) -> Rollout:
-        """See ``Engine.rollout``."""
+        """See ``Engine.rollout``; it may raise WorkersFailed."""
+        self._check_cluster()
         decoding = RolloutRequest(
             num_samples, greedy, update, with_attention, score_greedy=True, score_references=score_references
         )
@@ -95,6 +109,15 @@ class RllibEngine:
     def close(self) -> None:
         """See ``Engine.close``."""
         self.algorithm.stop()
+        self._leave_cluster()
+
+    def _check_cluster(self) -> None:
+        if self._watch is not None:
+            self._watch.check()
+
+    def _leave_cluster(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
         if self._owns_cluster:
             cluster.stop()
 
@@ -128,7 +151,7 @@ def _check(config: Config) -> None:
             rows = f"batch_size {size}{f' in {parts} mini-batches' if parts > 1 else ''}"
             raise ValueError(f"compute.learners {compute.learners} is more than {rows} has rows: lower it")
     gpus = compute.learners * compute.learner_gpus + compute.runners * compute.runner_gpus
-    if compute.address is None and gpus > torch.cuda.device_count():
+    if cluster.place_of(compute) is None and gpus > torch.cuda.device_count():
         raise ValueError(
             f"compute asks for {gpus:g} GPUs and this machine has {torch.cuda.device_count()}: "
             "lower learner_gpus or runner_gpus, or give the address of a cluster"

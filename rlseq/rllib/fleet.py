@@ -15,7 +15,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from rlseq.rllib.context import Failure
 from rlseq.rllib.runner import Sampled
-from rlseq.training.engine import Tensors, TrainingError
+from rlseq.training.engine import Tensors, WorkersFailed
 from rlseq.training.rollout import Rollout, RolloutRequest
 from rlseq_envs.task import Ints
 
@@ -78,7 +78,7 @@ class RunnerFleet:
         """Rollouts of ``parts`` in their order, seconds spent on rewards by the slowest runner, CPU seconds of all.
 
         Raises:
-            TrainingError: A runner reported an error, or runners are lost again and again.
+            WorkersFailed: A runner reported an error, or runners are lost again and again.
         """
         done: dict[int, Rollout] = {}
         seconds = cpu_seconds = 0.0
@@ -90,7 +90,7 @@ class RunnerFleet:
             for sampled in self._ask(runners, [(number, parts[number]) for number in missing], decoding, weights):
                 done |= dict(sampled.rollouts or ())
                 seconds, cpu_seconds = max(seconds, sampled.score_seconds), cpu_seconds + sampled.cpu_seconds
-        raise TrainingError(
+        raise WorkersFailed(
             f"update {decoding.update}: environment runners were lost {ATTEMPTS} times in a row; is memory short? "
             "Set compute.runners to 0 to see the cause"
         )
@@ -127,7 +127,7 @@ class RunnerFleet:
             if ready:
                 return ready
             if time.monotonic() > deadline:
-                raise TrainingError(f"update {update}: no environment runner came back in {self.timeout:g} seconds")
+                raise WorkersFailed(f"update {update}: no environment runner came back in {self.timeout:g} seconds")
 
     def _call(self, runners: list[int], method: str, arguments: list[dict[str, Any]]) -> list[Any]:
         """Answers that came in time; a runner that died is out of service from here on."""

@@ -16,7 +16,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from rlseq.config.phases import Phase
 from rlseq.models.layers.linear import fast_matmul
-from rlseq.rllib.context import LearnerJob, WorkerContext, driver_device, guarded
+from rlseq.rllib.context import Failure, LearnerJob, WorkerContext, driver_device, first_fault, guarded
 from rlseq.rllib.module import LossContext, SequenceModule
 from rlseq.training.batch import Batch, mle_batch, split_batch, to_tensors
 from rlseq.training.engine import Tensors, UpdateRequest, update_seed
@@ -40,7 +40,6 @@ class SequenceLearner(TorchLearner):
     def build(self) -> None:
         """Build module and optimiser for the first phase."""
         self.context = self.config.context
-        self.task = self.context.task()
         self._request: UpdateRequest | None = None
         self._statistics: list[Statistics] = []
         self._steps: list[Statistics] = []  # of the update in progress
@@ -48,9 +47,20 @@ class SequenceLearner(TorchLearner):
         self._resampling = False  # a second batch is being read
         self._resampled: torch.Tensor | None = None  # its gradient
         self._references: Iterator[Batch] = iter(())
+        self._fault: Failure | None = None
         if self.config.num_learners:
             torch.set_num_threads(self.context.threads)
-        super().build()
+            self._fault = first_fault(("task", self._make_task), ("network", super().build))
+        else:
+            self._make_task()
+            super().build()
+
+    def _make_task(self) -> None:
+        self.task = self.context.task()
+
+    def find_fault(self) -> Failure | None:
+        """Why there is no task or no network; None if there are both."""
+        return self._fault
 
     @cached_property
     def trainee(self) -> Trainee:

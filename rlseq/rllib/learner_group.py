@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from ray.rllib.core.learner import learner_group
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from rlseq.config.schema import Config
 from rlseq.models.memory import Memory
 from rlseq.rllib.context import Failure, LearnerJob
 from rlseq.rllib.learner import SequenceLearner, Statistics
+from rlseq.rllib.process_group import LearnerBackendConfig
 from rlseq.training.batch import Batch, split_batch, step_batches
 from rlseq.training.engine import UpdateRequest, update_seed
+
+# RLlib has no setting for it.
+learner_group._get_backend_config = lambda learner_class: LearnerBackendConfig()
 
 
 class LearnersLost(RuntimeError):
@@ -23,6 +28,17 @@ class SequenceLearnerGroup(LearnerGroup):
 
     RLlib's own ``update`` returns an empty list where no learner is healthy, and waits without end for a silent one.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        """See ``LearnerGroup``.
+
+        Raises:
+            UserError: A learner cannot make its task or network; most often a module is not there.
+            LearnersLost: One died meanwhile.
+        """
+        super().__init__(**settings)
+        if self._learner is None:
+            self.ask_all("find_fault")
 
     @property
     def world(self) -> int:
@@ -98,7 +114,7 @@ class SequenceLearnerGroup(LearnerGroup):
         if not errors:
             for rank, answer in answers.items():
                 if isinstance(answer, Failure):
-                    answer.raise_error(f"learner {rank}: " if self.world > 1 else "")
+                    answer.raise_error(f"learner {rank}: ")
         if len(answers) < len(arguments):
             raise LearnersLost(errors[0] if errors else "a learner did not answer in time (compute.timeout)")
         return [answers[rank] for rank in ranks]

@@ -14,10 +14,9 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from rlseq.config.errors import UserError
 from rlseq.models.policy import SequencePolicy
 from rlseq.objectives.distribution import SamplingDistribution
-from rlseq.rllib.context import Failure, WorkerContext, guarded
+from rlseq.rllib.context import Failure, WorkerContext, first_fault, guarded
 from rlseq.rllib.module import SequenceModule
 from rlseq.training.rollout import Rollout, RolloutRequest, rollout
 from rlseq_envs.env import SequenceVectorEnv
@@ -60,24 +59,17 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
             torch.set_num_threads(self.context.threads)
         self._weights_seq_no = 0
         self._score_seconds = 0.0
-        self._make_or_keep_fault()
+        self.fault: Failure | None = None
+        if self.worker_index:
+            self.fault = first_fault(("task", self.make_env), ("network", self.make_module))
+        else:
+            self.make_env()
+            self.make_module()
 
     # ----------------------------------------------------------------------------------------- construction
     def make_env(self) -> None:
         """The registered vector environment; around the driver's own task, in the driver."""
         self.env = self.context.vector_env() if self.worker_index else SequenceVectorEnv(self.context.task())
-
-    def _make_or_keep_fault(self) -> None:
-        """Raised here, a fault would end a worker before it can tell, and Ray would start it again and again."""
-        self.fault: Failure | None = None
-        for what, make in (("task", self.make_env), ("network", self.make_module)):
-            try:
-                make()
-            except Exception as error:
-                if not self.worker_index:
-                    raise
-                self.fault = Failure(f"its {what} cannot be made there: {type(error).__name__}: {error}", UserError)
-                return
 
     def make_module(self) -> None:
         """The policy, with weights that the first synchronisation replaces."""

@@ -45,7 +45,7 @@ class ClusterTask:
     def __init__(self, arguments: list[str], log: Path, cpus: int) -> None:
         self._log = log
         _asked_to_stop(log).unlink(missing_ok=True)
-        local = [*arguments, "compute.address=null"]  # the task has its machine; it connects to no cluster
+        local = [*arguments, f"compute.address={cluster.LOCAL}"]  # the task has its machine; it connects to no cluster
         self._result = _train.options(num_cpus=cpus).remote(local, str(log.absolute()), os.getcwd())
 
     def poll(self) -> int | None:

@@ -28,6 +28,10 @@ class TrainingError(RuntimeError):
         self.go_on = go_on
 
 
+class WorkersFailed(TrainingError):
+    """What does the work is gone or faulty. Smaller steps would not help, and what was trained can still be saved."""
+
+
 def not_finite(update: int, bad: dict[str, float], step: int = 0) -> str:
     """What a ``TrainingError`` says about statistics that are not finite, at an optimiser step of an update, from 0."""
     return f"update {update}: {bad} is not finite; no {'further ' if step else ''}step was taken"

@@ -25,7 +25,7 @@ from rlseq.report.samples import SampleRow
 from rlseq.report.sink import Level
 from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.cost import Cost
-from rlseq.training.engine import Engine, TrainingError, UpdateRequest
+from rlseq.training.engine import Engine, TrainingError, UpdateRequest, WorkersFailed
 from rlseq.training.monitors.registry import Alarm, Monitors
 from rlseq.training.optimizer import learning_rate
 from rlseq.training.preflight import short_form
@@ -192,12 +192,12 @@ class Trainer:
             statistics = self.engine.update(requests)
         except GivenUp:
             self._stop_now()
+        except (RewardError, WorkersFailed):
+            self._torn = False  # the state is that of the update before
+            raise
         except TrainingError as error:
             self._recover(section, str(error), passed_over=len(requests))
             return
-        except RewardError:
-            self._torn = False  # rewards come before the step
-            raise
         self._torn = False
         instances = sum(len(request.ids) for request in requests)
         progress, seconds = self.progress, (time.perf_counter() - started) / instances

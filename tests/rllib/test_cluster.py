@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
+from rlseq.config.errors import UserError
 from rlseq.config.schema import ComputeConfig
 from rlseq.rllib import cluster
+from rlseq.rllib.joining import Place
 
 REPORT = """
 import json, os, signal, socket, sys
@@ -25,23 +27,15 @@ from rlseq.config.schema import ComputeConfig
 from rlseq.rllib import cluster
 import ray
 
-def listening():
-    'Hexadecimal local addresses of this user namespace that accept connections.'
-    rows = [line.split() for name in ('tcp', 'tcp6') for line in Path('/proc/net', name).read_text().splitlines()[1:]]
-    return {row[1] for row in rows if row[3] == '0A'}
-
-before = listening()
 token = cluster.token_path()
 token.parent.mkdir(parents=True)
 mask = os.umask(0o022)
 first, second = cluster.start(ComputeConfig(runners=2)), cluster.start(ComputeConfig(runners=2))
-opened = listening() - before
 report = {
     'started': [first, second],
     'handlers': [signal.getsignal(number) is handler for number, handler in handlers.items()],
     'token': oct(token.stat().st_mode & 0o777),
     'umask': oct(os.umask(mask)),
-    'opened': sorted(opened),
     'dashboard': ray._private.worker._global_node.webui_url,
     'cpus': ray.cluster_resources()['CPU'],
 }
@@ -74,10 +68,7 @@ def test_only_the_owner_can_read_the_token(report: dict[str, Any]) -> None:
     assert report["umask"] == "0o22"
 
 
-def test_everything_listens_on_loopback_only(report: dict[str, Any]) -> None:
-    assert report["opened"]
-    loopback = ("0100007F:", "0000000000000000FFFF00000100007F:", "00000000000000000000000001000000:")
-    assert [address for address in report["opened"] if not address.startswith(loopback)] == []
+def test_there_is_no_dashboard(report: dict[str, Any]) -> None:
     assert not report["dashboard"]
 
 
@@ -87,28 +78,59 @@ def test_it_is_started_once_with_room_for_every_worker_and_ends(report: dict[str
     assert report["stopped"]
 
 
-def test_a_token_that_others_can_read_is_closed_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
     token = tmp_path / "auth_token"
     token.write_text("secret")
     token.chmod(0o644)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    monkeypatch.setattr(ray, "init", lambda **settings: None)
-    monkeypatch.setenv(cluster.LOOPBACK_ONLY, "0")
-    cluster._start_local(1)
+    cluster._make_token(token)
     assert token.stat().st_mode & 0o777 == 0o600
+    assert token.read_text() == "secret"
 
 
-def test_a_running_cluster_is_joined_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Having a token is not enough: Ray sends it in one mode only, which must be set before."""
-    calls: list[Any] = []
-    monkeypatch.setattr(cluster, "maybe_enable_token_auth_if_token_available", lambda **_: calls.append("token"))
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **settings: calls.append(settings["address"]))
-    assert cluster.start(ComputeConfig(address="10.0.0.1:6379"))
-    assert calls == ["token", "10.0.0.1:6379"]
+def test_processes_that_start_at_once_agree_on_one_token(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    with ThreadPoolExecutor(8) as pool:
+        tokens = set(pool.map(lambda _: cluster._make_token(path) or path.read_text(), range(8)))
+    assert len(tokens) == 1 and len(tokens.pop()) == 64
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]
+
+
+def test_directories_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(UserError, match=r"RAY_TMPDIR=.* at most"), cluster.temporary_directory():
+        pass
+    monkeypatch.setattr(cluster, "LONGEST_PLACE", 1000)
+    left = tmp_path / "rlseq-left"
+    left.mkdir()
+    (left / "held").touch()
+    with cluster.temporary_directory() as first, cluster.temporary_directory() as second:
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([first.name, second.name])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "address, variable, place",
+    [
+        (None, None, None),
+        ("local", "10.0.0.1:6379", None),
+        (None, "10.0.0.1:6379", Place("10.0.0.1:6379", "RAY_ADDRESS")),
+        ("auto", "10.0.0.1:6379", Place("10.0.0.1:6379", "RAY_ADDRESS")),
+        ("auto", None, Place("auto", "compute.address")),
+        ("10.0.0.2:6379", "10.0.0.1:6379", Place("10.0.0.2:6379", "compute.address")),
+        (None, "local", None),
+    ],
+)
+def test_which_cluster_is_meant(
+    address: str | None, variable: str | None, place: Place | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert cluster.place_of(ComputeConfig(runners=1, address=address)) == place
 
 
 def test_a_cluster_is_needed_when_anything_runs_elsewhere() -> None:
     assert not cluster.needs_cluster(ComputeConfig())
+    assert not cluster.needs_cluster(ComputeConfig(address="local"))
     for compute in (ComputeConfig(runners=1), ComputeConfig(learners=1), ComputeConfig(address="auto")):
         assert cluster.needs_cluster(compute)
