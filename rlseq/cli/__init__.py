@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rlseq.cli import compare, configs, evaluate, generate, preflight, study, train
+from rlseq.cli import compare, configs, evaluate, generate, jobs, preflight, study, submit, train
 from rlseq.cli.common import INTERRUPTED, examples
 from rlseq.training import stopping
 
@@ -22,10 +22,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog=examples(["rlseq train hull"]),
 )
-for module in (train, study, preflight, evaluate, compare, generate):
+for module in (train, study, submit, preflight, evaluate, compare, generate):
     name = module.__name__.rsplit(".", 1)[-1]
     app.command(name, epilog=examples(module.EXAMPLES))(getattr(module, name))
-app.add_typer(configs.app, name="configs", epilog=examples(configs.EXAMPLES))
+for group in (configs, jobs):
+    app.add_typer(group.app, name=group.__name__.rsplit(".", 1)[-1], epilog=examples(group.EXAMPLES))
 
 
 def _print_version(asked: bool) -> None:

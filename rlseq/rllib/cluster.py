@@ -25,7 +25,7 @@ from rlseq.rllib.joining import AUTH_MODE, Place, join, use_tokens
 
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 ADDRESS, JOB_CONFIG = "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"
-LONGEST_PLACE = 25  # bytes: 107 are what a socket's path may have, and Ray makes directories in this one
+LONGEST_PLACE = 23  # bytes: 107 are what a socket's path may have, and Ray makes directories in this one
 LOCAL = "local"  # the address that means this machine, whatever the environment says
 
 
@@ -133,7 +133,7 @@ def _start_local(cpus: int) -> None:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _temp_dir=str(directory),
+            _temp_dir=str(directory / "r"),  # which Ray opens to everyone
         )
     finally:
         os.umask(mask)

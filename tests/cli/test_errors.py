@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from rlseq.cli import app, compare, configs, evaluate, generate, preflight, train
+from rlseq.cli import app, compare, configs, evaluate, generate, jobs, preflight, submit, train
 from rlseq.config import load
 from rlseq.config.errors import UserError
 
 EXAMPLES = [
-    example for module in (train, preflight, evaluate, compare, generate, configs) for example in module.EXAMPLES
+    example
+    for module in (train, submit, preflight, evaluate, compare, generate, configs, jobs)
+    for example in module.EXAMPLES
 ]
 
 
@@ -39,6 +41,12 @@ def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "evaluate",
         "compare",
         "generate",
+        "submit",
+        "jobs",
+        "jobs list",
+        "jobs status",
+        "jobs logs",
+        "jobs stop",
         "configs",
         "configs list",
         "configs show",
@@ -61,8 +69,11 @@ def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPat
         raise UserError("stopped here")
 
     monkeypatch.setattr("rlseq.api.training.prepare_task", stop)
+    monkeypatch.setattr("rlseq.rllib.submission.Jobs", stop)
     arguments = shlex.split(example.split("|")[-1])
     assert arguments.pop(0) == "rlseq"
+    if arguments[0] == "submit":
+        Path("mine.yaml").write_text(load.shipped_config("hull").text)
     result = rlseq(*arguments)
     if arguments[0] == "configs":
         assert result.exit_code == 0
