@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
-from pathlib import Path
 from traceback import format_exc
 from typing import Any
 from weakref import WeakValueDictionary
@@ -19,6 +18,7 @@ from rlseq.data.tasks import make_vector_env
 from rlseq.models.memory import Memory
 from rlseq.models.spaces import TaskSpaces
 from rlseq.rllib import cluster
+from rlseq.rllib.luggage import Luggage
 from rlseq.training.batch import Batch
 from rlseq.training.engine import TrainingError, UpdateRequest, WorkersFailed
 from rlseq_envs.env import SequenceVectorEnv
@@ -36,16 +36,16 @@ class WorkerContext:
     Attributes:
         config: The experiment.
         spaces: Those of its task.
-        artifacts: Directory of the task's artifacts (a vocabulary); None builds them from the data.
         threads: Torch threads of a worker process.
+        luggage: Files that worker processes need, as ``cluster.publish`` names them; None: there are no such workers.
         data: What the task shares, as ``cluster.publish`` names it; None has workers read by themselves.
         key: Names the task among those of a process.
     """
 
     config: Config
     spaces: TaskSpaces
-    artifacts: str | None = None
     threads: int = 1
+    luggage: bytes | None = None
     data: bytes | None = None
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -62,7 +62,8 @@ class WorkerContext:
 
     def vector_env(self) -> SequenceVectorEnv:
         """The task's registered vector environment, made anew."""
-        env = make_vector_env(self.config.task, Path(self.artifacts) if self.artifacts else None)
+        luggage: Luggage | None = None if self.luggage is None else cluster.published(self.luggage)
+        env = make_vector_env(self.config.task, luggage.unpack(self.key) if luggage else None)
         if self.data is not None:
             env.task.use_shared_data(cluster.published(self.data))
         return env

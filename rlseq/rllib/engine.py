@@ -14,6 +14,7 @@ from rlseq.models.spaces import TaskSpaces
 from rlseq.rllib import cluster
 from rlseq.rllib.algorithm import SequenceAlgorithm
 from rlseq.rllib.context import WorkerContext
+from rlseq.rllib.luggage import Luggage
 from rlseq.rllib.watch import HeadWatch
 from rlseq.training.engine import Tensors, UpdateRequest
 from rlseq.training.rollout import Rollout, RolloutRequest
@@ -55,10 +56,12 @@ class RllibEngine:
 
     def _build(self, config: Config, task: SequenceTask, artifacts_dir: Path | None) -> SequenceAlgorithm:
         compute = config.compute
-        artifacts = None if artifacts_dir is None else str(artifacts_dir)
-        context = WorkerContext(
-            config, TaskSpaces.of(task), artifacts, worker_threads(compute), _published(task, compute)
-        )
+        luggage = data = None
+        if compute.runners or compute.learners:
+            luggage = cluster.publish(Luggage.of(config, artifacts_dir))
+            shared = task.shared_data()
+            data = None if shared is None else cluster.publish(shared)
+        context = WorkerContext(config, TaskSpaces.of(task), worker_threads(compute), luggage, data)
         context.lend(task)
         settings = SequenceAlgorithm.get_default_config().for_experiment(context, SequenceVectorEnv(task))
         return SequenceAlgorithm(config=settings)
@@ -129,12 +132,6 @@ def worker_threads(compute: ComputeConfig) -> int:
     that are equal to the last bit wherever the work is done, set ``compute.threads``.
     """
     return compute.threads or max(1, torch.get_num_threads() // max(1, compute.runners + compute.learners))
-
-
-def _published(task: SequenceTask, compute: ComputeConfig) -> bytes | None:
-    """What the task shares with worker processes, if there are any and it does."""
-    data = task.shared_data() if compute.runners or compute.learners else None
-    return None if data is None else cluster.publish(data)
 
 
 def _quieten() -> None:

@@ -69,15 +69,31 @@ def test_one_that_fails_in_a_runner_is_named_and_ends_the_update(ray_cluster: No
         engine.close()
 
 
-@pytest.mark.parametrize("kind", ["reward", "task", "network"])
-def test_what_runners_cannot_import_is_told_at_once(
-    kind: str, ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("kind", "workers", "who"),
+    [
+        ("reward", (1, 0), "an environment runner cannot start"),
+        ("task", (1, 0), "an environment runner cannot start"),
+        ("network", (1, 0), "an environment runner cannot start"),
+        ("task", (0, 1), "learner 0"),
+        ("network", (0, 2), "learner 0"),
+    ],
+)
+def test_what_workers_cannot_import_is_told_at_once(
+    kind: str,
+    workers: tuple[int, int],
+    who: str,
+    ray_cluster: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A module that the driver finds, where the workers, started before, do not look."""
-    code = "from tests.models.toys import MatrixDecoder\ndef worth(*columns): raise NotImplementedError\n"
+    """The user's module is sent to them, but needs something that the driver alone has."""
+    code = "import os\nif not os.environ.get('DRIVER'): import absent\n"
+    code += "from tests.models.toys import MatrixDecoder\ndef worth(*columns): raise NotImplementedError\n"
     (tmp_path / "driver_only.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    experiment = config(1)
+    monkeypatch.setenv("DRIVER", "1")
+    experiment = config(*workers)
     if kind == "reward":
         hulls = ConvexHullSettings(type="convex_hull", reward={"driver_only:worth": 1.0})
         experiment = experiment.model_copy(update={"task": hulls})
@@ -88,5 +104,5 @@ def test_what_runners_cannot_import_is_told_at_once(
     else:
         custom = CustomTaskSettings(type="custom", id="driver_only:mine/Task-v0")
         experiment = experiment.model_copy(update={"task": custom})
-    with pytest.raises(UserError, match=r"an environment runner cannot start: .*[Nn]o module (named )?'driver_only'"):
-        RllibEngine(experiment, ConvexHullTask(min_points=5, max_points=5))  # it is the runner that has to import
+    with pytest.raises(UserError, match=rf"{who}: .*[Nn]o module named 'absent'"):
+        RllibEngine(experiment, ConvexHullTask(min_points=5, max_points=5))  # it is the worker that has to import
