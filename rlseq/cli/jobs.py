@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from rlseq.cli.common import Debug, Stopped, examples, guarded
+from rlseq.api.checks import Stopped
+from rlseq.cli.common import Debug, examples, guarded
 from rlseq.cli.submit import Address, connected
 
 app = typer.Typer(help="List, show, follow or stop the trainings that were submitted.", no_args_is_help=False)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlseq.cli.common import Debug, Stopped, guarded, refuse
+from rlseq.api.checks import Stopped, refuse
+from rlseq.cli.common import Debug, guarded
 
 if TYPE_CHECKING:
     from rlseq.rllib.submission import Jobs

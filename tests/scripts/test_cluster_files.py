@@ -81,7 +81,7 @@ def test_kubernetes_takes_a_job() -> None:
 
 
 def test_slurm_takes_its_script(tmp_path: Path) -> None:
-    """With other commands in place of Slurm's and Ray's: it trains with what it was given, and ends with its exit code."""
+    """With other commands in place of Slurm's and Ray's: it trains with what it was given, and exits as that does."""
     script = PLACE / "slurm.sh"
     subprocess.run(["bash", "-n", str(script)], check=True)
     said = tmp_path / "said"

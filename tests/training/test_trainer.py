@@ -289,7 +289,9 @@ def test_a_loss_that_is_not_finite_in_mle_is_recovered_from_with_the_updates_don
 
 def test_losses_that_are_never_finite_in_mle_end_the_run_with_a_command_that_helps(tmp_path: Path) -> None:
     sections = {"mle": {"max_recoveries": 2}}
-    trainer, recorder = trainer_of(scripted_config(**sections), ScriptedEngine(fails_at(*range(11, 40))), tmp_path / "r")
+    trainer, recorder = trainer_of(
+        scripted_config(**sections), ScriptedEngine(fails_at(*range(11, 40))), tmp_path / "r"
+    )
     command = rf"rlseq train --from {tmp_path}/r/checkpoints/mle --phase mle mle\.optimizer\.learning_rate=0\.0001"
     with pytest.raises(TrainingError, match=rf"update 1\d: loss is not finite\. Smaller steps .*: {command}"):
         trainer.train()
