@@ -78,11 +78,11 @@ class RayCluster:
         for pid in self.pids(executable):
             os.kill(pid, signal.SIGKILL)
 
-    def run(self, *arguments: str, home: Path | None = None, **variables: str) -> subprocess.Popen[str]:
+    def run(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """Start ``rlseq`` beside the cluster; standard output and error are one stream."""
         return subprocess.Popen(
             [sys.executable, "-m", "rlseq", *arguments],
-            env=self.environment | {"HOME": str(home or self.home)} | variables,
+            env=self.environment | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
