@@ -381,12 +381,15 @@ class Trainer:
 
     def _beyond_recovery(self, section: PhaseConfig, why: str) -> TrainingError:
         """What is told if a phase has nothing to go back to, or went back too often."""
-        phase, rate = self.progress.phase, section.optimizer.learning_rate
+        phase, optimizer = self.progress.phase, section.optimizer
         key = f"{phase}.optimizer.learning_rate"
         if self._saved is None:
             return TrainingError(f"{why}. Nothing was trained yet: check the data and the network, or lower {key}")
         source = shlex.quote(str(self.run.path / "checkpoints" / (phase if self.progress.best_metrics else "mle")))
-        command = f"rlseq train --from {source} --phase {phase} {key}={rate / 10:g}"
+        rate = min(optimizer.learning_rate / 10, type(section).model_fields["optimizer"].default.learning_rate)
+        command = f"rlseq train --from {source} --phase {phase} {key}={rate:g}"
+        if optimizer.weight_decay * rate > 1.0:  # a step would turn the weights around
+            command += f" {phase}.optimizer.weight_decay=0"
         return TrainingError(f"{why}. Smaller steps from the best checkpoint: {command}", go_on=command)
 
     # -------------------------------------------------------------------------------------------- checkpoints

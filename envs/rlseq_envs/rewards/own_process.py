@@ -83,7 +83,7 @@ def _checked(values: Any, rows: int) -> Floats:
         numbers = array.astype(np.float64)
     if not np.isfinite(numbers).all():
         row = int(np.flatnonzero(~np.isfinite(numbers))[0])
-        raise _Refused(f"gave {array[row]} for sequence {row} of {rows}: give finite numbers of 64 bits")
+        raise _Refused(f"gave {array[row]!s} for sequence {row} of {rows}: give finite numbers of 64 bits")
     return numbers
 
 
