@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -26,6 +27,8 @@ from rlseq.rllib.joining import AUTH_MODE, Place, join, use_tokens
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 ADDRESS, JOB_CONFIG = "RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"
 LONGEST_PLACE = 23  # bytes: 107 are what a socket's path may have, and Ray makes directories in this one
+COMPLAINT = re.compile(r"\[[-\d :,]+ [WEF] ")  # a line of Ray's daemons above the level of information
+LONGEST_COMPLAINT = 200  # lines of a process
 LOCAL = "local"  # the address that means this machine, whatever the environment says
 
 
@@ -48,10 +51,14 @@ def place_of(compute: ComputeConfig) -> Place | None:
     return Place("auto", "compute.address") if compute.address else None
 
 
-def start(compute: ComputeConfig) -> bool:
+def start(compute: ComputeConfig, log: Path | None = None) -> bool:
     """Join the running cluster that is meant, or start Ray on this machine, unless this process is connected already.
 
     The process's signal handlers stay as they were: Ray would put its own in place of them.
+
+    Args:
+        compute: Where the work is done.
+        log: Where to keep what a cluster that is started here complains of.
 
     Returns:
         Whether a connection was made here, which ``stop`` is to end.
@@ -67,7 +74,7 @@ def start(compute: ComputeConfig) -> bool:
             if place := place_of(compute):
                 join(place)
             else:
-                _start_local(max(os.cpu_count() or 1, compute.runners + compute.learners + 1))
+                _start_local(max(os.cpu_count() or 1, compute.runners + compute.learners + 1), log)
     except BaseException:
         stop()
         raise
@@ -114,7 +121,7 @@ class _Node(node.Node):
         """The driver reads no logs of workers."""
 
 
-def _start_local(cpus: int) -> None:
+def _start_local(cpus: int, log: Path | None) -> None:
     """A cluster that listens on loopback only, whose token and directory only its owner can read.
 
     CPUs are counted, not measured: there are as many as there are workers, so that none waits for ever.
@@ -124,6 +131,8 @@ def _start_local(cpus: int) -> None:
     _UNTIL_STOP.enter_context(_changed(vars(ray_constants), {"ENABLE_RAY_CLUSTER": False}))
     _UNTIL_STOP.enter_context(_changed(vars(node), {"Node": _Node}))
     directory = _UNTIL_STOP.enter_context(temporary_directory())
+    if log is not None:
+        _UNTIL_STOP.callback(_keep_complaints, directory / "r" / "session_latest" / "logs", log)
     use_tokens(True)
     mask = os.umask(0o077)  # the session's logs are nobody else's business
     try:
@@ -137,6 +146,18 @@ def _start_local(cpus: int) -> None:
         )
     finally:
         os.umask(mask)
+
+
+def _keep_complaints(logs: Path, kept: Path) -> None:
+    """Keep what is lost with the directory: warnings of Ray's daemons, and what workers wrote on standard error."""
+    told = []
+    for path in sorted(logs.glob("*.*")):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        wanted = lines if path.suffix == ".err" else [line for line in lines if COMPLAINT.match(line)]
+        told += [f"== {path.name}", *wanted[-LONGEST_COMPLAINT:]] if wanted else []
+    if told:
+        with suppress(OSError), kept.open("a", encoding="utf-8") as file:
+            print(*told, sep="\n", file=file)
 
 
 def token_path() -> Path:

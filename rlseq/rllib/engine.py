@@ -30,7 +30,8 @@ class RllibEngine:
     Args:
         config: The experiment; ``compute`` says where the work is done.
         task: Its task.
-        artifacts_dir: Artifacts of the task (a vocabulary), from which workers make theirs; may be empty.
+        artifacts_dir: Artifacts of the task (a vocabulary), from which workers make theirs; may be empty. Beside it,
+            Ray's complaints are kept.
 
     Raises:
         ValueError: There are more learners than rows in what a step is taken on, or more GPUs are asked for than there
@@ -47,7 +48,8 @@ class RllibEngine:
         self._owns_cluster = False
         self._watch: HeadWatch | None = None
         if cluster.needs_cluster(compute):
-            self._owns_cluster, self._watch = cluster.start(compute), HeadWatch()
+            log = None if artifacts_dir is None else artifacts_dir.parent / "ray.log"
+            self._owns_cluster, self._watch = cluster.start(compute, log), HeadWatch()
         try:
             self.algorithm = self._build(config, task, artifacts_dir)
         except BaseException:

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
@@ -146,7 +147,7 @@ def _dashboard_refuses(place: Place, address: str, header: dict[str, str]) -> bo
         if error.code in (401, 403):
             return True
         raise place.wrong(f"what answers there is no dashboard of Ray (HTTP {error.code})") from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, HTTPException, ValueError, KeyError) as error:
         raise place.wrong(
             f"no dashboard of a Ray cluster answers there ({error}); is it the URL that `ray start --head` printed, "
             "and is ray[default] installed on the head?"

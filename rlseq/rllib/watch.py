@@ -15,8 +15,8 @@ from rlseq.training.engine import WorkersFailed
 
 logger = logging.getLogger(__name__)
 
-ASK_EVERY = 2.0  # seconds
-SILENT_SECONDS = 12.0  # after which the head counts as lost; one that is restarted in less is not noticed
+ASK_EVERY, ANSWER_SECONDS = 2.0, 8.0  # a head that is busy may take its time
+SILENT_SECONDS = 15.0  # after which the head counts as lost; one that is restarted in less is not noticed
 
 
 class HeadWatch:
@@ -51,7 +51,7 @@ class HeadWatch:
             heard = time.monotonic()
             while not self._ended.wait(ASK_EVERY):
                 try:
-                    head.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=ASK_EVERY)
+                    head.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=ANSWER_SECONDS)
                     heard = time.monotonic()
                 except grpc.RpcError:
                     if time.monotonic() - heard > SILENT_SECONDS:

@@ -5,6 +5,7 @@ python -m rlseq.training.attempts RETRIES RUN CONFIG [a.b=c …]
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from types import FrameType
 
 # Exit codes of `rlseq train` after which nothing is tried again: done, the input is wrong, stopped.
 FINAL = (0, 2, 130)
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set inside a job of Ray's
 
 
 def attempt(arguments: list[str], run: Path, retries: int) -> int:
@@ -32,7 +34,8 @@ def attempt(arguments: list[str], run: Path, retries: int) -> int:
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.append(number)
-        process.terminate()
+        if RAY_JOB not in os.environ:  # Ray signals every process of a job by itself, and twice would be "at once"
+            process.terminate()
 
     for left in range(retries, -1, -1):
         if any(run.glob("checkpoints/*/*/manifest.json")):

@@ -102,7 +102,7 @@ def retried_after_a_killed_driver(place: Workplace, run: Path) -> None:
             subprocess.run(["kill", "-9", str(pid)], check=True)
     code, output = place.finish(process)
     assert code == 0 and "exit code -9; 1 retries left" in output and "resumed after update" in output, output
-    updates = [record["update"] for record in read_metrics(run)]
+    updates = [record["update"] for record in read_metrics(run / "metrics.jsonl")]
     assert updates == sorted(updates)
 
 
