@@ -1,0 +1,72 @@
+"""The same training with any number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from rlseq.config.schema import Config
+from rlseq.training.engine import Tensors
+from rlseq.training.rollout import Rollout
+from tests.rllib.tools import EVERYTHING, assert_equal, both_phases, config, ids, make_engine
+
+SUITE = "Workers"
+HOLDS_WHEN = "samples and rewards are equal to those of one process, and weights within 1e-6 of them"
+
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "everything": EVERYTHING | {"dropout": False},
+    "ppo": {"objective": {"type": "ppo"}},
+}
+
+
+class Trained(NamedTuple):
+    """What comes of some updates of both phases."""
+
+    drawn: Rollout
+    decoded: Rollout
+    state: Tensors
+
+
+def trained(settings: Config) -> Trained:
+    engine = make_engine(settings)
+    try:
+        drawn = engine.rollout(ids(50, 24), num_samples=3, greedy=True, update=50, averaged=False)
+        both_phases(engine, 3, 3)
+        return Trained(
+            drawn, engine.rollout(ids(51), num_samples=0, greedy=True, update=51, averaged=True), engine.get_state()
+        )
+    finally:
+        engine.close()
+
+
+def settings_of(objective: str, runners: int, learners: int) -> Config:
+    settings = config(runners, learners, policy_dropout=0.0, **OBJECTIVES[objective])
+    return settings.model_copy(update={"compute": settings.compute.model_copy(update={"threads": 1})})
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[dict[str, Trained]]:
+    yield {objective: trained(settings_of(objective, 0, 0)) for objective in OBJECTIVES}
+
+
+CASES = {
+    f"{objective}, {runners} runners, {learners} learners": (objective, runners, learners)
+    for objective in OBJECTIVES
+    for runners in (0, 1, 2, 4)
+    for learners in (0, 1, 2)
+    if runners or learners
+}
+
+
+@pytest.mark.cases(CASES, sample=2)
+def test_workers(case: tuple[str, int, int], ray_cluster: None, alone: dict[str, Trained]) -> None:
+    ours, theirs = trained(settings_of(*case)), alone[case[0]]
+    for name in ("sequences", "lengths", "rewards"):
+        np.testing.assert_array_equal(getattr(ours.drawn, name), getattr(theirs.drawn, name), err_msg=name)
+    np.testing.assert_array_equal(ours.decoded.sequences, theirs.decoded.sequences)
+    np.testing.assert_array_equal(ours.decoded.rewards, theirs.decoded.rewards)
+    assert_equal(ours.state, theirs.state, 1e-6)
