@@ -11,12 +11,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlseq.api.checks import Stopped
     from rlseq.api.comparing import compare
+    from rlseq.api.judging import preflight
     from rlseq.api.policy import TrainedPolicy, evaluate, load
     from rlseq.api.run import Run
+    from rlseq.api.studying import study
+    from rlseq.api.sweeping import sweep
     from rlseq.api.train import resume, train
     from rlseq.config.errors import UserError
 
-__all__ = ["Run", "Stopped", "TrainedPolicy", "UserError", "compare", "evaluate", "load", "resume", "train"]
+__all__ = [
+    "Run",
+    "Stopped",
+    "TrainedPolicy",
+    "UserError",
+    "compare",
+    "evaluate",
+    "load",
+    "preflight",
+    "resume",
+    "study",
+    "sweep",
+    "train",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -27,7 +43,10 @@ _HOMES = {
     "compare": "rlseq.api.comparing",
     "evaluate": "rlseq.api.policy",
     "load": "rlseq.api.policy",
+    "preflight": "rlseq.api.judging",
     "resume": "rlseq.api.train",
+    "study": "rlseq.api.studying",
+    "sweep": "rlseq.api.sweeping",
     "train": "rlseq.api.train",
 }
 

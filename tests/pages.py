@@ -10,6 +10,7 @@ OWN_LOGGER = ROOT / "docs" / "howto" / "own-logger.md"
 OWN_NETWORK = ROOT / "docs" / "howto" / "own-network.md"
 OWN_REWARD = ROOT / "docs" / "howto" / "own-reward.md"
 OWN_TASK = ROOT / "docs" / "howto" / "own-task.md"
+PYTHON = ROOT / "docs" / "howto" / "python.md"
 
 
 def blocks(page: Path, language: str) -> list[str]:

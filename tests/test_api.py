@@ -21,6 +21,8 @@ from rlseq.config.load import load_config
 from rlseq.report.sink import Sink, StopPhase
 from rlseq.training.checkpoint import load_checkpoint
 from tests.cli.test_commands import TINY, assert_same_weights, done
+from tests.cli.test_commands import rlseq as rlseq_cli
+from tests.pages import PYTHON, blocks
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,9 @@ def test_outputs_and_figures_are_those_of_the_commands(run: rlseq.Run, tmp_path:
     compared = rlseq.compare([run.path / "checkpoints/mle", run.path], sample=True)
     assert compared.to_json() == json.loads((tmp_path / "both").read_text())
     assert policy.generate([]) == []
+    rlseq_cli("preflight", run.path / "checkpoints/mle", "--instances", 20, "--json", tmp_path / "advice")
+    advice = rlseq.preflight(run.path / "checkpoints/mle", instances=20)
+    assert {*advice} == {*json.loads((tmp_path / "advice").read_text())} and advice["verdict"]
 
 
 def test_it_works_off_the_main_thread(tmp_path: Path, run: rlseq.Run) -> None:
@@ -152,6 +157,18 @@ WRONG: dict[str, tuple[Any, list[str]]] = {
         ),
         ["arms x: nowhere: no such", "arms y: give a list", "hypotheses h: no: no such file", "2 names for 1"],
     ),
+    "preflight": (
+        lambda run: rlseq.preflight(run.path, overrides=["mle.updates=3"], instances=5),
+        ["mle.updates=3: only rl.* and compute.*", "instances='5': give 20 or more"],
+    ),
+    "study": (
+        lambda run: rlseq.study(controls=["equal"], run=None),
+        ["give a CONFIG", "give the study a directory with run='DIR'", "controls='equal': there is no such control"],
+    ),
+    "no sweep": (
+        lambda run: rlseq.sweep(trials=0, jobs=0),
+        ["trials='0': give 1", "jobs='0'", "give a CONFIG", "give the sweep a directory with run='DIR'"],
+    ),
     "one arm": (lambda run: rlseq.compare([run.path]), ["one checkpoint is no comparison"]),
     "metric": (
         lambda run: rlseq.compare([run.path, run.path / "checkpoints/mle"], metric="blue"),
@@ -171,10 +188,9 @@ def test_wrong_input_is_one_error_that_names_the_argument(case: str, run: rlseq.
 
 # ---------------------------------------------------------------------------------------------- two faces
 def test_every_command_has_its_function() -> None:
-    others = {"configs", "preflight", "study"}  # of studies and judgements; what they do is not in rlseq yet
     names = {command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback}
     functions = {name for name in rlseq.__all__ if inspect.isfunction(getattr(rlseq, name))}
-    assert names - others == (functions - {"load", "resume"}) | {"generate"}
+    assert names == (functions - {"load", "resume"}) | {"generate"}
 
 
 def test_functions_and_commands_have_the_same_options_of_decoding() -> None:
@@ -247,3 +263,15 @@ def test_what_a_callback_raises_ends_the_training_and_what_was_done_is_saved(tmp
         rlseq.train("hull", TINY, run=tmp_path / "run", callbacks=[Fails()], console=False)
     assert rlseq.Run(tmp_path / "run").latest == tmp_path / "run" / "checkpoints" / "mle" / "5"
     assert_same_weights(rlseq.resume(tmp_path / "run", console=False).best, run.best)
+
+
+# ------------------------------------------------------------------------------------------------------------- the page
+def test_the_examples_of_the_page_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tiny sizes; the one with Ray Tune is in tests/rllib."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(json.dumps(load_config("hull", TINY).model_dump(mode="json")))
+    examples = [block for block in blocks(PYTHON, "python") if "ray" not in block]
+    assert len(examples) == 2
+    for example in examples:
+        exec(example.replace('"hull"', '"./tiny.yaml"'), {})
+    assert len(list((tmp_path / "runs").iterdir())) == 2

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from rlseq.cli import app
 from rlseq.config.load import list_configs
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
+from rlseq.rllib import cluster, tuning
 from rlseq.training import jobs
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import read_metrics
@@ -94,9 +96,16 @@ def write_examples(directory: Path) -> None:
 
 def sized(arguments: list[str]) -> list[str]:
     """A training command with small sizes: what is resumed has them already."""
-    if arguments[0] not in ("train", "study") or "--resume" in arguments:
+    if arguments[0] not in ("train", "study", "sweep") or "--resume" in arguments:
         return arguments
-    return [*arguments, *SMALL.get(arguments[1], []), *FEW]
+    trials = ["--trials", "2"] if arguments[0] == "sweep" else []
+    return [*arguments, *SMALL.get(arguments[1], []), *FEW, *trials]
+
+
+def trials_in_this_process(trial: Any, count: int, **settings: Any) -> None:
+    """The trials of a sweep one after the other, none of which is stopped."""
+    for number in range(count):
+        trial(number, lambda updates, best: None)
 
 
 @pytest.fixture
@@ -105,6 +114,8 @@ def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(training, "make_engine", plain_engine)
     monkeypatch.setattr(jobs, "LocalProcess", InThisProcess)
+    monkeypatch.setattr(tuning, "run_trials", trials_in_this_process)
+    monkeypatch.setattr(cluster, "start", lambda compute: False)
     write_data(tmp_path)
     write_examples(tmp_path)
     return tmp_path

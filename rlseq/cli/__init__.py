@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rlseq.cli import compare, configs, evaluate, generate, jobs, preflight, study, submit, train
+from rlseq.cli import compare, configs, evaluate, generate, jobs, preflight, study, submit, sweep, train
 from rlseq.cli.common import INTERRUPTED, examples
 from rlseq.training import stopping
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog=examples(["rlseq train hull"]),
 )
-for module in (train, study, submit, preflight, evaluate, compare, generate):
+for module in (train, study, sweep, submit, preflight, evaluate, compare, generate):
     name = module.__name__.rsplit(".", 1)[-1]
     app.command(name, epilog=examples(module.EXAMPLES))(getattr(module, name))
 for group in (configs, jobs):

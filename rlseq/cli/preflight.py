@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from rlseq.api.checks import blaming_input, check_checkpoint, check_device, refuse
-from rlseq.cli.common import NOT_ADVISABLE, Debug, Device, Json, check_writable, console, guarded, write_json
-
-if TYPE_CHECKING:
-    from rlseq.config.schema import Config
+from rlseq.api.checks import refuse
+from rlseq.cli.common import NOT_ADVISABLE, Debug, Device, Json, check_writable, console, guarded, option, write_json
 
 EXAMPLES = [
     "rlseq preflight runs/hull-20260101-120000/checkpoints/mle rl.samples=4 rl.temperature=0.6",
@@ -41,39 +38,16 @@ def preflight(
     """
     given = settings or []
     name, overrides = (given[0], given[1:]) if given and "=" not in given[0] else (None, given)
-    foreign = [key for key in overrides if "=" in key and not key.startswith(("rl.", "compute."))]
-    wrong = [f"{key}: only rl.* and compute.* can be changed here; the rest is the checkpoint's" for key in foreign]
-    refuse(wrong + check_checkpoint(checkpoint) + check_writable(json) + check_device(device, "--device"))
-    config = _config(checkpoint, name, overrides)
 
-    import torch
+    from rlseq.api import judging
 
-    from rlseq.evaluation import preflight
-    from rlseq.evaluation.evaluate import instance_ids
-    from rlseq.evaluation.loading import load_policy
-    from rlseq.evaluation.verdict import verdict
+    refuse(judging.preflight_problems(checkpoint, overrides, instances, device, option) + check_writable(json))
+
     from rlseq.report.tables import preflight_tables
 
-    with blaming_input():
-        loaded = load_policy(checkpoint, device)
-        ids = instance_ids(loaded, "validation", instances)
-    if config.compute.threads:
-        torch.set_num_threads(config.compute.threads)
-    measured = preflight.preflight(loaded, config, ids)
-    result = measured.to_json() | verdict(measured)
+    result = judging.preflight(checkpoint, name, overrides, instances=instances, device=device)
     if json:
         write_json(json, result)
     console(json).print(*preflight_tables(result), sep="\n")
     if result["verdict"] != "sound":
         raise typer.Exit(NOT_ADVISABLE)
-
-
-def _config(checkpoint: Path, name: str | None, overrides: list[str]) -> Config:
-    """The checkpoint's configuration, with the rl section of the named one if there is a name, and keys changed."""
-    from rlseq.config.load import load_config, parse_config
-    from rlseq.training.checkpoint import load_checkpoint
-    from rlseq.training.run_directory import resolve_checkpoint
-
-    saved = load_checkpoint(resolve_checkpoint(checkpoint))
-    rl = {"rl": load_config(name).rl.model_dump(mode="json")} if name else {}
-    return parse_config(saved.meta["config"] | rl, str(saved.directory), overrides)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -10,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlseq.api.checks import Stopped, refuse
-from rlseq.cli.common import FAILED, Debug, console, guarded, write_json
+from rlseq.api import studying
+from rlseq.api.checks import refuse
+from rlseq.cli.common import FAILED, Debug, console, guarded, option, write_json
 from rlseq.cli.train import ControlName
 
 if TYPE_CHECKING:
-    from rlseq.training.jobs import Launch
-    from rlseq.training.study import Job, Study
+    from rlseq.training.study import Study
+    from rlseq.training.sweep import Sweep
 
-DEFAULT_CONTROLS = "equal_time,constant_reward"
 EXAMPLES = [
     "rlseq study hull --seeds 3 --controls equal_time,constant_reward --run runs/hull-study",
     "rlseq study hull rl.optimizer.learning_rate=3e-4,1e-3 --jobs 2 --run runs/hull-rates",
@@ -46,7 +45,8 @@ def study(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help=f"Some of {', '.join(ControlName)}, separated by commas, or none; default: {DEFAULT_CONTROLS}.",
+            help=f"Some of {', '.join(ControlName)}, separated by commas, or none; "
+            f"default: {','.join(studying.CONTROLS)}.",
         ),
     ] = None,
     equal_time_updates: Annotated[
@@ -61,94 +61,35 @@ def study(
     Each arm of each seed is a run of its own inside DIR. The report compares all of them on held-out instances.
     A study that is resumed may be given more seeds and further controls.
     """
-    asked = controls or ("none" if resume else DEFAULT_CONTROLS)
-    names = [] if asked == "none" else list(dict.fromkeys(asked.split(",")))
-    refuse(_problems(config, overrides, run, resume, names, equal_time_updates))
-
-    from rlseq.training.study import Study
-
-    if resume:
-        made = Study.open(resume)
-        made.extend(seeds, names)
-    else:
-        assert config is not None and run is not None
-        made = Study.create(
-            run,
+    names = None
+    if controls is not None:
+        names = [] if controls == "none" else list(dict.fromkeys(controls.split(",")))
+    refuse(studying.study_problems(config, overrides or [], run, resume, names or [], equal_time_updates, _called))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings save and end
+    try:
+        made = studying.study(
             config,
             overrides or [],
-            seeds=seeds or 3,
+            run=run,
+            resume=resume,
+            seeds=seeds,
             controls=names,
             equal_time_updates=equal_time_updates,
-            side_by_side=jobs,
+            jobs=jobs,
         )
-    _train(made, jobs)
+    except studying.TrainingsFailed as failed:
+        print(failed, file=sys.stderr)
+        raise typer.Exit(FAILED) from failed
     report(made)
 
 
-def _problems(
-    config: str | None,
-    overrides: list[str] | None,
-    run: Path | None,
-    resume: Path | None,
-    names: list[str],
-    equal_time_updates: int | None,
-) -> list[str]:
-    from rlseq.config.errors import did_you_mean
-
-    wrong = []
-    if resume and (config or overrides or run):
-        wrong.append("--resume takes the configuration from the study: leave out CONFIG, its keys and --run")
-    if resume and equal_time_updates:
-        wrong.append("--equal-time-updates cannot change when a study is resumed: leave it out, or begin a new study")
-    if not resume and not config:
-        wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
-    if not resume and not run:
-        wrong.append("give the study a directory with --run DIR")
-    known = [control.value for control in ControlName]
-    wrong += [
-        f"--controls {name}: there is no such control{did_you_mean(name, known)}; give some of {', '.join(known)}"
-        for name in names
-        if name not in known
-    ]
-    return wrong
+def _called(name: str, value: object = None) -> str:
+    """Controls are an option of a study, while they name arms of a comparison."""
+    return f"--controls {value}" if name == "controls" else option(name, value)
 
 
-def _train(made: Study, jobs: int) -> None:
-    from rlseq.training.jobs import LocalProcess, run_jobs
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings save and end
-    logs, on_cluster, again = made.path / "logs", made.config.compute.address not in (None, "local"), _again(made)
-    launch: Launch = LocalProcess
-    if on_cluster:
-        from rlseq.rllib import cluster, study_jobs
-
-        launch = study_jobs.cluster_launch(made.config.compute)
-    try:
-        failed = run_jobs(made.jobs(), launch, jobs, logs, lambda line: print(line, flush=True))
-    except KeyboardInterrupt as stop:
-        raise Stopped(f"interrupted; go on with: {again}") from stop
-    finally:
-        if on_cluster:
-            cluster.stop()
-    if failed:
-        print(*(_failure(job, logs) for job in failed), f"once that is mended: {again}", sep="\n", file=sys.stderr)
-        raise typer.Exit(FAILED)
-    made.finish()
-
-
-def _again(made: Study) -> str:
-    return f"rlseq study --resume {shlex.quote(str(made.path))}"
-
-
-def _failure(job: Job, logs: Path) -> str:
-    log = logs / f"{job.name}.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    silent = "it printed nothing; on a cluster, the study's directory has to be on storage that all machines share"
-    return f"{job.name}: {lines[-1] if lines else silent} (see {log})"
-
-
-def report(made: Study) -> None:
-    """Compare the arms on held-out instances; a page and JSON are written into the study's directory."""
+def report(made: Study | Sweep) -> None:
+    """Compare the arms on held-out instances; a page and JSON are written into the directory."""
     from rlseq.cli.closing import curves_command
     from rlseq.data.tasks import held_out, make_task
     from rlseq.evaluation.arms import study_arms

@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 import pytest
 from typer.testing import CliRunner, Result
 
+import rlseq as rlseq_package
 from rlseq.api import training
+from rlseq.api.studying import TrainingsFailed
 from rlseq.cli import app, study
 from rlseq.config.controls import CONTROLS
 from rlseq.training import jobs
@@ -269,3 +271,13 @@ def test_a_process_of_its_own_prints_into_its_log_and_has_the_exit_code_of_the_c
         pass
     assert process.poll() == 2
     assert "no config of this name" in (tmp_path / "logs" / "a.log").read_text()
+
+
+def test_a_study_from_python_is_that_of_the_command(tmp_path: Path, pretended: type[Pretended]) -> None:
+    options = {"seeds": 2, "controls": ["equal_time"]}
+    made = rlseq_package.study("hull", SETTINGS, run=tmp_path / "api", console=False, **options)  # type: ignore[arg-type]
+    done("study", "hull", *SETTINGS, "--seeds", 2, "--controls", "equal_time", "--run", tmp_path / "cli")
+    assert made.arms == record(tmp_path / "cli")["arms"]
+    pretended.fails = {"seed2-mle"}
+    with pytest.raises(TrainingsFailed, match="seed2-mle: error: it was not to be"):
+        rlseq_package.study(resume=tmp_path / "api", seeds=3, console=False)
