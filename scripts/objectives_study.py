@@ -22,8 +22,8 @@ from rlseq.evaluation.loading import load_policy
 from rlseq.training.checkpoint import load_meta
 from rlseq.training.cost import Cost
 from rlseq.training.engine import UpdateRequest
+from rlseq.training.finding import resolve_checkpoint
 from rlseq.training.plain import PlainEngine
-from rlseq.training.run_directory import resolve_checkpoint
 from rlseq.training.study import last_meta
 from rlseq_envs.env import SequenceVectorEnv
 from study_runs import Arm, Result, evaluated, logged, test_metric, trained

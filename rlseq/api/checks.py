@@ -53,7 +53,7 @@ def refuse(problems: list[str]) -> None:
 def check_checkpoint(path: Path) -> list[str]:
     """Problems with finding the checkpoint that a path means."""
     from rlseq.training.checkpoint import CheckpointError
-    from rlseq.training.run_directory import resolve_checkpoint
+    from rlseq.training.finding import resolve_checkpoint
 
     try:
         resolve_checkpoint(path)

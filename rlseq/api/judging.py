@@ -72,8 +72,8 @@ def _config(checkpoint: Path, given: Given | None, overrides: Sequence[str]) -> 
     """The checkpoint's configuration, with the rl section of the given one if there is one, and keys changed."""
     from rlseq.config.load import load_config, parse_config
     from rlseq.training.checkpoint import load_checkpoint
-    from rlseq.training.run_directory import resolve_checkpoint
+    from rlseq.training.finding import read_checkpoint
 
-    saved = load_checkpoint(resolve_checkpoint(checkpoint))
+    saved = read_checkpoint(checkpoint, load_checkpoint)
     rl = {} if given is None else {"rl": load_config(given).rl.model_dump(mode="json")}
     return parse_config(saved.meta["config"] | rl, str(saved.directory), overrides)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlseq.config.schema import Config
-from rlseq.training.run_directory import last_checkpoint, read_metrics, resolve_checkpoint, run_config
+from rlseq.training.finding import last_checkpoint, resolve_checkpoint
+from rlseq.training.run_directory import read_metrics, run_config
 
 if TYPE_CHECKING:
     from rlseq.api.policy import TrainedPolicy

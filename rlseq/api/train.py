@@ -53,23 +53,23 @@ def train(
     )
 
     from rlseq.api.settings import forked_settings, new_settings
-    from rlseq.training.checkpoint import load_checkpoint
-    from rlseq.training.run_directory import resolve_checkpoint
+    from rlseq.training.finding import held_checkpoint
 
     mle_only, path = phase == "mle", None if run is None else Path(run)
-    checkpoint = None if source is None else load_checkpoint(resolve_checkpoint(Path(source)))
-    if checkpoint:
-        settings = forked_settings(checkpoint, config, overrides, control, mle_only=mle_only)
-    else:
+    if source is None:
         assert config is not None
         settings = new_settings(config, overrides, control, mle_only=mle_only)
 
-    from rlseq.api import training  # torch and ray: once nothing is wrong
+        from rlseq.api import training  # torch and ray: once nothing is wrong
 
-    following = training.Following(callbacks, console=console, save_before=save_before)
-    if checkpoint:
+        return training.start(settings, path, training.Following(callbacks, console=console, save_before=save_before))
+    with held_checkpoint(Path(source)) as checkpoint:
+        settings = forked_settings(checkpoint, config, overrides, control, mle_only=mle_only)
+
+        from rlseq.api import training
+
+        following = training.Following(callbacks, console=console, save_before=save_before)
         return training.fork(checkpoint, settings, "mle" if mle_only else "rl", path, following)
-    return training.start(settings, path, following)
 
 
 def resume(

@@ -26,6 +26,7 @@ from rlseq.evaluation.evaluate import display_path, evaluate_checkpoint
 from rlseq.evaluation.loading import signature_difference
 from rlseq.models.build import build_policy
 from rlseq.models.own import try_out
+from rlseq.models.policy import SequencePolicy
 from rlseq.models.spaces import TaskSpaces
 from rlseq.report.loggers.registry import make_loggers
 from rlseq.report.reporter import Reporter, default_sinks
@@ -35,8 +36,11 @@ from rlseq.rllib.engine import RllibEngine
 from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
 from rlseq.training.engine import Engine
 from rlseq.training.files import write_text
+from rlseq.training.finding import resolve_checkpoint
+from rlseq.training.fitting import check_fit
+from rlseq.training.index import checkpoints_in
 from rlseq.training.last_words import last_words
-from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
+from rlseq.training.run_directory import RunDirectory
 from rlseq.training.status import go_on_command
 from rlseq.training.stopping import GivenUp, Interrupted, catching_signals, giving_up
 from rlseq.training.trainer import Trainer
@@ -82,9 +86,11 @@ def go_on(path: Path, config: Config, following: Following) -> Run:
     following = _with_loggers(following, config)
     run = RunDirectory.open(path)
     task = prepare_task(config, run.artifacts)
-    check_policy(config, task)
+    policy = check_policy(config, task)
     if latest := run.latest():
-        _check_signature(load_checkpoint(latest), task)
+        newest = load_checkpoint(latest, resume=True)
+        _check_signature(newest, task)
+        check_fit(newest, policy)
     record = run.environment()["forked_from"]
     return _train(config, task, run, Trainer.resume, Path(record) if record else None, following)
 
@@ -93,8 +99,9 @@ def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None
     """Start a phase in a new run from the weights of a checkpoint."""
     following = _with_loggers(following, config)
     task = prepare_task(config, checkpoint.artifacts)
-    check_policy(config, task)
+    policy = check_policy(config, task)
     _check_policy(checkpoint, config, task)
+    check_fit(checkpoint, policy)
     run = RunDirectory.create(config, path=path, forked_from=checkpoint.directory)
     with _removed_if_not_begun(run.path):
         task.save_artifacts(run.artifacts)
@@ -131,11 +138,11 @@ def prepare_task(config: Config, artifacts: Path | None = None) -> SequenceTask:
     return task
 
 
-def check_policy(config: Config, task: SequenceTask) -> None:
-    """Refuse a network that does not fit the task; one with parts of the user's is tried on two training instances.
+def check_policy(config: Config, task: SequenceTask) -> SequencePolicy:
+    """A policy as it will be trained, freshly initialised; one with parts of the user's is tried on two instances.
 
     Raises:
-        UserError: It does not fit, or a part of the user's cannot be used.
+        UserError: It does not fit the task, or a part of the user's cannot be used.
     """
     with blaming_input():
         policy = build_policy(config.policy, TaskSpaces.of(task))
@@ -144,6 +151,7 @@ def check_policy(config: Config, task: SequenceTask) -> None:
             ids = train.ids(0, 2 if train.size is None else min(2, train.size))
             source = task.source(ids).map(torch.from_numpy)
             try_out(policy, config.policy, source, *map(torch.from_numpy, task.references(ids)))
+    return policy
 
 
 def _check_signature(checkpoint: Checkpoint, task: SequenceTask) -> None:
@@ -278,6 +286,9 @@ def _resumable(run: RunDirectory, message: str) -> str:
 def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path | None) -> None:
     """Score what the run achieved on held-out instances, into ``report/``."""
     best = [path for path in (_best(run, "mle"), _best(run, "rl")) if path]
+    if before and not before.is_dir():
+        print(f"{before}, which this run started from, is gone: its best is evaluated alone", file=sys.stderr)
+        before = None
     arms = [before, *best] if before and len(best) == 1 else best
     split, limit = held_out(task)
     options: dict[str, Any] = {"split": split, "max_instances": limit, "device": config.compute.device}
@@ -290,4 +301,4 @@ def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path
 
 def _best(run: RunDirectory, phase: Phase) -> Path | None:
     place = run.path / "checkpoints" / phase
-    return resolve_checkpoint(place) if any(place.iterdir()) else None
+    return resolve_checkpoint(place) if checkpoints_in(place) else None

@@ -12,7 +12,7 @@ from rlseq.config.controls import CONTROLS
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.loading import checkpoint_names
 from rlseq.training.checkpoint import load_meta
-from rlseq.training.run_directory import resolve_checkpoint
+from rlseq.training.finding import read_checkpoint
 from rlseq.training.study import RECORD
 
 Role = Literal["mle", "reward", "control", "other"]
@@ -77,8 +77,8 @@ def arms_of_checkpoints(paths: Sequence[Path | str], names: Sequence[str] | None
 
 
 def _shortest_names(paths: Sequence[Path | str]) -> list[str]:
-    places = [resolve_checkpoint(Path(path)) for path in paths]
-    candidates = list(zip(*(checkpoint_names(place, load_meta(place)) for place in places), strict=True))
+    called = [read_checkpoint(Path(path), lambda place: checkpoint_names(place, load_meta(place))) for path in paths]
+    candidates = list(zip(*called, strict=True))
     return list(next((names for names in candidates if len(set(names)) == len(names)), candidates[-1]))
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rlseq.training.checkpoint import load_meta
-from rlseq.training.run_directory import last_checkpoint, read_metrics, run_of
+from rlseq.training.finding import read_checkpoint, run_of
+from rlseq.training.index import best_update
+from rlseq.training.run_directory import read_metrics
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,13 @@ def read_history(checkpoint: Path, meta: Mapping[str, Any], metric: str) -> Hist
         if (value := record.get(f"eval/{metric}")) is not None and record.get("phase") in ("mle", phase)
     ]
     validations = sum(f"eval/{metric}" in record and record.get("phase") == phase for record in records)
-    is_best = run is not None and (checkpoint.parent / "best").resolve() == checkpoint.resolve()
+    is_best = run is not None and best_update(checkpoint.parent) == update
     if is_best and validations:
         selection = f"best of {validations} validations by {metric} on validation (update {update})"
     else:
         selection = f"best by {metric} on validation (update {update})" if is_best else f"given (update {update})"
-    last = last_checkpoint(run, phase) if run else None
-    return History(_cost(load_meta(last) if last else meta), selection, curve)
+    last = read_checkpoint(checkpoint.parent / "latest", load_meta) if run else meta
+    return History(_cost(last), selection, curve)
 
 
 def _cost(meta: Mapping[str, Any]) -> dict[str, float | None]:

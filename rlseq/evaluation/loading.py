@@ -18,7 +18,8 @@ from rlseq.models.build import build_policy
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.spaces import TaskSpaces
 from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
-from rlseq.training.run_directory import resolve_checkpoint, run_of
+from rlseq.training.finding import read_checkpoint, run_of
+from rlseq.training.fitting import check_fit
 from rlseq_envs.task import SequenceTask
 
 
@@ -66,13 +67,17 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
         EvaluationError: The task's reward is not the one that the checkpoint was trained with.
         ConfigError: Its configuration cannot be used by this version.
     """
-    checkpoint = load_checkpoint(resolve_checkpoint(Path(path)))
+    return read_checkpoint(Path(path), lambda place: _load(load_checkpoint(place), device))
+
+
+def _load(checkpoint: Checkpoint, device: str) -> LoadedPolicy:
     config = parse_config(checkpoint.meta["config"], str(checkpoint.directory / META))
     task = _make_task(config, checkpoint)
     where = torch.device(
         "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
     )
     policy = build_policy(config.policy, TaskSpaces.of(task))
+    check_fit(checkpoint, policy)
     policy.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.weights.items()})
     return LoadedPolicy(policy.to(where).eval(), task, config, checkpoint.meta, checkpoint.directory, where)
 

@@ -24,10 +24,11 @@ from rlseq.evaluation.plateau import SAME_NLL, MleTrend, mle_curve, mle_trend
 from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.training.cost import peak_memory_mib
 from rlseq.training.engine import UpdateRequest
+from rlseq.training.finding import run_of
 from rlseq.training.plain import PlainEngine
 from rlseq.training.preflight import SampleFigures, alike_among, reference_rewards, sample_figures
 from rlseq.training.rollout import Rollout, RolloutRequest, rollout, shards
-from rlseq.training.run_directory import read_metrics, run_of
+from rlseq.training.run_directory import read_metrics
 from rlseq_envs.scoring import score_sequences
 from rlseq_envs.source import source_sizes
 from rlseq_envs.task import Floats, Ints

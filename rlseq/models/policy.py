@@ -50,7 +50,8 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
-def _is_for_training(name: str) -> bool:
+def is_for_training(name: str) -> bool:
+    """Whether a parameter is of what only training needs, so that it may be missing or too much."""
     return name.partition(".")[0] in ("attention_target", "critic")
 
 
@@ -81,8 +82,8 @@ class SequencePolicy(nn.Module, ABC):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """See ``nn.Module``; what only training needs may be missing on either side."""
-        own = {name: value for name, value in self.state_dict().items() if _is_for_training(name)}
-        given = {name: value for name, value in state_dict.items() if name in own or not _is_for_training(name)}
+        own = {name: value for name, value in self.state_dict().items() if is_for_training(name)}
+        given = {name: value for name, value in state_dict.items() if name in own or not is_for_training(name)}
         return super().load_state_dict(own | given, strict, assign)
 
     @abstractmethod

@@ -41,7 +41,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def link(path: Path, target: str) -> None:
-    """Make ``path`` a relative symbolic link, replacing the one there is."""
+    """Make ``path`` a relative symbolic link, replacing what is there: a copy may have made a directory of the link."""
+    if path.is_dir() and not path.is_symlink():
+        remove(path)
     temporary = unique(TEMPORARY, path)
     temporary.symlink_to(target)
     temporary.replace(path)

@@ -81,6 +81,11 @@ class Progress:
             return True
         return False
 
+    def forget_best(self) -> None:
+        """The best is lost: validate now, and take what is there for the best."""
+        self.best, self.best_update, self.best_metrics = -math.inf, -1, {}
+        self.validating = True
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready data; −∞ as None."""
         data = asdict(self)

@@ -6,7 +6,7 @@
   environment.json             versions, commit, host, command; one more entry each time it is resumed
   metrics.jsonl                one line a record: update, phase, tag: value
   train.log
-  checkpoints/{mle,rl}/<update>, with the links `latest` and `best`
+  checkpoints/{mle,rl}/<update>, and index.json, which names the newest and the best
   artifacts/                   what the task needs to decode, such as a vocabulary
   tensorboard/  samples/<update>.txt  report/
 ```
@@ -17,7 +17,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -27,9 +26,20 @@ from rlseq.config.errors import UserError
 from rlseq.config.load import dump_config, read_config
 from rlseq.config.phases import PHASES, Phase
 from rlseq.config.schema import Config
-from rlseq.training.checkpoint import MANIFEST, CheckpointError, Tensors, load_checkpoint, save_checkpoint
-from rlseq.training.files import link, recover, remove, write_text
+from rlseq.training.checkpoint import (
+    CheckpointError,
+    FormatError,
+    Tensors,
+    copy_artifacts,
+    load_checkpoint,
+    save_checkpoint,
+)
+from rlseq.training.files import recover, remove, write_text
+from rlseq.training.finding import best_or_latest, last_checkpoint
+from rlseq.training.index import INDEX, best_update, checkpoints_in, is_update, write_index
 from rlseq.training.provenance import environment, versions
+
+DAMAGED = ".damaged"  # what a checkpoint that was passed over is called, behind its update
 
 
 class RunError(UserError):
@@ -42,10 +52,12 @@ class RunDirectory:
     Attributes:
         path: The directory.
         config: The experiment.
+        passed_over: What was wrong with checkpoints that were not sound when the run was opened, a text for each.
     """
 
     def __init__(self, path: Path, config: Config) -> None:
         self.path, self.config = path, config
+        self.passed_over: list[str] = []
         self._lock = _lock(path)
         self._metrics: IO[bytes] | None = None
 
@@ -66,8 +78,7 @@ class RunDirectory:
             RunError: ``path`` exists already, or the directory cannot be written.
         """
         run = cls(_make(config, output, path), config)
-        for name in ("artifacts", "samples", "report", "tensorboard", *(f"checkpoints/{phase}" for phase in PHASES)):
-            (run.path / name).mkdir(parents=True)
+        run._make_directories()
         write_text(run.path / "config.yaml", dump_config(config))
         record = environment() | {"forked_from": str(forked_from) if forked_from else None, "resumed": []}
         write_text(run.path / "environment.json", json.dumps(record, indent=1) + "\n")
@@ -77,19 +88,29 @@ class RunDirectory:
     def open(cls, path: Path) -> RunDirectory:
         """Open a run to go on with it, after clearing away what a kill may have left half done.
 
+        Checkpoints newer than the newest sound one are kept under another name and told of in ``passed_over``.
+
         Raises:
             RunError: It is no run directory, or another process is writing it.
             ConfigError: Its configuration cannot be read.
+            CheckpointError: It has checkpoints, and none of them is sound.
         """
         run = cls(path, run_config(path))
         try:
+            run._make_directories()
             for phase in PHASES:
-                run._mend(phase)
+                recover(run.path / "checkpoints" / phase)
+            run._pass_over_damaged()
             run._note_resume()
         except BaseException:
             run.close()
             raise
         return run
+
+    def _make_directories(self) -> None:
+        """Those of a new run, and those that a copy has lost because they were empty."""
+        for name in ("artifacts", "samples", "report", "tensorboard", *(f"checkpoints/{phase}" for phase in PHASES)):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
 
     def close(self) -> None:
         """Let others write the run."""
@@ -99,8 +120,17 @@ class RunDirectory:
         self._lock.close()
 
     def environment(self) -> dict[str, Any]:
-        """What the run was made with: environment.json."""
-        return json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        """What the run was made with: environment.json; what cannot be read of it is not needed to go on."""
+        try:
+            record = json.loads((self.path / "environment.json").read_bytes())
+        except (OSError, ValueError, RecursionError):
+            record = None
+        record = record if isinstance(record, dict) else {}
+        resumed, source = record.get("resumed"), record.get("forked_from")
+        return record | {
+            "resumed": resumed if isinstance(resumed, list) else [],
+            "forked_from": source if isinstance(source, str) else None,
+        }
 
     # ----------------------------------------------------------------------------------------------------- checkpoints
     @property
@@ -125,10 +155,11 @@ class RunDirectory:
             meta={**meta, "best": best, "versions": versions()},
             artifacts=self._copy_artifacts,
         )
-        self._link(phase, update, best)
-        keep = {str(number) for number in _updates(place)[-self.config.checkpoint.keep :]} | {_target(place / "best")}
-        for number in _updates(place):
-            if str(number) not in keep:
+        kept = update if best else best_update(place)
+        write_index(place, update, kept)
+        numbers = list(checkpoints_in(place))
+        for number in numbers[: -self.config.checkpoint.keep]:
+            if number != kept:
                 remove(place / str(number))
         return place / str(update)
 
@@ -139,10 +170,14 @@ class RunDirectory:
             CheckpointError: There is none.
         """
         place = self.path / "checkpoints" / phase
-        found = _best_or_latest(place, which) if isinstance(which, str) else place / str(which)
+        found = best_or_latest(place, which) if isinstance(which, str) else place / str(which)
         if found is None or not found.is_dir():
             raise CheckpointError(f"{self.path} has no {which} checkpoint of phase {phase}")
         return found
+
+    def best_update(self, phase: Phase) -> int | None:
+        """The update of a phase's best checkpoint; None if it has none."""
+        return best_update(self.path / "checkpoints" / phase)
 
     def latest(self) -> Path | None:
         """The newest checkpoint of all, None before the first."""
@@ -150,24 +185,42 @@ class RunDirectory:
 
     def _copy_artifacts(self, directory: Path) -> None:
         if self.artifacts.is_dir():
-            shutil.copytree(self.artifacts, directory, dirs_exist_ok=True)
+            copy_artifacts(self.artifacts, directory)
 
-    def _link(self, phase: str, update: int, best: bool) -> None:
-        for name in ("latest", "best") if best else ("latest",):
-            link(self.path / "checkpoints" / phase / name, str(update))
+    def _pass_over_damaged(self) -> None:
+        """Put every damaged checkpoint aside, and have each index say what is left.
 
-    def _mend(self, phase: str) -> None:
-        """Finish what a kill interrupted: the links are written after the checkpoint they point at."""
-        place = self.path / "checkpoints" / phase
-        recover(place)
-        if updates := _updates(place):
-            newest = load_checkpoint(place / str(updates[-1]))
-            self._link(phase, updates[-1], newest.meta["best"])
+        What is older than the newest sound one needs no state to resume from. A newer format is no damage: it is
+        refused.
+        """
+        places = [self.path / "checkpoints" / phase for phase in reversed(PHASES)]
+        sound, damaged = False, {}
+        for place in places:
+            for number in sorted((int(e.name) for e in place.iterdir() if is_update(e.name)), reverse=True):
+                if wrong := _wrong_with(place / str(number), resume=not sound):
+                    damaged[place / str(number)] = wrong
+                else:
+                    sound = True
+        if damaged and not sound:
+            raise CheckpointError("\n".join(damaged.values()))
+        for path, wrong in damaged.items():
+            names = (path.with_name(f"{path.name}{DAMAGED}{number or ''}") for number in range(len(damaged) + 1000))
+            aside = next(name for name in names if not name.exists())
+            path.rename(aside)
+            self.passed_over.append(f"passed over, and kept as {aside.name}: {wrong}")
+        for place in places:
+            if numbers := list(checkpoints_in(place)):
+                if best_update(place) not in numbers:
+                    (place / INDEX).unlink(missing_ok=True)  # the best was put aside: the best of what is left counts
+                write_index(place, numbers[-1], best_update(place))
 
     def _note_resume(self) -> None:
         record = self.environment()
+        path = self.path / "environment.json"
+        if path.exists() and "versions" not in record:  # it was cut short
+            path.replace(path.with_name(path.name + DAMAGED))
         record["resumed"].append(environment())
-        write_text(self.path / "environment.json", json.dumps(record, indent=1) + "\n")
+        write_text(path, json.dumps(record, indent=1) + "\n")
 
     # --------------------------------------------------------------------------------------------------------- metrics
     def append_metrics(self, record: Mapping[str, object]) -> None:
@@ -205,19 +258,6 @@ def run_config(run: Path) -> Config:
     return read_config(run / "config.yaml")
 
 
-def last_checkpoint(run: Path, phase: Phase | None = None) -> Path | None:
-    """The newest checkpoint of a run, or of one of its phases; None before the first."""
-    phases = reversed(PHASES) if phase is None else [phase]
-    found = [_best_or_latest(run / "checkpoints" / each, "latest") for each in phases]
-    return next(filter(None, found), None)
-
-
-def run_of(checkpoint: Path) -> Path | None:
-    """The run that a checkpoint lies in; None if it was copied out of one."""
-    place = checkpoint.absolute()
-    return place.parents[2] if place.parent.parent.name == "checkpoints" else None
-
-
 def is_being_written(run: Path) -> bool:
     """Whether another process has the run directory open."""
     if not (run / ".lock").exists():
@@ -231,37 +271,16 @@ def is_being_written(run: Path) -> bool:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl; a line that a kill cut short is left out, a missing file has none."""
+    """The records of a metrics.jsonl; a line that cannot be read is left out, a missing file has none."""
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict):
+        if isinstance(record, dict) and type(record.get("update")) is int:
             records.append(record)
     return records
-
-
-def resolve_checkpoint(path: Path) -> Path:
-    """The checkpoint that a path means: itself, or the best one of a run, rl before mle, or of one of its phases.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    if (path / MANIFEST).is_file():
-        return path.resolve()
-    if not path.is_dir():
-        raise CheckpointError(f"{path}: no such checkpoint or run directory")
-    inside = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    phases = [inside / phase for phase in reversed(PHASES) if (inside / phase).is_dir()] or [path]
-    found = [_best_or_latest(place, which) for which in ("best", "latest") for place in phases]
-    checkpoint = next(filter(None, found), None)
-    if checkpoint is None:
-        raise CheckpointError(
-            f"{path} holds no checkpoint: give a run directory or one of its checkpoints/<phase>/<update>"
-        )
-    return checkpoint.resolve()
 
 
 def _make(config: Config, output: Path | None, path: Path | None) -> Path:
@@ -295,21 +314,12 @@ def _lock(path: Path) -> IO[str]:
     return file
 
 
-def _updates(place: Path) -> list[int]:
-    """The updates of the checkpoints of a phase, ascending."""
-    if not place.is_dir():
-        return []
-    return sorted(int(entry.name) for entry in place.iterdir() if entry.name.isdigit())
-
-
-def _target(path: Path) -> str | None:
-    return os.readlink(path) if path.is_symlink() else None
-
-
-def _best_or_latest(place: Path, which: str) -> Path | None:
-    """The checkpoint behind a link; the newest of all for ``latest``, whose link is written after it."""
-    if which == "best":
-        target = _target(place / "best")
-        return place / target if target and (place / target / MANIFEST).is_file() else None
-    updates = _updates(place)
-    return place / str(updates[-1]) if updates else None
+def _wrong_with(checkpoint: Path, *, resume: bool) -> str | None:
+    """What keeps a checkpoint from being read, or resumed from; None if it is sound."""
+    try:
+        load_checkpoint(checkpoint, resume=resume)
+    except FormatError:
+        raise
+    except (CheckpointError, OSError) as error:
+        return str(error)
+    return None

@@ -33,8 +33,8 @@ from rlseq.config.schema import Config
 from rlseq.training.checkpoint import load_meta
 from rlseq.training.cost import Cost
 from rlseq.training.files import write_text
+from rlseq.training.finding import last_checkpoint, read_checkpoint
 from rlseq.training.provenance import environment
-from rlseq.training.run_directory import last_checkpoint, resolve_checkpoint
 
 RECORD = "study.json"
 Role = Literal["mle", "reward", "control"]
@@ -314,7 +314,7 @@ def finished(run: Path) -> bool:
 
 def validation_score(run: Path) -> float:
     """The best validation of a run's last phase, in the metric that picks checkpoints."""
-    return float(load_meta(resolve_checkpoint(run))["trainer"]["best"])
+    return float(read_checkpoint(run, load_meta)["trainer"]["best"])
 
 
 def cost_of(run: Path) -> Cost:

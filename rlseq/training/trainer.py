@@ -23,7 +23,7 @@ from rlseq.objectives.baselines import build_baseline
 from rlseq.report.reporter import Reporter
 from rlseq.report.samples import SampleRow
 from rlseq.report.sink import Level
-from rlseq.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from rlseq.training.checkpoint import META, Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.cost import Cost
 from rlseq.training.engine import Engine, TrainingError, UpdateRequest, WorkersFailed
 from rlseq.training.monitors.registry import Alarm, Monitors
@@ -106,16 +106,33 @@ class Trainer:
             raise CheckpointError(f"{self.run.path}: nothing was saved before it stopped; train it anew")
         checkpoint = load_checkpoint(latest, resume=True)
         assert checkpoint.state is not None
-        self.progress = Progress.from_dict(checkpoint.meta["trainer"])
-        section = self.config.phase(self.progress.phase)
-        self.monitors = Monitors.from_dict(section, checkpoint.meta["trainer"].get("monitors", {}))
-        self.cost = Cost.from_dict(checkpoint.meta["trainer"])
-        self._saved = self.progress.update
-        self._restore_baseline(checkpoint)
+        self._restore(checkpoint)
         self.run.rewind(self.progress.update, self.progress.phase)
         self.reporter.start(self.config, self.run, self.progress.update)
+        for text in self.run.passed_over:
+            self.reporter.message(text, "warning")
+        if self.progress.best_metrics and self.run.best_update(self.progress.phase) != self.progress.best_update:
+            self.reporter.message(
+                f"the best checkpoint of {self.progress.phase} is lost: the best is sought anew", "warning"
+            )
+            self.progress.forget_best()
         self.engine.set_state(checkpoint.state, self.progress.phase)
         self._train_phases()
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Take over counters, monitors and baseline; all of them can be read, or none is taken."""
+        saved = checkpoint.meta["trainer"]
+        try:
+            progress, cost = Progress.from_dict(saved), Cost.from_dict(saved)
+            monitors = Monitors.from_dict(self.config.phase(progress.phase), saved.get("monitors", {}))
+            self._restore_baseline(checkpoint)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            place = checkpoint.directory / META
+            raise CheckpointError(
+                f"{place}: trainer cannot be read ({error!r}); copy it again, or delete it"
+            ) from error
+        self.progress, self.cost, self.monitors = progress, cost, monitors
+        self._saved = progress.update
 
     def fork(self, source: Checkpoint, phase: Phase) -> None:
         """Start ``phase`` from another run's checkpoint: its weights, a new optimiser, a new schedule.

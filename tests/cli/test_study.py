@@ -18,7 +18,7 @@ from rlseq.config.controls import CONTROLS
 from rlseq.training import jobs
 from rlseq.training.checkpoint import MANIFEST, META
 from rlseq.training.files import link
-from rlseq.training.run_directory import resolve_checkpoint
+from rlseq.training.finding import resolve_checkpoint
 from rlseq.training.study import Job, Study, StudyError, finished, split_grid
 from tests.cli.test_commands import TINY, plain_engine
 

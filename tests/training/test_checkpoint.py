@@ -17,6 +17,7 @@ import pytest
 
 from rlseq.training import checkpoint as module
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from tests.support import checkpoint_meta
 
 RANDOM = np.random.default_rng(0)
 TENSORS: dict[str, Any] = {
@@ -26,12 +27,7 @@ TENSORS: dict[str, Any] = {
     "optimizer/0/exp_avg": RANDOM.normal(size=(5, 3)),
     "reference/first": np.zeros((0, 2), dtype=np.float32),
 }
-META: dict[str, Any] = {
-    "phase": "mle",
-    "update": 3,
-    "metrics": {"accuracy": 12.5, "area": float("nan")},
-    "trainer": {"names": ["ä", "b"]},
-}
+META = checkpoint_meta(metrics={"accuracy": 12.5, "area": float("nan")}, versions={"names": ["ä", "b"]})
 
 
 def write_vocabulary(directory: Path) -> None:
@@ -79,12 +75,12 @@ def test_the_average_is_what_is_decoded_with_and_both_are_resumed(tmp_path: Path
 @pytest.mark.parametrize("view", [lambda a: a.T, lambda a: a[::2], lambda a: np.asfortranarray(a), lambda a: a[:, 1:]])
 def test_arrays_that_are_no_plain_buffer_keep_their_values(tmp_path: Path, view: object) -> None:
     array = view(np.arange(12, dtype=np.float32).reshape(4, 3))  # type: ignore[operator]
-    save_checkpoint(tmp_path / "1", tensors={"policy/a": array}, meta={}, artifacts=lambda directory: None)
+    save_checkpoint(tmp_path / "1", tensors={"policy/a": array}, meta=META, artifacts=lambda directory: None)
     np.testing.assert_array_equal(load_checkpoint(tmp_path / "1").weights["a"], array)
 
 
 def test_saving_again_replaces_it(saved: Path) -> None:
-    save_checkpoint(saved, tensors=TENSORS, meta=META | {"update": 4}, artifacts=write_vocabulary)
+    save_checkpoint(saved, tensors=TENSORS, meta=checkpoint_meta(update=4), artifacts=write_vocabulary)
     assert load_checkpoint(saved).meta["update"] == 4
     assert [path.name for path in saved.parent.iterdir()] == ["3"]
 
@@ -94,7 +90,7 @@ def test_a_failure_while_saving_leaves_nothing_new_and_nothing_broken(saved: Pat
         raise OSError("no space left on device")
 
     with pytest.raises(OSError, match="no space"):
-        save_checkpoint(saved, tensors=TENSORS, meta=META | {"update": 4}, artifacts=fail)
+        save_checkpoint(saved, tensors=TENSORS, meta=checkpoint_meta(update=4), artifacts=fail)
     assert load_checkpoint(saved).meta["update"] == 3
     assert [path.name for path in saved.parent.iterdir()] == ["3"]
 
@@ -131,19 +127,33 @@ def test_a_truncated_or_missing_file_is_named(saved: Path, name: str) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     with pytest.raises(CheckpointError, match=f"{name}: has {len(whole) - 1} bytes, had {len(whole)}"):
-        load_checkpoint(saved)
+        load_checkpoint(saved, resume=True)
     path.unlink()
     with pytest.raises(CheckpointError, match=f"{name}: missing"):
-        load_checkpoint(saved)
+        load_checkpoint(saved, resume=True)
+
+
+def test_what_decoding_does_not_read_may_be_gone_or_too_much(saved: Path) -> None:
+    (saved / "state.safetensors").unlink()
+    (saved / ".DS_Store").write_bytes(b"x")
+    (saved / "artifacts" / "Thumbs.db").write_bytes(b"x")
+    assert load_checkpoint(saved).meta["update"] == 3
+    with pytest.raises(CheckpointError, match=r"state\.safetensors: missing"):
+        load_checkpoint(saved, resume=True)
+
+
+def test_its_files_have_the_mode_of_any_file(saved: Path) -> None:
+    (saved / "other").write_text("")
+    assert {path.stat().st_mode for path in files(saved)} == {(saved / "other").stat().st_mode}
 
 
 def test_every_damaged_file_is_listed_at_once(saved: Path) -> None:
     (saved / "meta.json").unlink()
     (saved / "policy.safetensors").write_bytes(b"x")
-    (saved / "state.pkl").write_bytes(b"x")
+    (saved / "state.safetensors").unlink()
     with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(saved)
-    for line in ("meta.json: missing", "policy.safetensors: has 1 bytes", "state.pkl: not part of the checkpoint"):
+        load_checkpoint(saved, resume=True)
+    for line in ("meta.json: missing", "policy.safetensors: has 1 bytes", "state.safetensors: missing"):
         assert line in str(caught.value)
 
 
@@ -174,31 +184,33 @@ def test_nothing_in_a_checkpoint_is_unpickled(saved: Path) -> None:
 
 
 KILLED = """
-import sys
+import json, sys
 from pathlib import Path
 import numpy as np
 from rlseq.config.load import load_config
 from rlseq.training.run_directory import RunDirectory
 run = RunDirectory.open(Path(sys.argv[1]))
-first = int(sys.argv[2])
+first, meta = int(sys.argv[2]), json.loads(sys.argv[3])
 print("ready", flush=True)
 for update in range(first, first + 10000):
     tensors = {name: np.full((200, 100), update, np.float32) for name in ("policy/a", "optimizer/a")}
     run.append_metrics({"update": update, "phase": "mle"})
-    run.save("mle", update // 2, tensors, {"update": update}, best=update % 3 == 0)
+    meta["update"] = meta["trainer"]["update"] = update
+    run.save("mle", update // 2, tensors, meta, best=update % 3 == 0)
 """
 
 
 def test_killed_at_any_moment_the_newest_visible_checkpoint_loads(tmp_path: Path) -> None:
     """Every second save replaces the checkpoint of the same update: the harder case."""
     from rlseq.config.load import load_config
-    from rlseq.training.run_directory import RunDirectory, resolve_checkpoint
+    from rlseq.training.finding import resolve_checkpoint
+    from rlseq.training.run_directory import RunDirectory
 
     run = RunDirectory.create(load_config("hull"), tmp_path)
     run.close()
     generator, update = random.Random(1), 0
     for _ in range(6):
-        arguments = [sys.executable, "-c", KILLED, str(run.path), str(update + 2)]
+        arguments = [sys.executable, "-c", KILLED, str(run.path), str(update + 2), json.dumps(checkpoint_meta())]
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, env=os.environ)
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         time.sleep(generator.uniform(0.01, 0.25))

@@ -14,13 +14,15 @@ import pytest
 from rlseq.config.load import load_config
 from rlseq.training import provenance
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint
-from rlseq.training.run_directory import RunDirectory, RunError, resolve_checkpoint
+from rlseq.training.finding import resolve_checkpoint
+from rlseq.training.run_directory import RunDirectory, RunError
+from tests.support import checkpoint_meta
 
 CONFIG = load_config("hull", ["checkpoint.keep=2"])
 
 
 def save(run: RunDirectory, phase: Any, update: int, best: bool = False) -> Path:
-    return run.save(phase, update, {"policy/a": np.array([update])}, {"update": update}, best=best)
+    return run.save(phase, update, {"policy/a": np.array([update])}, checkpoint_meta(phase, update), best=best)
 
 
 @pytest.fixture
@@ -155,21 +157,25 @@ def test_links_a_kill_left_behind_are_mended_on_opening(run: RunDirectory) -> No
     assert opened.latest() == place / "300"
 
 
-def test_going_on_from_a_damaged_checkpoint_is_refused_with_a_remedy_that_works(run: RunDirectory) -> None:
+def test_going_on_passes_over_a_damaged_checkpoint_says_why_and_keeps_it(run: RunDirectory) -> None:
     save(run, "mle", 100, best=True)
-    damaged = save(run, "mle", 200)
+    damaged = save(run, "mle", 200, best=True)
     (damaged / "state.safetensors").write_bytes(b"")
     run.close()
-    with pytest.raises(CheckpointError, match="delete it to resume from the one before"):
-        RunDirectory.open(run.path)
-    for path in damaged.iterdir():
-        if path.is_file():
-            path.unlink()
-        else:
-            path.rmdir()
-    damaged.rmdir()
     opened = RunDirectory.open(run.path)
-    assert opened.latest() == run.path / "checkpoints" / "mle" / "100"
+    assert opened.latest() == opened.checkpoint("mle", "best") == damaged.with_name("100")
+    (told,) = opened.passed_over
+    assert "kept as 200.damaged" in told and "state.safetensors: has 0 bytes" in told
+    assert (damaged.with_name("200.damaged") / "policy.safetensors").is_file()
+
+
+def test_a_run_without_a_sound_checkpoint_is_refused_and_left_as_it_is(run: RunDirectory) -> None:
+    damaged = save(run, "mle", 200)
+    (damaged / "meta.json").write_bytes(b"{")
+    run.close()
+    with pytest.raises(CheckpointError, match=r"meta\.json: has 1 bytes"):
+        RunDirectory.open(run.path)
+    assert checkpoints(run, "mle") == [200]
 
 
 def test_rewinding_drops_what_was_logged_beyond_and_a_line_a_kill_cut_short(run: RunDirectory) -> None:
