@@ -234,7 +234,7 @@ def tiny_config(task: dict[str, Any] = HULL, policy: dict[str, Any] = SMALL_POIN
 def checkpoint_meta(phase: str = "mle", update: int = 3, **keys: Any) -> dict[str, Any]:
     """What meta.json of a checkpoint has to hold."""
     counters = {"phase": phase, "update": update, "phase_update": update}
-    trainer = {"started": True, "finished": False, "best": None, "best_update": -1, "best_metrics": {}}
+    trainer: dict[str, Any] = {"started": True, "finished": False, "best": None, "best_update": -1, "best_metrics": {}}
     trainer |= {"validations_without_best": 0, "recoveries": 0, "rate_scale": 1.0}
     rest = {"config": {}, "spaces": POINTS.to_dict(), "signature": "s", "metrics": {}, "best": False, "versions": {}}
     return counters | rest | {"trainer": counters | trainer} | keys

@@ -96,7 +96,7 @@ def _train(made: Sweep, jobs: int, console: bool) -> None:
     from rlseq.rllib import cluster
     from rlseq.rllib.tuning import run_trials
     from rlseq.training.checkpoint import load_meta
-    from rlseq.training.run_directory import resolve_checkpoint
+    from rlseq.training.finding import resolve_checkpoint
 
     config, begin = made.config, 0
     threads = config.compute.threads or max(1, (os.cpu_count() or 1) // jobs)
@@ -154,7 +154,7 @@ def _bring_to_end(run: Path, settings: Config, source: Path | None, callbacks: S
     """Train a run, or go on with it; what it comes to on held-out instances is not looked at."""
     from rlseq.api import training
     from rlseq.training.checkpoint import load_checkpoint
-    from rlseq.training.run_directory import last_checkpoint, resolve_checkpoint
+    from rlseq.training.finding import last_checkpoint, resolve_checkpoint
     from rlseq.training.sweep import is_trained
 
     following = training.Following(callbacks, console=False, concludes=False)

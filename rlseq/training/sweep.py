@@ -25,8 +25,9 @@ from rlseq.config.distributions import draw_points, split_distributions
 from rlseq.config.load import Given, dump_config, load_config, parse_config, read_config
 from rlseq.config.schema import Config
 from rlseq.training.files import write_text
+from rlseq.training.finding import last_checkpoint
 from rlseq.training.provenance import environment
-from rlseq.training.run_directory import last_checkpoint, read_metrics
+from rlseq.training.run_directory import read_metrics
 from rlseq.training.study import RECORD as STUDY
 from rlseq.training.study import StudyError, last_meta, validation_score
 
