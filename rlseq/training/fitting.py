@@ -38,6 +38,10 @@ def check_fit(checkpoint: Checkpoint, policy: SequencePolicy) -> None:
                 wrong.append(f"{name}: {array.dtype}{list(array.shape)}, the policy needs float{list(shape)}")
         elif not name.startswith(("policy/", "average/", "reference/")):
             wrong.append(f"{name}: belongs to nothing")
+    parts = {*_OF_OPTIMIZER, "step"}
+    for owner in parameters:
+        found = {part for part in parts if f"{owner}/{part}" in (checkpoint.state or {})}
+        wrong += [f"{owner}/{part}: missing" for part in sorted(parts - found) if found]
     if wrong := list(dict.fromkeys(wrong)):
         more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
         lines = [f"checkpoint {checkpoint.directory} does not fit the policy of its configuration:"]

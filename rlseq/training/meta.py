@@ -32,7 +32,7 @@ class Trainer(_Section):
     best_metrics: dict[str, float]
     validations_without_best: Count
     recoveries: Count
-    rate_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    rate_scale: Annotated[float, Field(ge=0, le=1)]
     mle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     sums: dict[str, tuple[float, Count]] = {}
     cpu_seconds: dict[Phase, Finite] = {}
