@@ -17,7 +17,7 @@ from rlseq.evaluation.errors import EvaluationError
 from rlseq.models.build import build_policy
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.spaces import TaskSpaces
-from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
+from rlseq.training.checkpoint import META, Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.finding import read_checkpoint, run_of
 from rlseq.training.fitting import check_fit
 from rlseq_envs.task import SequenceTask
@@ -76,6 +76,13 @@ def _load(checkpoint: Checkpoint, device: str) -> LoadedPolicy:
     where = torch.device(
         "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
     )
+    if not config.policy.own_parts:  # without memory: the sizes of its configuration are to be those of its weights
+        try:
+            with torch.device("meta"):
+                sketch = build_policy(config.policy, TaskSpaces.of(task))
+        except RuntimeError as error:  # such sizes cannot even be counted
+            raise CheckpointError(f"{checkpoint.directory / META}: no policy has such sizes ({error})") from error
+        check_fit(checkpoint, sketch)
     policy = build_policy(config.policy, TaskSpaces.of(task))
     check_fit(checkpoint, policy)
     policy.load_state_dict({name: torch.from_numpy(array) for name, array in checkpoint.weights.items()})

@@ -131,6 +131,8 @@ def _walk(directory: Path) -> list[str]:
 
 def _no_plain_file(directory: Path, name: str) -> str | None:
     path = directory / name
+    if path.is_symlink() and not path.exists():
+        return f"{name}: a link that leads nowhere"
     if not path.resolve().is_relative_to(directory.resolve()):
         return f"{name}: a link that leads out of the directory; put there what it leads to"
     if not path.is_file() and not path.is_dir():

@@ -25,7 +25,9 @@ from rlseq.training.fitting import check_fit
 from tests.support import checkpoint_meta, tiny_config
 
 SUITE = "Damaged and foreign contents"
-HOLDS_WHEN = "the checkpoint is refused with one message and exit code 2, and no other error; or what was changed means nothing"
+HOLDS_WHEN = (
+    "the checkpoint is refused with one message and exit code 2, and no other error; or what was changed means nothing"
+)
 CONFIG = tiny_config()
 TASK = make_task(CONFIG.task)
 POLICY = build_policy(CONFIG.policy, TaskSpaces.of(TASK))
@@ -146,7 +148,13 @@ def one_not_finite(value: float) -> Callable[[Any], Any]:
 
 
 META_KEYS = [(key,) for key in checkpoint_meta()] + [("trainer", key) for key in checkpoint_meta()["trainer"]]
-WRONG_VALUES: dict[str, Any] = {"a list": [1], "a text": "x" * 3, "an object": {"x": []}, "minus two": -2, "huge": 1 << 70}
+WRONG_VALUES: dict[str, Any] = {
+    "a list": [1],
+    "a text": "x" * 3,
+    "an object": {"x": []},
+    "minus two": -2,
+    "huge": 1 << 70,
+}
 TYPES: dict[str, tuple[str, ...]] = {"a text": ("signature",), "an object": ("config", "spaces", "versions")}
 ARRAYS = {
     "missing": lambda arrays, key: arrays.pop(key),
