@@ -25,8 +25,19 @@ def check_fit(checkpoint: Checkpoint, policy: SequencePolicy) -> None:
         of_prefix = {n: a for n, a in (checkpoint.state or {}).items() if n.startswith(prefix)}
         if of_prefix or (prefix == "policy/" and checkpoint.state is not None):
             wrong += _differences(of_prefix, {f"{prefix}{name}": tensor for name, tensor in expected.items()})
+    wrong += _wrong_moments(checkpoint.state or {}, policy)
+    if wrong := list(dict.fromkeys(wrong)):
+        more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+        lines = [f"checkpoint {checkpoint.directory} does not fit the policy of its configuration:"]
+        remedy = "use the code and configuration that wrote it, copy it again from where it came, or use another one"
+        raise CheckpointError("\n".join([*lines, *(f"  {line}" for line in wrong[:_SHOWN] + more), remedy]))
+
+
+def _wrong_moments(state: Tensors, policy: SequencePolicy) -> list[str]:
+    """What is wrong with what the optimiser goes on from; an array that belongs to nothing is, too."""
+    wrong = []
     parameters = {f"optimizer/{name}": tensor for name, tensor in policy.named_parameters()}
-    for name, array in (checkpoint.state or {}).items():
+    for name, array in state.items():
         owner, _, key = name.rpartition("/")
         if name.startswith("optimizer/") and is_for_training(owner.removeprefix("optimizer/")):
             continue
@@ -40,13 +51,9 @@ def check_fit(checkpoint: Checkpoint, policy: SequencePolicy) -> None:
             wrong.append(f"{name}: belongs to nothing")
     parts = {*_OF_OPTIMIZER, "step"}
     for owner in parameters:
-        found = {part for part in parts if f"{owner}/{part}" in (checkpoint.state or {})}
+        found = {part for part in parts if f"{owner}/{part}" in state}
         wrong += [f"{owner}/{part}: missing" for part in sorted(parts - found) if found]
-    if wrong := list(dict.fromkeys(wrong)):
-        more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-        lines = [f"checkpoint {checkpoint.directory} does not fit the policy of its configuration:"]
-        remedy = "use the code and configuration that wrote it, copy it again from where it came, or use another one"
-        raise CheckpointError("\n".join([*lines, *(f"  {line}" for line in wrong[:_SHOWN] + more), remedy]))
+    return wrong
 
 
 def _differences(found: Tensors, expected: Mapping[str, torch.Tensor]) -> Iterator[str]:

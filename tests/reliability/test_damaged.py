@@ -25,9 +25,7 @@ from rlseq.training.fitting import check_fit
 from tests.support import checkpoint_meta, tiny_config
 
 SUITE = "Damaged and foreign contents"
-HOLDS_WHEN = (
-    "the checkpoint is refused with one message and exit code 2, and no other error; or what was changed means nothing"
-)
+HOLDS_WHEN = "the checkpoint is refused with one message and exit code 2, or what was changed means nothing"
 CONFIG = tiny_config()
 TASK = make_task(CONFIG.task)
 POLICY = build_policy(CONFIG.policy, TaskSpaces.of(TASK))

@@ -19,9 +19,7 @@ from rlseq.training.run_directory import RunDirectory
 from tests.support import checkpoint_meta
 
 SUITE = "Copies and readers"
-HOLDS_WHEN = (
-    "a copy has the best and the newest checkpoint of its original and keeps the best when resumed; no read fails"
-)
+HOLDS_WHEN = "a copy has the best and newest checkpoint of its original, and keeps the best; no read fails"
 
 
 def save(run: RunDirectory, update: int, best: bool) -> None:
