@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from rlseq.api.checks import Stopped
-from rlseq.config.errors import UserError
+from rlseq.config.errors import UserError, storage_problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,6 +64,8 @@ def _complain(error: BaseException, debug: bool) -> None:
         message = "interrupted"
     elif isinstance(error, UserError):
         message = f"error: {error}"
+    elif isinstance(error, OSError) and error.strerror:
+        message = f"error: {storage_problem(error)}"
     else:
         text = " ".join(str(error).split()) or "no message"
         hint = "" if debug else " (--debug shows where)"

@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(ValueError):
     """The input is wrong, not the program: shown without a traceback, ends a command with ``exit_code``."""
 
     exit_code = 2
+
+
+class StorageError(UserError):
+    """A file that could not be written, or read where it has to be; what was written before it is whole."""
+
+    exit_code = 1
+
+
+_REMEDIES = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room in your quota there",
+    errno.EROFS: "give a place that can be written",
+    errno.EACCES: "allow yourself to write there",
+    errno.EPERM: "allow yourself to write there",
+    errno.EIO: "have the disk looked at, or give another place",
+    errno.EMFILE: "raise the limit of open files, `ulimit -n`",
+}
+
+
+def storage_problem(error: OSError, place: Path | None = None) -> str:
+    """The file, what is wrong with it, and what to do; ``place`` names it if the error does not."""
+    named = [str(part) for part in (error.filename or place, error.strerror or str(error)) if part]
+    remedy = _REMEDIES.get(error.errno or 0)
+    return ": ".join(named) + (f"; {remedy}" if remedy else "")
 
 
 class ConfigError(UserError):

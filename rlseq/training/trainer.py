@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from rlseq.config.errors import StorageError, storage_problem
 from rlseq.config.phases import PHASES, Phase, PhaseConfig
 from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
@@ -433,7 +434,12 @@ class Trainer:
         for name, value in state.items():
             if not name.startswith("optimizer/") and np.isnan(value).any():
                 raise TrainingError(f"update {progress.update}: {name} holds NaN and is not saved")
-        self.run.save(progress.phase, progress.update, state, meta, best=best)
+        try:
+            self.run.save(progress.phase, progress.update, state, meta, best=best)
+        except OSError as error:
+            place = self.run.path / "checkpoints" / progress.phase / str(progress.update)
+            text = f"the checkpoint of update {progress.update} cannot be saved: {storage_problem(error, place)}"
+            raise StorageError(text) from error
         self._saved = progress.update
 
     # ------------------------------------------------------------------------------------------------ the end
