@@ -1,0 +1,157 @@
+"""Signals to a training whose console is gone: while it updates, samples, validates, or a reward hangs."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from rlseq.cli import app
+from rlseq.training import draw, trainee, trainer
+from rlseq.training.checkpoint import load_checkpoint
+from rlseq.training.run_directory import last_checkpoint
+
+SUITE = "Signals and consoles"
+HOLDS_WHEN = (
+    "the training ends in seconds with exit code 130 and what was done saved, train.log and report/status.json name "
+    "the signal and the command that goes on, and no process of a reward stays behind"
+)
+
+TINY = [
+    *("task.min_points=5", "task.max_points=5", "task.validation_size=8", "task.test_size=8", "policy.hidden_size=8"),
+    *("mle.updates=40", "mle.batch_size=4", "rl.updates=40", "rl.batch_size=2", "rl.samples=2", "log_every=2"),
+    *("mle.validate_every=4", "rl.validate_every=4", "evaluation.samples_shown=0", "compute.threads=1"),
+]
+HANGS = """
+import pathlib, time
+import numpy as np
+
+calls = 0
+
+
+def worth(points, counts, sequences, lengths, ids):
+    global calls
+    calls += 1
+    if calls > 5:
+        pathlib.Path("there").touch()
+        time.sleep(1000)
+    return np.ones(len(ids))
+"""
+
+
+def _slowly(owner: Any, name: str, calls: int) -> None:
+    """After some calls, the function takes long, says that it is there, and looks at no flag."""
+    function, made = getattr(owner, name), 0
+
+    def call(*args: Any, **keys: Any) -> Any:
+        nonlocal made
+        made += 1
+        if made > calls:
+            Path("there").touch()
+            for _ in range(20 if name == "step" else 2000):
+                time.sleep(0.05)
+        return function(*args, **keys)
+
+    setattr(owner, name, call)
+
+
+PLACES: dict[str, Callable[[], None]] = {
+    "an update of mle": lambda: _slowly(trainee.Trainee, "step", 6),
+    "sampling": lambda: _slowly(draw, "rl_batch", 3),
+    "a validation": lambda: _slowly(trainer.Trainer, "_measure", 2),
+    "a reward that hangs": lambda: None,
+}
+
+
+def _reader_gone() -> None:
+    """Standard output and standard error are a pipe that nobody reads any more."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.dup2(writing, 1)
+    os.dup2(writing, 2)
+
+
+def _nowhere() -> None:
+    """They lead nowhere."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+
+
+CONSOLES = {"the reader of the pipe is gone": _reader_gone, "output leads nowhere": _nowhere}
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Case:
+    place: str
+    number: signal.Signals
+    console: str
+
+
+CASES = {
+    f"{number.name} in {place}, {console}": Case(place, number, console)
+    for place in PLACES
+    for number in SIGNALS
+    for console in CONSOLES
+}
+
+
+def _train(case: Case, place: Path) -> NoReturn:
+    """In a process of its own."""
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    os.chdir(place)
+    CONSOLES[case.console]()
+    PLACES[case.place]()
+    hangs = ["task.reward={valid: 1.0, hanging_reward:worth: 1.0}"] if "hangs" in case.place else []
+    try:
+        app(["train", "hull", *hangs, *TINY, "--run", "run"], prog_name="rlseq")
+    except SystemExit as end:
+        os._exit(int(end.code or 0))
+    except BaseException:
+        os._exit(99)
+    os._exit(98)
+
+
+@pytest.mark.cases(CASES, sample=4)
+def test_a_signal_ends_a_training_with_all_saved(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hanging_reward.py").write_text(HANGS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    child = multiprocessing.get_context("fork").Process(target=_train, args=(case, tmp_path))
+    child.start()
+    pid = child.pid
+    assert pid is not None
+    while not (tmp_path / "there").exists():
+        assert child.is_alive(), child.exitcode
+        time.sleep(0.05)
+    os.kill(pid, case.number)
+    child.join(60)
+    assert child.exitcode == 130
+    log = (tmp_path / "run" / "train.log").read_text()
+    status = json.loads((tmp_path / "run" / "report" / "status.json").read_text())
+    assert case.number.name in log and "rlseq train --resume" in log
+    assert status["state"] == "interrupted" and case.number.name in status["reason"]
+    saved = last_checkpoint(tmp_path / "run")
+    assert saved is not None and int(saved.name) == status["saved_update"]
+    assert load_checkpoint(saved, resume=True).state
+    assert not [name for name in _processes() if "own_process" in name and str(tmp_path) in name]
+
+
+def _processes() -> list[str]:
+    """Command lines of all processes."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_text())
+        except OSError:
+            continue
+    return found
