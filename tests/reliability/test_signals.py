@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ def _train(case: Case, place: Path) -> NoReturn:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.chdir(place)
     CONSOLES[case.console]()
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
     PLACES[case.place]()
     hangs = ["task.reward={valid: 1.0, hanging_reward:worth: 1.0}"] if "hangs" in case.place else []
     try:
@@ -143,7 +145,12 @@ def test_a_signal_ends_a_training_with_all_saved(case: Case, tmp_path: Path, mon
     saved = last_checkpoint(tmp_path / "run")
     assert saved is not None and int(saved.name) == status["saved_update"]
     assert load_checkpoint(saved, resume=True).state
-    assert not [name for name in _processes() if "own_process" in name and str(tmp_path) in name]
+    for _ in range(200):  # a reward's process looks each second whether there is anyone it works for
+        left = [name for name in _processes() if "own_process" in name and str(tmp_path) in name]
+        if not left:
+            break
+        time.sleep(0.1)
+    assert not left
 
 
 def _processes() -> list[str]:
