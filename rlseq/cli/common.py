@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -70,7 +71,8 @@ def _complain(error: BaseException, debug: bool) -> None:
         text = " ".join(str(error).split()) or "no message"
         hint = "" if debug else " (--debug shows where)"
         message = f"error: {type(error).__name__}: {text}{hint}"
-    print(message, file=sys.stderr)
+    with suppress(OSError):  # nobody reads it any more: the exit code still says what happened
+        print(message, file=sys.stderr, flush=True)
 
 
 def option(name: str, value: object = None) -> str:
