@@ -13,7 +13,7 @@ import rlseq
 from rlseq.config.distributions import draw_points, split_distributions
 from rlseq.config.errors import UserError
 from rlseq.config.load import load_config
-from rlseq.training.sweep import Sweep, is_trained
+from rlseq.training.sweep import Sweep, is_trained, validations
 from tests.cli.test_commands import TINY, assert_same_weights, done
 from tests.pages import PYTHON, blocks
 
@@ -58,16 +58,18 @@ def test_a_sweep_goes_on_with_what_is_missing(sweep: Path, tmp_path: Path) -> No
     shutil.copytree(sweep, again, symlinks=True)
     shutil.rmtree(again / "trials" / "2")
     (again / "study.json").unlink()
-    before = (again / "trials" / "0" / "metrics.jsonl").read_text()
-    found = rlseq.sweep(resume=again, console=False).results()
-    assert found == Sweep.open(sweep).results()
-    assert (again / "trials" / "0" / "metrics.jsonl").read_text() == before
+    found = rlseq.sweep(resume=again, console=False)
+    assert found.results().keys() == {0, 1, 2} and (again / "study.json").exists()
+    for trial in range(3):  # which of them ASHA stops depends on who comes first; what a trial does does not
+        first, second = (validations(directory / "trials" / str(trial), "accuracy") for directory in (sweep, again))
+        shorter = min(len(first), len(second))
+        assert first[:shorter] == second[:shorter] and (trial == 2 or len(second) >= len(first))
 
 
 def test_trials_have_an_mle_of_their_own_if_it_is_swept_and_one_that_fails_ends_no_sweep(
     ray_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keys = ["mle.optimizer.learning_rate=choice(1e-3, 1e38)", "seed=3"]
+    keys = ["mle.optimizer.learning_rate=choice(1e-3, 1e38)", "mle.max_recoveries=0", "seed=3"]
     made = rlseq.sweep("hull", [*SMALL, *keys], run=tmp_path / "sweep", trials=3)
     values = [point[0].split("=")[1] for point in made.points]
     assert {*values} == {"1e-3", "1e38"}  # by the seed
