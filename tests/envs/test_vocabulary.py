@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chi2_contingency
 
 from rlseq_envs.task import END
 from rlseq_envs.text import vocabulary
@@ -86,28 +90,74 @@ def test_words_are_forgotten_when_there_are_too_many(subwords, monkeypatch):
     assert len(subwords._words) <= 2 + len({word for line in LINES for word in line.split(" ")})
 
 
+def drawn(vocabulary, lines, dropout, seed):
+    return vocabulary.sample(list(lines), dropout, seed, np.arange(len(lines)))
+
+
 def test_sampled_subwords_are_other_ways_to_write_the_same_text():
     subwords, lines = learn(size=250), LINES[:3] * 20
     plain = as_lists(subwords.encode(lines))
-    drawn = subwords.sample(lines, 0.3, seed=1)
-    assert decoded(subwords, TokenRows.gather(drawn, len(subwords))) == [spaced(line) for line in lines]
-    assert all(row[-1] == END for row in drawn)
-    assert sum(map(len, drawn)) > 1.1 * sum(map(len, plain))
-    assert len(set(map(tuple, drawn))) > 10  # three lines only, cut anew each time
+    cut = drawn(subwords, lines, 0.3, seed=1)
+    assert decoded(subwords, TokenRows.gather(cut, len(subwords))) == [spaced(line) for line in lines]
+    assert all(row[-1] == END for row in cut)
+    assert sum(map(len, cut)) > 1.1 * sum(map(len, plain))
+    assert len(set(map(tuple, cut))) > 10  # three lines only, cut anew for each instance
 
 
-def test_what_is_sampled_is_a_function_of_the_seed_alone():
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(st.one_of(any_text, words), max_size=4))
+def test_without_dropout_the_cut_is_sentencepieces(bpe, texts):
+    assert drawn(bpe, texts, 0.0, seed=1) == as_lists(bpe.encode(texts))
+
+
+@pytest.fixture(scope="module")
+def bpe():
+    return learn(size=250)
+
+
+@pytest.mark.parametrize("dropout", [0.05, 0.3, 0.7])
+def test_subwords_are_sampled_from_sentencepieces_distribution(bpe, dropout):
+    """Each way to cut a word is as frequent as with sentencepiece: a chi-square test of two samples."""
+    processor, text, count = sentencepiece.SentencePieceProcessor(model_proto=bpe._stored), "Männer schläft", 20_000
+    ours = Counter(map(tuple, drawn(bpe, [text] * count, dropout, seed=3)))
+    theirs = Counter(
+        (*processor.encode(text, enable_sampling=True, alpha=dropout, nbest_size=-1), END) for _ in range(count)
+    )
+    rare = [cut for cut in ours | theirs if ours[cut] + theirs[cut] < 20]
+    table = [[sample[cut] for cut in ours | theirs if cut not in rare] for sample in (ours, theirs)]
+    table = [[*row, sum(sample[cut] for cut in rare)] for row, sample in zip(table, (ours, theirs), strict=True)]
+    table = [[a for a, b in zip(row, zip(*table, strict=True), strict=True) if sum(b)] for row in table]
+    assert len(table[0]) > 5
+    assert chi2_contingency(table).pvalue > 1e-4
+
+
+def test_what_is_sampled_is_a_function_of_seed_and_instance_alone():
     subwords, lines = learn(size=250), LINES * 20
-    first, second = (subwords.sample(lines, 0.3, seed) for seed in (1, 2))
+    first, second = (drawn(subwords, lines, 0.3, seed) for seed in (1, 2))
     assert first != second
     with ThreadPoolExecutor(4) as pool:  # whatever threads do beside it
-        both = list(pool.map(lambda seed: subwords.sample(lines, 0.3, seed), [1, 2] * 8))
+        both = list(pool.map(lambda seed: drawn(subwords, lines, 0.3, seed), [1, 2] * 8))
     assert both == [first, second] * 8
+    part = np.array([7, 3, 50])  # and whatever else is in the batch
+    assert subwords.sample([lines[row] for row in part], 0.3, 1, part) == [first[row] for row in part]
+
+
+def test_another_process_samples_the_same():
+    script = f"""
+import numpy as np
+from rlseq_envs.text.storage import TextRows
+from rlseq_envs.text.vocabulary import train_vocabulary
+lines = {LINES!r}
+vocabulary = train_vocabulary([TextRows.gather(lines)], 250, "subword", "bpe")
+print(vocabulary.sample(lines, 0.3, 1, np.arange(len(lines))))
+"""
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == str(drawn(learn(size=250), LINES, 0.3, seed=1))
 
 
 def test_only_subwords_are_sampled():
     with pytest.raises(NotImplementedError, match="word units are not merged"):
-        learn("word").sample(LINES, 0.3, seed=1)
+        drawn(learn("word"), LINES, 0.3, seed=1)
 
 
 def test_learning_twice_gives_the_same_vocabulary(subwords):

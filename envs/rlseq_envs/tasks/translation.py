@@ -167,18 +167,20 @@ class TranslationTask(SequenceTask):
 
         A side that would be longer than its limit then is cut as always.
         """
-        encoded, rows = self._locate(ids)
+        encoded, _ = self._locate(ids)
         if encoded.texts is None or encoded.targets is None:
             return super().training_pairs(ids, seed)
         seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
         source = (self._source_vocabulary, encoded.texts, encoded.sources, self.settings.max_source_length)
         target = (self._target_vocabulary, encoded.references[0], encoded.targets, self.settings.max_length)
-        return Source.of(text=self._sample(*source, rows, seeds[0])), *self._sample(*target, rows, seeds[1])
+        return Source.of(text=self._sample(*source, ids, seeds[0])), *self._sample(*target, ids, seeds[1])
 
     def _sample(
-        self, vocabulary: Vocabulary, texts: TextRows, tokens: TokenRows, limit: int, rows: Ints, seed: int
+        self, vocabulary: Vocabulary, texts: TextRows, tokens: TokenRows, limit: int, ids: Ints, seed: int
     ) -> tuple[Ints, Ints]:
-        sampled = vocabulary.sample(list(self.output.cased(texts.take(rows))), self.settings.subword_dropout, seed)
+        rows = ids - _FIRST_IDS["train"]  # the one split with texts to cut again
+        cased = list(self.output.cased(texts.take(rows)))
+        sampled = vocabulary.sample(cased, self.settings.subword_dropout, seed, ids)
         within = (new if len(new) <= limit else tokens[row] for new, row in zip(sampled, rows.tolist(), strict=True))
         return TokenRows.gather(within, len(vocabulary)).padded(np.arange(len(rows)))
 

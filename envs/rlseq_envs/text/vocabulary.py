@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import threading
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,10 @@ from typing import get_args
 
 import sentencepiece
 
+from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.settings.text import SubwordModel, Units
 from rlseq_envs.task import END, Ints
+from rlseq_envs.text.merges import Merges
 from rlseq_envs.text.storage import TextRows, TokenRows
 
 UNITS: tuple[Units, ...] = get_args(Units)
@@ -34,7 +36,7 @@ _ENCODE_CHUNK = 10_000
 _MAX_TRAINING_LINES = 500_000  # sentencepiece keeps them all; beyond, an evenly spaced part is enough to learn from
 _MAX_CACHED_WORDS = 100_000
 _MAX_TRAINING_BYTES = 100_000
-_sampling = threading.Lock()  # sentencepiece has one seed a process
+_WORD = re.compile(f"{_SPACE_MARK}[^{_SPACE_MARK}]*|[^{_SPACE_MARK}]+")
 
 
 class Vocabulary(ABC):
@@ -68,10 +70,20 @@ class Vocabulary(ABC):
         chunks = iter(lambda: list(islice(remaining, _ENCODE_CHUNK)), [])
         return TokenRows.gather(chain.from_iterable(self._encode_chunk(chunk) for chunk in chunks), len(self))
 
-    def sample(self, texts: list[str], dropout: float, seed: int) -> list[list[int]]:
-        """Token ids of each text, ``END`` included, with each merge of a subword left out with probability ``dropout``.
+    def sample(self, texts: list[str], dropout: float, seed: int, ids: Ints) -> list[list[int]]:
+        """Token ids of each text, ``END`` included, with merges of subwords left out with probability ``dropout``.
 
-        BPE-dropout (Provilkov et al. 2020); equal seeds give equal ids. Raises NotImplementedError without merges.
+        BPE-dropout; see ``Merges``. The cut of a text is a function of the text, ``seed`` and its instance's id, in
+        whatever process and beside whatever other texts.
+
+        Args:
+            texts: What is to be cut.
+            dropout: In [0, 1).
+            seed: Of the update.
+            ids: (batch_size,) the instance of each text.
+
+        Raises:
+            NotImplementedError: The units are not merged from smaller ones.
         """
         raise NotImplementedError(f"{self.units} units are not merged from smaller ones")
 
@@ -116,6 +128,7 @@ class SubwordVocabulary(Vocabulary):
         super().__init__("subword", pieces, model)
         self._texts = [piece.replace(_SPACE_MARK, " ") for piece in pieces]
         self._words: dict[str, tuple[int, ...]] = {}
+        self._merges: Merges | None = None
 
     @classmethod
     def train(cls, texts: Iterable[str], size: int, model: SubwordModel) -> SubwordVocabulary:
@@ -168,15 +181,20 @@ class SubwordVocabulary(Vocabulary):
         ids: list[int] = self._processor.encode(text, add_eos=True)
         return ids
 
-    def sample(self, texts: list[str], dropout: float, seed: int) -> list[list[int]]:
+    def sample(self, texts: list[str], dropout: float, seed: int, ids: Ints) -> list[list[int]]:
         """See ``Vocabulary``; for a model of kind "bpe"."""
-        with _sampling:
-            # Each call's own thread begins its stream at the seed.
-            sentencepiece.set_random_generator_seed(seed)
-            ids: list[list[int]] = self._processor.encode(
-                texts, add_eos=True, enable_sampling=True, alpha=dropout, nbest_size=-1, num_threads=1
-            )
-        return ids
+        if self._merges is None:
+            self._merges = Merges(self.pieces, UNKNOWN + 1, UNKNOWN)
+        sampled = []
+        for row, text in enumerate(texts):
+            words = _WORD.findall(self._processor.normalize(text))
+            uniforms = counter_uniforms(seed, 0, ids[row : row + 1], 1, sum(map(Merges.draws, words)))
+            left_out, tokens = (uniforms < dropout).tobytes(), []
+            for word in words:
+                tokens += self._merges.cut(word, left_out)
+                left_out = left_out[Merges.draws(word) :]
+            sampled.append([*tokens, END])
+        return sampled
 
     def _join(self, ids: list[int]) -> str:
         return "".join(map(self._texts.__getitem__, ids)).lstrip(" ")
