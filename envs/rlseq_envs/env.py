@@ -94,6 +94,7 @@ class _Episodes:
         self.lengths = np.zeros(count, np.int64)
         self.terminated = np.ones(count, np.bool_)
         self.truncated = np.zeros(count, np.bool_)
+        self.begun = np.zeros(count, np.bool_)
 
     @property
     def done(self) -> Bools:
@@ -113,6 +114,7 @@ class _Episodes:
         self.tokens[rows] = END
         self.lengths[rows] = 0
         self.terminated[rows] = self.truncated[rows] = False
+        self.begun[rows] = True
 
     def emit(self, rows: Ints, actions: Ints) -> None:
         """Append one token to each of these rows."""
@@ -195,7 +197,7 @@ class SequenceEnv(gym.Env[Observation, np.int64]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         """Begin an episode; see "Starting State"."""
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else int(seed))
         ids = _chosen_ids(options, 1)
         if ids is None:
             ids = np.array([_draw(self.split, self.np_random)])
@@ -207,12 +209,13 @@ class SequenceEnv(gym.Env[Observation, np.int64]):
 
         Raises:
             ValueError: The token is outside the action space.
-            gymnasium.error.ResetNeeded: The episode is over.
+            gymnasium.error.ResetNeeded: No episode has begun, or it is over.
         """
+        if self._episodes.done[0]:
+            state = "is finished" if self._episodes.begun[0] else "has not begun"
+            raise gym.error.ResetNeeded(f"the sequence {state}; call reset")
         if not self.action_space.contains(action):
             raise ValueError(f"action {action!r} is outside {self.action_space}")
-        if self._episodes.done[0]:
-            raise gym.error.ResetNeeded("the sequence is finished; call reset")
         row = np.array([0])
         self._episodes.emit(row, np.array([action]))
         value, info = 0.0, self._info()
@@ -227,11 +230,15 @@ class SequenceEnv(gym.Env[Observation, np.int64]):
         """Source, output so far and reference as text, in render mode ``"ansi"``."""
         return self._episodes.text(0) if self.render_mode == "ansi" else None
 
+    def action_masks(self) -> Bools:
+        """The tokens that can be emitted next, (actions,): what MaskablePPO of sb3-contrib asks an environment for."""
+        return self._episodes.action_mask()[0].astype(np.bool_)
+
     def _observation(self) -> Observation:
         return {name: values[0] for name, values in self._episodes.observation().items()}
 
     def _info(self) -> Info:
-        return {"instance_id": int(self._episodes.ids[0]), "action_mask": self._episodes.action_mask()[0]}
+        return {"instance_id": self._episodes.ids[0], "action_mask": self._episodes.action_mask()[0]}
 
 
 class SequenceVectorEnv(VectorEnv[Observation, npt.NDArray[np.int64], npt.NDArray[Any]]):
@@ -311,9 +318,12 @@ class SequenceVectorEnv(VectorEnv[Observation, npt.NDArray[np.int64], npt.NDArra
 
         Raises:
             ValueError: Actions have the wrong shape or are outside the action space.
+            gymnasium.error.ResetNeeded: Some rows have never been reset.
         """
-        actions = self._checked_actions(actions)
         episodes = self._episodes
+        if not episodes.begun.all():
+            raise gym.error.ResetNeeded(f"rows {np.flatnonzero(~episodes.begun).tolist()} have not begun; call reset")
+        actions = self._checked_actions(actions)
         finished = episodes.done
         live = np.flatnonzero(~finished)
         episodes.emit(live, actions[live])
@@ -355,12 +365,13 @@ class SequenceVectorEnv(VectorEnv[Observation, npt.NDArray[np.int64], npt.NDArra
         """Seed these rows; one never seeded gets a generator of its own from the operating system's entropy."""
         if seed is None:
             seed = [None] * self.num_envs
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
+        seeds = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed
         if len(seeds) != self.num_envs:
             raise ValueError(f"{len(seeds)} seeds for {self.num_envs} environments")
         for row in rows.tolist():
             if seeds[row] is not None or self._generators[row] is None:
-                self._generators[row], _ = gym.utils.seeding.np_random(seeds[row])
+                given = seeds[row]
+                self._generators[row], _ = gym.utils.seeding.np_random(None if given is None else int(given))
 
     def _begin(self, rows: Ints, ids: Ints | None) -> None:
         if ids is None:
