@@ -50,13 +50,12 @@ def describe(
 
 
 def main() -> None:
-    """Run the command line; a user's own task may lie in the working directory, which a script does not search."""
+    """Run the command line."""
     for number in range(3):  # a standard stream that is closed: its number would be that of the next file opened
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.path.append(os.getcwd())
     stopping.process_is_ours = True
     try:
         app(prog_name="rlseq")

@@ -9,6 +9,7 @@ import gymnasium
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.settings import TaskSettings
 from rlseq_envs.task import SequenceTask, SplitName
+from rlseq_envs.user_code import search_working_directory
 
 
 def make_vector_env(settings: TaskSettings, artifacts: Path | None = None, num_envs: int = 1) -> SequenceVectorEnv:
@@ -23,6 +24,8 @@ def make_vector_env(settings: TaskSettings, artifacts: Path | None = None, num_e
     name, arguments = settings.environment()
     if artifacts is not None and artifacts.is_dir() and any(artifacts.iterdir()):
         arguments["artifacts"] = str(artifacts)
+    if ":" in name:
+        search_working_directory()
     env = gymnasium.make_vec(name, num_envs=num_envs, vectorization_mode="vector_entry_point", **arguments)
     assert isinstance(env, SequenceVectorEnv)
     return env

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rlseq.config.policy import OwnPartConfig, PartConfig, PolicyConfig
 from rlseq.models.policy import SequencePolicy, length_mask, shift_right
 from rlseq_envs.source import Source
+from rlseq_envs.user_code import search_working_directory
 
 _TOLERANCE = 1e-4  # of a probability
 
@@ -27,6 +28,7 @@ def find_class(slot: str, config: OwnPartConfig, interface: type[nn.Module]) -> 
         ValueError: It cannot be imported, there is none of this name, or it is no subclass.
     """
     module, name = config.class_.split(":")
+    search_working_directory()
     importlib.invalidate_caches()  # the file may have been written a moment ago
     try:
         found = getattr(importlib.import_module(module), name, None)

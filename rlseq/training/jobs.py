@@ -52,7 +52,7 @@ class LocalProcess:
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "rlseq", *arguments],
+                [sys.executable, "-P", "-m", "rlseq", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlseq_envs.rewards.own_process import Answer, Values
+from rlseq_envs.user_code import library_path, search_working_directory
 
 CALL_ROWS = 256  # of one call at most, so that the time limit of a call does not depend on what is scored
 _TOLERANCE = 1e-5
@@ -135,6 +136,7 @@ class OwnReward:
 
     def _find_file(self) -> Path:
         """The module's file, found without running it; only its packages are imported."""
+        search_working_directory()
         importlib.invalidate_caches()  # the file may have been written a moment ago
         try:
             spec = importlib.util.find_spec(self.module)
@@ -175,7 +177,8 @@ class _Process:
 
     def __init__(self) -> None:
         self._connection, theirs = Pipe()
-        command = [sys.executable, "-c", _START, str(theirs.fileno()), json.dumps(sys.path)]
+        # -P: the working directory, where a json.py may lie, is searched once the user's module is looked up.
+        command = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), json.dumps(library_path())]
         # What it prints goes to standard error: standard output may be a result that another program reads.
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=2, start_new_session=True)
         theirs.close()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rlseq_envs.task import Floats, Reward
+from rlseq_envs.user_code import search_working_directory
 
 Values = dict[str, Floats]  # the total under "", its parts under their names
 Answer = Values | str  # a text says what is wrong
@@ -47,6 +48,7 @@ class _Refused(Exception):
 
 
 def _find(module: str, name: str) -> Callable[..., Any]:
+    search_working_directory()
     try:
         found = getattr(importlib.import_module(module), name, None)
     except BaseException as error:  # such as SystemExit
