@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
@@ -50,7 +51,10 @@ def describe(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; a character that the terminal's encoding lacks is escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     for number in range(3):  # a standard stream that is closed: its number would be that of the next file opened
         try:
             os.fstat(number)

@@ -107,7 +107,10 @@ def write_json(path: Path, result: dict[str, Any]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text, to standard output for ``-``."""
     if str(path) == "-":
-        sys.stdout.write(text)
+        # UTF-8 as in a file, whatever the terminal's encoding: another program reads it.
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8"))
+        sys.stdout.buffer.flush()
     else:
         path.write_text(text, encoding="utf-8")
 

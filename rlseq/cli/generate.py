@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from rlseq.api.checks import check_checkpoint, check_device, refuse
 from rlseq.api.decoding import Decoding, decoding_problems
 from rlseq.api.policy import load, n_best_problems
-from rlseq.cli.common import Debug, Device, check_writable, guarded, option
+from rlseq.cli.common import Debug, Device, check_writable, guarded, option, write_text
 from rlseq.cli.decoding import with_decoding
 from rlseq.config.errors import UserError
 
@@ -52,24 +53,22 @@ def generate(
     """
     wrong = check_checkpoint(checkpoint) + decoding_problems(decoding, option)
     wrong += n_best_problems(n_best, decoding, option)
-    if input is not None and not input.is_file():
-        wrong.append(f"--input {input}: no such file")
+    input = None if str(input) == "-" else input
+    if input is not None and (input.is_dir() or not input.exists()):
+        wrong.append(f"--input {input}: {'is a directory: give a file' if input.is_dir() else 'no such file'}")
     refuse(wrong + check_writable(output) + check_device(device, "--device"))
 
     rows = load(checkpoint, device=device).generate(_read(input), n_best=n_best, **decoding)
     text = "".join(f"{line}\n" for line in _format(rows, numbered=n_best > 1, scores=scores))
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
+    write_text(output or Path("-"), text)
 
 
 def _read(path: Path | None) -> list[str]:
-    """The lines of a file or of standard input; only a line feed ends one."""
+    """The lines of a file or of standard input, without a byte-order mark; only a line feed ends one."""
     if path is None and sys.stdin.isatty():
         print("sources, one a line; Ctrl-D ends them", file=sys.stderr)
     data = sys.stdin.buffer.read() if path is None else path.read_bytes()
-    lines = data.split(b"\n")
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     if lines[-1] == b"":
         lines.pop()
     return [_decode(line, number, path) for number, line in enumerate(lines, 1)]

@@ -101,7 +101,7 @@ def load_config(given: Given, overrides: Sequence[str] = ()) -> Config:
     """
     origin = origin_of(given)
     tree = _read(_find(origin), origin) if isinstance(given, str | Path) else _tree(given, origin)
-    wrong = _override(tree, overrides)
+    wrong = [*_override(tree, overrides), *_missing(tree)]
     return _check(_to_plain(tree, origin), origin, wrong)
 
 
@@ -113,11 +113,16 @@ def origin_of(given: Given) -> str:
 def parse_config(data: dict[str, Any], origin: str = "config", overrides: Sequence[str] = ()) -> Config:
     """Check a resolved configuration, as a checkpoint holds it, after overriding some of it; no file is looked at.
 
+    It may come from somebody else. So an interpolation in it, which could read this user's environment, is refused.
+
     Raises:
         ConfigError: All that is wrong, at once.
     """
+    if found := [(key, text) for key, text in _texts(data, "") if "${" in text]:
+        remedy = "a run's or checkpoint's configuration must hold the value itself"
+        raise ConfigError(origin, [f"{key}: {value!r} stands for another value; {remedy}" for key, value in found])
     tree = OmegaConf.create(upgrade(data))
-    wrong = _override(tree, overrides)
+    wrong = [*_override(tree, overrides), *_missing(tree)]
     return _validate(_to_plain(tree, origin), origin, wrong)
 
 
@@ -127,7 +132,7 @@ def read_config(path: Path) -> Config:
     Raises:
         ConfigError: All that is wrong, at once.
     """
-    return parse_config(_to_plain(_read(path, str(path)), str(path)), str(path))
+    return parse_config(OmegaConf.to_container(_read(path, str(path))), str(path))  # type: ignore[arg-type]
 
 
 def dump_config(config: Config) -> str:
@@ -148,6 +153,8 @@ def _find(name_or_path: str) -> Path:
 def _read(path: Path, origin: str) -> DictConfig:
     try:
         tree = OmegaConf.load(path)
+    except OSError as error:
+        raise ConfigError(origin, [f"cannot be read: {error.strerror}"]) from error
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise ConfigError(origin, [f"is not YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(tree, DictConfig):
@@ -188,6 +195,21 @@ def _merge(tree: DictConfig, key: str, given: DictConfig) -> None:
     if isinstance(new, DictConfig) and "type" in new and isinstance(old, DictConfig) and new.type != old.get("type"):
         OmegaConf.update(tree, key, {}, merge=False)
     tree.merge_with(given)
+
+
+def _missing(tree: DictConfig) -> list[str]:
+    """Problems with values that are left for somebody to fill in."""
+    texts = _texts(OmegaConf.to_container(tree), "")
+    return [f"{key}: ??? stands for a value that is missing: give one" for key, text in texts if text == "???"]
+
+
+def _texts(data: Any, place: str) -> Iterator[tuple[str, str]]:
+    """Every text with its key."""
+    if isinstance(data, str):
+        yield place, data
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list | tuple) else ()
+    for key, value in items:
+        yield from _texts(value, f"{place}.{key}".removeprefix("."))
 
 
 def _to_plain(tree: DictConfig, origin: str) -> dict[str, Any]:

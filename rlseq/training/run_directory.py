@@ -284,7 +284,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _make(config: Config, output: Path | None, path: Path | None) -> Path:
-    base = path or (output or Path(config.output)) / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    base = path or (output or Path(config.output).expanduser()) / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
     for attempt in range(1, 1000):
         candidate = base if attempt == 1 else base.with_name(f"{base.name}-{attempt}")
         try:
@@ -294,6 +294,8 @@ def _make(config: Config, output: Path | None, path: Path | None) -> Path:
                 raise RunError(f"{path} exists and is not overwritten: resume it, or give another directory") from error
         except OSError as error:
             raise RunError(f"{candidate} cannot be made: {error.strerror}") from error
+        except ValueError as error:  # a name with a NUL, or with characters that no file's name has
+            raise RunError(f"{str(candidate)!r} is no name of a directory: {error}") from error
         else:
             return candidate
     raise RunError(f"{base}: too many runs of this name")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +333,20 @@ def test_generate_from_and_to_files_with_n_best_and_scores(tmp_path: Path, train
     assert [row[0] for row in rows] == ["1", "1", "1", "2", "2", "2"]
     scores = [float(row[1]) for row in rows]
     assert scores[:3] == sorted(scores[:3], reverse=True) and max(scores) <= 0
+
+
+def test_a_byte_order_mark_a_pipe_and_a_dash_are_read_as_any_other_input(
+    tmp_path: Path, trained: tuple[Path, str]
+) -> None:
+    expected = done("generate", trained[0], input=POINTS)
+    (tmp_path / "marked.txt").write_bytes(codecs.BOM_UTF8 + POINTS.encode())
+    assert done("generate", trained[0], "--input", tmp_path / "marked.txt") == expected
+    assert done("generate", trained[0], "--input", "-", "--output", "-", input="\ufeff" + POINTS) == expected
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(POINTS,))
+    writer.start()
+    assert done("generate", trained[0], "--input", tmp_path / "pipe") == expected
+    writer.join()
 
 
 def test_lines_are_read_as_sources_once(trained: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:

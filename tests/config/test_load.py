@@ -526,3 +526,23 @@ def test_suggestions() -> None:
     assert closest("bathc_size", ["batch_size", "updates"]) == "batch_size"
     assert closest("to_pk", ["top_p", "top_k"]) == "top_k"
     assert did_you_mean("zzz", ["batch_size"]) == "" and did_you_mean("hul", ["hull"]) == "; did you mean 'hull'?"
+
+
+@pytest.mark.parametrize("value", ["${oc.env:HOME}", "${task.type}", "a-${oc.env:HOME}-b"])
+def test_a_configuration_of_a_checkpoint_or_run_reads_nothing_of_this_users(tmp_path: Path, value: str) -> None:
+    (tmp_path / "small.yaml").write_text(MINIMAL)
+    data = load_config(str(tmp_path / "small.yaml")).model_dump(mode="json") | {"output": value}
+    with pytest.raises(ConfigError, match=r"output: .* stands for another value"):
+        parse_config(data, "meta.json")
+    (tmp_path / "config.yaml").write_text(MINIMAL + f"output: {value}\n")
+    with pytest.raises(ConfigError, match=r"output: .* stands for another value"):
+        read_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("key", ["output", "task.seed", "rl.samples", "policy.hidden_size"])
+def test_a_value_left_to_fill_in_is_refused_by_its_key(tmp_path: Path, key: str) -> None:
+    (tmp_path / "small.yaml").write_text(MINIMAL)
+    with pytest.raises(ConfigError) as error:
+        load_config(str(tmp_path / "small.yaml"), [f"{key}=???", "log_every=???"])
+    assert f"{key}: ??? stands for" in str(error.value)
+    assert "log_every: ??? stands for" in str(error.value)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 SUITE = "Foreign modules in the working directory"
-HOLDS_WHEN = "no file that merely lies in the working directory is executed, and the command does what it does elsewhere"
+HOLDS_WHEN = (
+    "no file that merely lies in the working directory is executed, and the command does what it does elsewhere"
+)
 
 # Modules of the standard library, and those that torch, ray, numba, gymnasium and their like try to import.
 NAMES = (
