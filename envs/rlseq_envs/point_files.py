@@ -119,6 +119,8 @@ def _parse_points(words: list[str]) -> Floats:
 
 def _number(word: str) -> float:
     try:
+        if "_" in word:
+            raise ValueError  # Python reads 1_0 as 10
         return float(word)
     except ValueError:
         raise ValueError(f"{word[:40]!r} is not a number; expected `x1 y1 x2 y2 …`") from None

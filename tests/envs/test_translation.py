@@ -477,3 +477,12 @@ def test_sources_of_rl_with_references_are_rewarded_like_any(files, tmp_path):
     sequences, lengths = task.references(split.ids())
     assert task.reward(sequences, lengths, split.ids()).total.tolist() == [1.0] * len(SOURCES)
     assert TranslationTask(**files).rl_instances().name == "train"
+
+
+@pytest.mark.parametrize("name", ["../outside.model", "/outside.model", "deep/outside.model", "", 3, None])
+def test_a_vocabulary_lies_beside_its_manifest(files, tmp_path, name):
+    TranslationTask(**files).save_artifacts(tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"source": name}))
+    with pytest.raises(ValueError, match=r"source is .*no file beside it"):
+        TranslationTask(**files, artifacts=tmp_path)

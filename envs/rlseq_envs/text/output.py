@@ -62,6 +62,9 @@ class TextOutput:
         for key in _MADE_WITH:
             if manifest[key] != getattr(self._settings, key):
                 raise ValueError(f"{path}: was made with {key}={manifest[key]!r}, not {getattr(self._settings, key)!r}")
+        for side in self._sides:
+            if Path(str(manifest[side])).name != (manifest[side] or None):
+                raise ValueError(f"{path}: {side} is {manifest[side]!r}, which is no file beside it")
         return manifest
 
     @cached_property
