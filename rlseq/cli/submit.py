@@ -62,7 +62,7 @@ def submit(
     Workers that the configuration asks for run on the same cluster. The working directory is copied without runs/,
     .git, .venv and what .gitignore names.
     """
-    from rlseq.cli.settings import new_settings
+    from rlseq.api.settings import new_settings
 
     refuse(_problems(config, run))
     assert run is not None

@@ -74,12 +74,13 @@ def read_checkpoint(path: Path, read: Callable[[Path], Read]) -> Read:
     Raises:
         CheckpointError: There is none; besides whatever ``read`` raises of a checkpoint that stayed as it was.
     """
+    told = path
     named = path.name in ("best", "latest")  # a link, which is not followed: the index says what it means
     path = path.parent.resolve() / path.name if named else path.resolve()
     while True:
         before = _listing(path)
         try:
-            checkpoint = _find(path)
+            checkpoint = _find(path, told)
             found = read(checkpoint)
         except Exception:
             if _listing(path) == before:
@@ -121,7 +122,7 @@ def _listing(path: Path) -> dict[Path, int]:
     return found
 
 
-def _find(path: Path) -> Path:
+def _find(path: Path, told: Path) -> Path:
     if path.name in ("best", "latest") and path.parent.name in PHASES:
         found = best_or_latest(path.parent, path.name)
         if found is not None:
@@ -129,13 +130,13 @@ def _find(path: Path) -> Path:
     if (path / MANIFEST).is_file():
         return path
     if not path.is_dir():
-        raise CheckpointError(f"{path}: no such checkpoint or run directory")
+        raise CheckpointError(f"{told}: no such checkpoint or run directory")
     inside = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     phases = [inside / phase for phase in reversed(PHASES) if (inside / phase).is_dir()] or [path]
     found_ones = (best_or_latest(place, which) for which in ("best", "latest") for place in phases)
     checkpoint = next(filter(None, found_ones), None)
     if checkpoint is None:
         raise CheckpointError(
-            f"{path} holds no checkpoint: give a run directory or one of its checkpoints/<phase>/<update>"
+            f"{told} holds no checkpoint: give a run directory or one of its checkpoints/<phase>/<update>"
         )
     return checkpoint

@@ -30,11 +30,11 @@ class Executed:
         return os.mkdir, (str(self.path),)
 
 
-def pickled(name: str) -> Callable[[Path, Path], None]:
+def pickled(name: str) -> Callable[[Path, Path], object]:
     return lambda place, outside: (place / name).write_bytes(pickle.dumps(Executed(outside / "executed"))) and None
 
 
-def link_to(name: str, target: str) -> Callable[[Path, Path], None]:
+def link_to(name: str, target: str) -> Callable[[Path, Path], object]:
     def change(place: Path, outside: Path) -> None:
         path = place / name
         if path.is_dir():
@@ -45,7 +45,7 @@ def link_to(name: str, target: str) -> Callable[[Path, Path], None]:
     return change
 
 
-def listed(name: str) -> Callable[[Path, Path], None]:
+def listed(name: str) -> Callable[[Path, Path], object]:
     """A manifest that names a file elsewhere, as it is there."""
 
     def change(place: Path, outside: Path) -> None:
@@ -61,11 +61,11 @@ def listed(name: str) -> Callable[[Path, Path], None]:
     return change
 
 
-def meta(*path: str, value: Any) -> Callable[[Path, Path], None]:
+def meta(*path: str, value: Any) -> Callable[[Path, Path], object]:
     return lambda place, outside: changed_meta(*path, value=value)(place)
 
 
-def fifo(name: str) -> Callable[[Path, Path], None]:
+def fifo(name: str) -> Callable[[Path, Path], object]:
     def change(place: Path, outside: Path) -> None:
         (place / name).unlink()
         os.mkfifo(place / name)
@@ -73,13 +73,13 @@ def fifo(name: str) -> Callable[[Path, Path], None]:
     return change
 
 
-def sparse(name: str) -> Callable[[Path, Path], None]:
+def sparse(name: str) -> Callable[[Path, Path], object]:
     """A terabyte that takes no room."""
     return lambda place, outside: os.truncate(place / name, 1 << 40)
 
 
 WORDS = "artifacts/words/list.txt"
-SIGNED: dict[str, Callable[[Path, Path], None]] = {
+SIGNED: dict[str, Callable[[Path, Path], object]] = {
     **{f"pickle as {name}": pickled(name) for name in ("meta.json", "policy.safetensors", "state.safetensors")},
     **{f"{size} units": meta("config", "policy", "hidden_size", value=size) for size in (10**5, 10**9)},
     "unit count in the decoder": meta("config", "policy", "embedding_size", value=10**6),
@@ -87,7 +87,7 @@ SIGNED: dict[str, Callable[[Path, Path], None]] = {
     "phase that is a path": meta("phase", value="../../x"),
     "spaces of 2^50 points": meta("spaces", "sources", value={"points": {"axes": [None, 1 << 50]}}),
 }
-UNSIGNED: dict[str, Callable[[Path, Path], None]] = {
+UNSIGNED: dict[str, Callable[[Path, Path], object]] = {
     **{f"pickle as {name}, unsigned": pickled(name) for name in ("manifest.json", "policy.safetensors")},
     **{
         f"{name} leads outside": link_to(name, "OUTSIDE/secret")
@@ -110,7 +110,7 @@ CASES = {name: (change, True) for name, change in SIGNED.items()} | {
 
 @pytest.mark.cases(CASES, sample=12)
 def test_nothing_is_executed_read_or_written_outside(
-    case: tuple[Callable[[Path, Path], None], bool], whole: Path, tmp_path: Path
+    case: tuple[Callable[[Path, Path], object], bool], whole: Path, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

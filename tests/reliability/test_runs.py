@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Path:
     return made.path
 
 
-def without(*names: str) -> Callable[[Path, Path], None]:
+def without(*names: str) -> Callable[[Path, Path], object]:
     def copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, symlinks=True)
         for path in [path for name in names for path in target.rglob(name)]:
@@ -89,7 +89,7 @@ def moved(source: Path, target: Path) -> None:
     source.rename(target)
 
 
-COPIES: dict[str, Callable[[Path, Path], None]] = {
+COPIES: dict[str, Callable[[Path, Path], object]] = {
     "whole": lambda source, target: shutil.copytree(source, target, symlinks=True) and None,
     "links followed": lambda source, target: shutil.copytree(source, target) and None,
     "without links": without("best", "latest"),
@@ -107,7 +107,7 @@ COPIES: dict[str, Callable[[Path, Path], None]] = {
 
 
 @pytest.mark.cases(COPIES, sample=13)
-def test_a_copy_is_the_same_run(case: Callable[[Path, Path], None], run: Path, tmp_path: Path) -> None:
+def test_a_copy_is_the_same_run(case: Callable[[Path, Path], object], run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere" / "renamed"
     copy.parent.mkdir()
     case(run, copy)

@@ -18,7 +18,7 @@ import pytest
 from rlseq.cli import app
 from rlseq.training import draw, trainee, trainer
 from rlseq.training.checkpoint import load_checkpoint
-from rlseq.training.run_directory import last_checkpoint
+from rlseq.training.finding import last_checkpoint
 
 SUITE = "Signals and consoles"
 HOLDS_WHEN = (
