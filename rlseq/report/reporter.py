@@ -79,6 +79,7 @@ class Reporter:
 
     def finish(self) -> None:
         """Nothing follows. Files are flushed and closed, the terminal is given back."""
+        self._sinks.reverse()  # console and log close last: a report that cannot be finished is told there
         self._tell_all(lambda sink: sink.finish())
 
     def take_stop(self) -> str | None:
