@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,48 +16,24 @@ from rlseq.config.errors import StorageError, storage_problem
 from rlseq.config.phases import PHASES, Phase, PhaseConfig
 from rlseq.config.rl import RLConfig
 from rlseq.config.schema import Config
-from rlseq.data.batches import make_batches
-from rlseq.decoding.likelihood import Likelihood
 from rlseq.models.spaces import TaskSpaces
 from rlseq.objectives.baselines import build_baseline
 from rlseq.report.reporter import Reporter
-from rlseq.report.samples import SampleRow
 from rlseq.report.sink import Level
 from rlseq.training.checkpoint import META, Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.cost import Cost
-from rlseq.training.engine import Engine, TrainingError, UpdateRequest, WorkersFailed
+from rlseq.training.engine import Engine, TrainingError, WorkersFailed
 from rlseq.training.monitors.registry import Alarm, Monitors
-from rlseq.training.optimizer import learning_rate
 from rlseq.training.preflight import short_form
 from rlseq.training.progress import Progress
-from rlseq.training.rollout import Rollout
+from rlseq.training.requests import Requests
 from rlseq.training.run_directory import RunDirectory
-from rlseq.training.sampling_table import histograms, sample_rows, worst
+from rlseq.training.sampling_table import histograms
 from rlseq.training.status import State, go_on_command, write_status
 from rlseq.training.stopping import GivenUp, Interrupted, catching_signals, giving_up, stop_asked
+from rlseq.training.validation import measure
 from rlseq_envs.rewards.own import RewardError
-from rlseq_envs.task import Ints, SequenceTask
-
-# Of an endless split every phase and seed has instances of its own, all below 2⁴⁰, where other splits may begin.
-PHASE_INSTANCES, SEEDS = 1 << 28, 1 << 11
-
-
-STRETCH_SECONDS = 5.0  # most that updates done in one call may take: a stop waits for them
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a validation found, before anything follows from it.
-
-    Attributes:
-        metrics: By name, the reward among them.
-        samples: Rows of the table of samples.
-        rolled: The greedy outputs.
-    """
-
-    metrics: dict[str, float]
-    samples: list[SampleRow]
-    rolled: Rollout
+from rlseq_envs.task import SequenceTask
 
 
 class Trainer:
@@ -83,7 +58,7 @@ class Trainer:
         self.monitors = Monitors(config.mle)
         self.baseline = build_baseline(config.rl.baseline)
         self.cost = Cost()
-        self._batches = make_batches(config, task)
+        self._requests = Requests(config, task)
         self._saved: int | None = None  # the last update that a checkpoint holds
         self._torn = False  # the engine failed in the midst of an update: its state is of none
         self._pace = 0.0  # seconds an update takes
@@ -204,7 +179,7 @@ class Trainer:
 
     def _advance(self, section: PhaseConfig) -> None:
         """A stretch of updates up to the next event, and the event."""
-        started, requests = time.perf_counter(), self._requests(section)
+        started, requests = time.perf_counter(), self._requests.next(self.progress, self.baseline.state, self._pace)
         self._torn = True
         try:
             statistics = self.engine.update(requests)
@@ -266,40 +241,13 @@ class Trainer:
         self.reporter.updates(progress.phase, progress.update, progress.phase_update, stats)
         return self.monitors.validates_early
 
-    def _requests(self, section: PhaseConfig) -> list[UpdateRequest]:
-        """The updates up to the next event, or as many as a stop may wait for; one at a time in rl."""
-        done = self.progress.phase_update
-        events = (self.config.log_every, section.validate_every)
-        left = [every - done % every for every in events] + [section.updates - done]
-        left.append(self.config.checkpoint.every - self.progress.update % self.config.checkpoint.every)
-        if self._pace:
-            left.append(max(1, int(STRETCH_SECONDS / self._pace)))
-        count = 1 if isinstance(section, RLConfig) else min(left)
-        return [self._request(section, offset) for offset in range(count)]
-
-    def _request(self, section: PhaseConfig, offset: int) -> UpdateRequest:
-        progress = self.progress
-        number = progress.phase_update + offset
-        rate = learning_rate(section.optimizer, number, section.updates) * progress.rate_scale
-        ids = self._ids(number)
-        draws = section.dynamic_sampling if isinstance(section, RLConfig) else 0
-        spare = tuple(self._ids(number + (draw + 1) * section.updates) for draw in range(draws))
-        return UpdateRequest(progress.phase, progress.update + offset, number, ids, rate, self.baseline.state, spare)
-
-    def _ids(self, number: int) -> Ints:
-        phase = self.progress.phase
-        batches = self._batches[phase]
-        endless = batches.split.size is None
-        stretch = 2 * (self.config.seed % SEEDS) + PHASES.index(phase) if endless else 0
-        return batches.ids(number) + stretch * PHASE_INSTANCES
-
     # --------------------------------------------------------------------------------------------- validation
     def _validate(self, section: PhaseConfig) -> None:
         progress = self.progress
         progress.validating = True
         try:
             with giving_up():
-                found = self._measure()
+                found = measure(self.task, self.engine, self.config.evaluation, self.progress.update)
         except GivenUp:
             self._stop_now()
         except TrainingError as error:
@@ -317,29 +265,6 @@ class Trainer:
         self._warn(self.monitors.validation(found.metrics, len(found.rolled.ids)))
         self._act_on(section, score, best)
         self.reporter.validated(event, self.run.checkpoint(phase, update) if self._saved == update else None)
-
-    def _measure(self) -> Measured:
-        progress, evaluation = self.progress, self.config.evaluation
-        split = self.task.instances("validation")
-        size = min(s for s in (split.size, evaluation.max_instances) if s is not None)
-        rolled = self.engine.rollout(
-            split.ids(0, size),
-            num_samples=0,
-            greedy=True,
-            update=progress.update,
-            averaged=True,
-            score_references=self.task.validates_likelihood,
-        )
-        if not np.isfinite(rolled.log_probs).all():
-            raise TrainingError(f"validation at update {progress.update}: log-probabilities are not finite")
-        metrics = self.task.corpus_metrics(rolled.sequences[:, 0], rolled.lengths[:, 0], rolled.ids)
-        if len(rolled.components) > 1:
-            metrics |= {n: float(v.mean()) for n, v in rolled.components.items() if n not in metrics}
-        metrics["reward"] = float(rolled.rewards.mean())
-        if rolled.reference_nats is not None:
-            metrics |= Likelihood(rolled.reference_nats, self.task.references(rolled.ids)[1]).means
-        rows = sample_rows(self.task, self.engine, worst(rolled, evaluation.samples_shown), progress.update)
-        return Measured(metrics, rows, rolled)
 
     def _act_on(self, section: PhaseConfig, score: float, best: bool) -> None:
         """What follows from a validation: the best is saved, a collapse is left, the phase may end."""

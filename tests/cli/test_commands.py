@@ -122,7 +122,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_like_an_uninterrupted_one
         )
         result = rlseq("train", "hull", *TINY, "--run", run)
     assert result.exit_code == 130
-    assert result.stderr == f"stopped at update 3; go on with: rlseq train --resume {run}\n"
+    assert result.stderr == f"stopped at update 3 by SIGINT; go on with: rlseq train --resume {run}\n"
     done("train", "--resume", run, "compute.timeout=100")
     assert_same_weights(run / "checkpoints" / "rl" / "latest", trained[0] / "checkpoints" / "rl" / "latest")
     ours, theirs = (read_metrics(path / "metrics.jsonl") for path in (run, trained[0]))

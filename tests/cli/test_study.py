@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -16,11 +17,12 @@ from rlseq.api.studying import TrainingsFailed
 from rlseq.cli import app, study
 from rlseq.config.controls import CONTROLS
 from rlseq.training import jobs
-from rlseq.training.checkpoint import MANIFEST, META
+from rlseq.training.checkpoint import MANIFEST, META, save_checkpoint
 from rlseq.training.files import link
 from rlseq.training.finding import resolve_checkpoint
 from rlseq.training.study import Job, Study, StudyError, finished, split_grid
 from tests.cli.test_commands import TINY, plain_engine
+from tests.support import checkpoint_meta
 
 SETTINGS = [*TINY, "task.train_size=64", "task.rl_generated=true", "evaluation.samples_shown=0"]  # nothing is drawn
 CPU_SECONDS = {"mle": 3.0, "rl": 4.5}
@@ -175,7 +177,8 @@ def test_a_run_that_was_begun_goes_on_and_one_without_a_checkpoint_begins_anew(t
     job.run.mkdir()
     (job.run / "train.log").write_text("killed before it saved anything")
     assert job.command()[1] == "hull" and not job.run.exists()
-    (job.run / "checkpoints" / "mle" / "3").mkdir(parents=True)
+    place, tensors = job.run / "checkpoints" / "mle" / "3", {"policy/a": np.zeros(1)}
+    save_checkpoint(place, tensors=tensors, meta=checkpoint_meta(), artifacts=lambda _: None)
     assert job.command() == ["train", "--resume", str(job.run)]
 
 

@@ -15,7 +15,7 @@ from rlseq.models.spaces import TaskSpaces
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
-from tests.support import POINTER
+from tests.support import POINTER, checkpoint_meta
 
 HULL: dict[str, Any] = {
     "name": "hull",
@@ -63,10 +63,8 @@ def train(path: Path, data: dict[str, Any], stops: dict[str, int], learning_rate
             ids = batches[update % len(batches)] if config.task.type == "translation" else np.arange(64) + 64 * update
             engine.update([UpdateRequest("mle", update, update, ids, learning_rate)])
             update += 1
-        meta = {
-            "config": config.model_dump(mode="json"), "spaces": TaskSpaces.of(env.task).to_dict(), "phase": phase,
-            "signature": env.task.signature, "update": update, "phase_update": update,
-        }  # fmt: skip
+        described = {"spaces": TaskSpaces.of(env.task).to_dict(), "signature": env.task.signature}
+        meta = checkpoint_meta(phase, update, config=config.model_dump(mode="json"), **described)
         run.save(phase, update, engine.get_state(), meta, best=True)  # type: ignore[arg-type]
     run.close()
     return run

@@ -392,7 +392,8 @@ def with_task(path: Path, place: Path, **changes: Any) -> Path:
     meta = json.loads(json.dumps(checkpoint.meta))
     meta["config"]["task"] |= changes
     meta["signature"] = make_task(parse_config(meta["config"]).task).signature
-    save_checkpoint(place, tensors=checkpoint.state, meta=meta | {"phase": "rl"}, artifacts=lambda _: None)
+    meta["phase"] = meta["trainer"]["phase"] = "rl"
+    save_checkpoint(place, tensors=checkpoint.state, meta=meta, artifacts=lambda _: None)
     return place
 
 

@@ -67,7 +67,7 @@ def _slowly(owner: Any, name: str, calls: int) -> None:
 PLACES: dict[str, Callable[[], None]] = {
     "an update of mle": lambda: _slowly(trainee.Trainee, "step", 6),
     "sampling": lambda: _slowly(draw, "rl_batch", 3),
-    "a validation": lambda: _slowly(trainer.Trainer, "_measure", 2),
+    "a validation": lambda: _slowly(trainer, "measure", 2),
     "a reward that hangs": lambda: None,
 }
 
