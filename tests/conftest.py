@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell does to what it runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WITH_RAY = ("tests/rllib/", "tests/faults/")
 LONGEST = (*WITH_RAY, "tests/learning/")
