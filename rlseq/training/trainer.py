@@ -250,6 +250,8 @@ class Trainer:
                 found = measure(self.task, self.engine, self.config.evaluation, self.progress.update)
         except GivenUp:
             self._stop_now()
+        except WorkersFailed:
+            raise  # smaller steps would not help; who resumes the run validates
         except TrainingError as error:
             progress.validating = False
             self._recover(section, str(error))
