@@ -164,6 +164,6 @@ CASES = {
 }
 
 
-@pytest.mark.cases(CASES, sample=2)
+@pytest.mark.cases(CASES, sample=1)
 def test_job(case: Callable[[Workplace, Path], None], place: Workplace, tmp_path: Path) -> None:
     case(place, tmp_path / "run")

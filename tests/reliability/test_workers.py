@@ -62,7 +62,7 @@ CASES = {
 }
 
 
-@pytest.mark.cases(CASES, sample=2)
+@pytest.mark.cases(CASES, sample=1)
 def test_workers(case: tuple[str, int, int], ray_cluster: None, alone: dict[str, Trained]) -> None:
     ours, theirs = trained(settings_of(*case)), alone[case[0]]
     for name in ("sequences", "lengths", "rewards"):
