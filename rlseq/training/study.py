@@ -302,6 +302,8 @@ class Job:
         """The arguments of ``rlseq`` that begin the training, or go on with it."""
         if last_checkpoint(self.run) is not None:
             return ["train", "--resume", str(self.run)]
+        if any(self.run.glob("checkpoints/*/[0-9]*")):
+            raise StudyError(f"{self.run}: none of its checkpoints can be read: mend them, or move the run away")
         if self.run.exists():  # nothing was saved before it was stopped
             shutil.rmtree(self.run)
         return ["train", *self.arguments(), "--run", str(self.run)]

@@ -180,6 +180,10 @@ def test_a_run_that_was_begun_goes_on_and_one_without_a_checkpoint_begins_anew(t
     place, tensors = job.run / "checkpoints" / "mle" / "3", {"policy/a": np.zeros(1)}
     save_checkpoint(place, tensors=tensors, meta=checkpoint_meta(), artifacts=lambda _: None)
     assert job.command() == ["train", "--resume", str(job.run)]
+    (place / MANIFEST).unlink()
+    with pytest.raises(StudyError, match="none of its checkpoints can be read"):
+        job.command()
+    assert place.exists()
 
 
 def test_a_grid_is_chosen_from_on_validation_and_controls_have_the_choice(
