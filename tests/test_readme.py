@@ -248,7 +248,7 @@ def test_the_run_directory_has_the_entries_that_are_listed(runs: list[Path]) -> 
         checkpoint = {path.name for path in (run / "checkpoints" / "rl" / "best").iterdir()}
         assert checkpoint == {"policy.safetensors", "state.safetensors", "meta.json", "manifest.json", "artifacts"}
         assert all(name in listing for name in checkpoint)
-        assert {path.name for path in (run / "report").iterdir()} == {"curves.png", "comparison.json"}
+        assert {path.name for path in (run / "report").iterdir()} == {"curves.png", "comparison.json", "status.json"}
 
 
 # ----------------------------------------------------------------------------------------------------------- the rest
