@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -154,17 +153,16 @@ def _bring_to_end(run: Path, settings: Config, source: Path | None, callbacks: S
     """Train a run, or go on with it; what it comes to on held-out instances is not looked at."""
     from rlseq.api import training
     from rlseq.training.checkpoint import load_checkpoint
-    from rlseq.training.finding import last_checkpoint, resolve_checkpoint
+    from rlseq.training.finding import resolve_checkpoint
+    from rlseq.training.study import goes_on
     from rlseq.training.sweep import is_trained
 
     following = training.Following(callbacks, console=False, concludes=False)
     if is_trained(run):
         return
-    if last_checkpoint(run) is not None:
+    if goes_on(run):
         training.go_on(run, settings, following)
-        return
-    shutil.rmtree(run, ignore_errors=True)  # nothing was saved before it was stopped
-    if source is None:
+    elif source is None:
         training.start(settings, run, following)
     else:
         training.fork(load_checkpoint(resolve_checkpoint(source)), settings, "rl", run, following)

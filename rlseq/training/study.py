@@ -300,13 +300,24 @@ class Job:
 
     def command(self) -> list[str]:
         """The arguments of ``rlseq`` that begin the training, or go on with it."""
-        if last_checkpoint(self.run) is not None:
+        if goes_on(self.run):
             return ["train", "--resume", str(self.run)]
-        if any(self.run.glob("checkpoints/*/[0-9]*")):
-            raise StudyError(f"{self.run}: none of its checkpoints can be read: mend them, or move the run away")
-        if self.run.exists():  # nothing was saved before it was stopped
-            shutil.rmtree(self.run)
         return ["train", *self.arguments(), "--run", str(self.run)]
+
+
+def goes_on(run: Path) -> bool:
+    """Whether a run is gone on with; what is left of one that was stopped before it saved anything is removed.
+
+    Raises:
+        StudyError: It has checkpoints, and none of them can be read.
+    """
+    if last_checkpoint(run) is not None:
+        return True
+    if any(run.glob("checkpoints/*/[0-9]*")):
+        raise StudyError(f"{run}: none of its checkpoints can be read: mend them, or move the run away")
+    if run.exists():
+        shutil.rmtree(run)
+    return False
 
 
 def finished(run: Path) -> bool:
