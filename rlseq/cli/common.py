@@ -25,6 +25,9 @@ P = ParamSpec("P")
 _OPTIONS = {"source": "from", "arms": "arm", "controls": "control", "names": "name"}  # of other names in Python
 FAILED, WRONG_INPUT, NOT_ADVISABLE, INTERRUPTED = 1, 2, 3, 130
 
+ConfigName = Annotated[
+    str | None, typer.Argument(metavar="CONFIG", help="A shipped name (see `rlseq configs`) or a YAML file.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: auto, cpu or cuda.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result there as JSON; - for standard output.")]

@@ -11,7 +11,7 @@ import typer
 
 from rlseq.api import studying
 from rlseq.api.checks import refuse
-from rlseq.cli.common import FAILED, Debug, console, guarded, option, write_json
+from rlseq.cli.common import FAILED, ConfigName, Debug, console, guarded, option, write_json
 from rlseq.cli.train import ControlName
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ EXAMPLES = [
 
 @guarded
 def study(
-    config: Annotated[
-        str | None, typer.Argument(metavar="CONFIG", help="A shipped name (see `rlseq configs`) or a YAML file.")
-    ] = None,
+    config: ConfigName = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rlseq.api.checks import refuse
-from rlseq.cli.common import Debug, guarded, option
+from rlseq.cli.common import ConfigName, Debug, guarded, option
 
 EXAMPLES = [
     "rlseq sweep hull 'rl.optimizer.learning_rate=loguniform(1e-5, 1e-3)' --trials 20 --run runs/hull-sweep",
@@ -20,9 +20,7 @@ EXAMPLES = [
 
 @guarded
 def sweep(
-    config: Annotated[
-        str | None, typer.Argument(metavar="CONFIG", help="A shipped name (see `rlseq configs`) or a YAML file.")
-    ] = None,
+    config: ConfigName = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rlseq.api.checks import refuse
-from rlseq.cli.common import Debug, guarded, option
+from rlseq.cli.common import ConfigName, Debug, guarded, option
 
 
 class PhaseName(StrEnum):
@@ -41,9 +41,7 @@ EXAMPLES = [
 
 @guarded
 def train(
-    config: Annotated[
-        str | None, typer.Argument(metavar="CONFIG", help="A shipped name (see `rlseq configs`) or a YAML file.")
-    ] = None,
+    config: ConfigName = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="a.b=c", help="Keys of the configuration to change.")
     ] = None,
