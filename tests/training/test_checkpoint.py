@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -181,52 +178,3 @@ def test_nothing_in_a_checkpoint_is_unpickled(saved: Path) -> None:
         "from rlseq.training.checkpoint import load_checkpoint as load; load(pathlib.Path(sys.argv[1]), resume=True)"
     )
     subprocess.run([sys.executable, "-c", code, str(saved)], check=True)
-
-
-KILLED = """
-import json, sys
-from pathlib import Path
-import numpy as np
-from rlseq.config.load import load_config
-from rlseq.training.run_directory import RunDirectory
-run = RunDirectory.open(Path(sys.argv[1]))
-first, meta = int(sys.argv[2]), json.loads(sys.argv[3])
-print("ready", flush=True)
-for update in range(first, first + 10000):
-    tensors = {name: np.full((200, 100), update, np.float32) for name in ("policy/a", "optimizer/a")}
-    run.append_metrics({"update": update, "phase": "mle"})
-    meta["update"] = meta["trainer"]["update"] = update
-    run.save("mle", update // 2, tensors, meta, best=update % 3 == 0)
-"""
-
-
-def test_killed_at_any_moment_the_newest_visible_checkpoint_loads(tmp_path: Path) -> None:
-    """Every second save replaces the checkpoint of the same update: the harder case."""
-    from rlseq.config.load import load_config
-    from rlseq.training.finding import resolve_checkpoint
-    from rlseq.training.run_directory import RunDirectory
-
-    run = RunDirectory.create(load_config("hull"), tmp_path)
-    run.close()
-    generator, update = random.Random(1), 0
-    for _ in range(6):
-        arguments = [sys.executable, "-c", KILLED, str(run.path), str(update + 2), json.dumps(checkpoint_meta())]
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, env=os.environ)
-        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-        time.sleep(generator.uniform(0.01, 0.25))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        opened = RunDirectory.open(run.path)
-        newest = opened.latest()
-        opened.close()
-        if newest is None:  # killed before the first save was through
-            continue
-        loaded = load_checkpoint(newest, resume=True)
-        assert loaded.meta["update"] >= update
-        update = loaded.meta["update"]
-        assert loaded.state is not None and set(loaded.state) == {"policy/a", "optimizer/a"}
-        assert (loaded.state["policy/a"] == update).all() and (loaded.state["optimizer/a"] == update).all()
-        load_checkpoint(resolve_checkpoint(run.path))
-        assert not list((run.path / "checkpoints" / "mle").glob(".*"))
-    assert update > 0
