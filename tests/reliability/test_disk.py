@@ -23,7 +23,8 @@ from rlseq.training.checkpoint import load_checkpoint
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
-from tests.reliability.test_resume import digest, settings, trainer_in
+from tests.reliability.test_resume import settings
+from tests.small_runs import digest, trainer_in
 
 SUITE = "Disk full, read-only, failing sinks"
 HOLDS_WHEN = (

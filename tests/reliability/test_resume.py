@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 from collections.abc import Callable
@@ -10,19 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from rlseq.config.phases import PHASES, Phase
 from rlseq.config.schema import Config
-from rlseq.data.tasks import make_vector_env
-from rlseq.report.reporter import Reporter
-from rlseq.training.checkpoint import load_checkpoint
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.stopping import Interrupted
 from rlseq.training.trainer import Trainer
+from tests.small_runs import digest, trained_alone, trainer_in
 from tests.support import HULL, SMALL_ATTENTION, SMALL_POINTER, tiny_config
 
 SUITE = "Resume"
@@ -91,24 +87,6 @@ def settings(task: str, method: str) -> Config:
     )
 
 
-def trainer_in(run: RunDirectory) -> tuple[Trainer, PlainEngine]:
-    env = make_vector_env(run.config.task)
-    engine = PlainEngine(run.config, env.task, env.rollout)
-    return Trainer(run.config, env.task, engine, run, Reporter([])), engine
-
-
-def digest(run: RunDirectory) -> str:
-    """SHA-256 of all that the newest checkpoint trains on from."""
-    latest = run.latest()
-    assert latest is not None
-    checkpoint = load_checkpoint(latest, resume=True)
-    assert checkpoint.state is not None
-    total = hashlib.sha256(f"{checkpoint.meta['update']} {checkpoint.meta['phase']}".encode())
-    for name, value in sorted((checkpoint.state | checkpoint.weights).items()):
-        total.update(name.encode() + str(value.dtype).encode() + np.ascontiguousarray(value).tobytes())
-    return total.hexdigest()
-
-
 def raising(function: Callable[..., Any], number: signal.Signals, when: Callable[[], bool], after: bool) -> Any:
     """The function, which once sends this process a signal before or after it works."""
     sent: list[int] = []
@@ -158,10 +136,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]
 
     def of(task: str, method: str) -> str:
         if (task, method) not in known:
-            run = RunDirectory.create(settings(task, method), path=tmp_path_factory.mktemp("whole") / "run")
-            trainer_in(run)[0].train()
-            known[task, method] = digest(run)
-            run.close()
+            known[task, method] = trained_alone(settings(task, method), tmp_path_factory.mktemp("whole") / "run")
         return known[task, method]
 
     return of

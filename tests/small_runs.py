@@ -1,0 +1,86 @@
+"""Small trainings: the forms of shipped configurations, and a digest of what a training came to."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from rlseq.config.load import list_configs, shipped_config
+from rlseq.config.schema import Config
+from rlseq.data.tasks import make_vector_env
+from rlseq.report.reporter import Reporter
+from rlseq.training.checkpoint import load_checkpoint
+from rlseq.training.plain import PlainEngine
+from rlseq.training.run_directory import RunDirectory
+from rlseq.training.trainer import Trainer
+
+SHIPPED = [config.name for config in list_configs()]
+# Sizes alone: what makes an experiment what it is stays as it is shipped.
+SIZES = {
+    "convex_hull": ["task.validation_size=20", "task.test_size=20", "policy.hidden_size=8"],
+    "translation": [
+        *("task.cldr_sizes=[200, 20, 20]", "task.vocabulary_size=150"),
+        *("policy.embedding_size=8", "policy.hidden_size=8"),
+    ],
+}
+FEW = [
+    *("mle.updates=2", "mle.batch_size=8", "mle.validate_every=2", "rl.updates=2", "rl.batch_size=4"),
+    *("rl.validate_every=2", "log_every=1", "evaluation.samples_shown=1", "compute.threads=1"),
+]
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """A shipped configuration as it is written."""
+    return yaml.safe_load(shipped_config(name).text)
+
+
+def small_form(name: str, directory: Path) -> list[str]:
+    """Overrides that make a shipped configuration train within seconds; corpora of files are written there."""
+    task = shipped(name)["task"]
+    sizes = list(SIZES[task["type"]])
+    if task.get("corpus") == "files":
+        files = {key: str(directory / place) for key, place in task.items() if key.endswith(("_source", "_target"))}
+        write_corpus(files)
+        sizes = ["task.vocabulary_size=60", *sizes[2:], *(f"task.{key}={place}" for key, place in files.items())]
+    return sizes + FEW
+
+
+def write_corpus(files: dict[str, str]) -> None:
+    """Small texts at the places that a configuration names."""
+    words = "a two three four five six seven eight nine ten".split()
+    lines = "".join(f"{' '.join(words[i % 7 : i % 7 + 4])} {words[i % 10]}.\n" for i in range(200))
+    for place in map(Path, files.values()):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(gzip.compress(lines.encode()))
+
+
+def trainer_in(run: RunDirectory) -> tuple[Trainer, PlainEngine]:
+    """A trainer that goes on with a run, in this process alone and without a word."""
+    env = make_vector_env(run.config.task)
+    engine = PlainEngine(run.config, env.task, env.rollout)
+    return Trainer(run.config, env.task, engine, run, Reporter([])), engine
+
+
+def trained_alone(config: Config, path: Path) -> str:
+    """Train in this process; the digest of what came of it."""
+    run = RunDirectory.create(config, path=path)
+    trainer_in(run)[0].train()
+    run.close()
+    return digest(run)
+
+
+def digest(run: RunDirectory) -> str:
+    """SHA-256 of all that the newest checkpoint trains on from."""
+    latest = run.latest()
+    assert latest is not None
+    checkpoint = load_checkpoint(latest, resume=True)
+    assert checkpoint.state is not None
+    total = hashlib.sha256(f"{checkpoint.meta['update']} {checkpoint.meta['phase']}".encode())
+    for name, value in sorted((checkpoint.state | checkpoint.weights).items()):
+        total.update(name.encode() + str(value.dtype).encode() + np.ascontiguousarray(value).tobytes())
+    return total.hexdigest()
