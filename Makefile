@@ -1,17 +1,19 @@
 # make train            set up, train `hull` and its equal-time control side by side, say what the reward brought
 # make test             set up, then every check, on as many cores as there are, 4 at most
 # make soak-suites      every case of the suites of faults, and the table of docs/reliability.md; hours of one core
+# make soak MINUTES=30  a small training that a fault befalls every minute ends with the weights of one left alone
 # make quick            linters, types, and the tests of pure functions: two minutes of one core
 CONFIG ?= hull
 ARGS ?=
 WORKERS ?= auto
+MINUTES ?= 30
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 
-.PHONY: setup train test quick soak-suites lint format bench clean
+.PHONY: setup train test quick soak soak-suites lint format bench clean
 
 setup: $(STAMP)
 
@@ -40,6 +42,9 @@ test: lint
 
 quick: lint
 	$(BIN)/pytest -m 'not slow' $(addprefix tests/,config data decoding envs models objectives) $(ARGS)
+
+soak: setup
+	$(BIN)/python scripts/soak.py --minutes $(MINUTES) --runs runs/soak-$$(date +%Y%m%d-%H%M%S) $(ARGS)
 
 soak-suites: setup
 	$(BIN)/pytest tests/reliability -n $(WORKERS) --maxprocesses 4 --soak --record docs/reliability $(ARGS); \

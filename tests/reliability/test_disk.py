@@ -50,7 +50,6 @@ CALLS: dict[str, tuple[Any, str]] = {
     "rename": (os, "rename"),
     "replace": (os, "replace"),
     "mkdir": (os, "mkdir"),
-    "symlink": (os, "symlink"),
 }
 ERRORS = {
     "full": (errno.ENOSPC, "make room there"),
@@ -107,6 +106,20 @@ def test_a_checkpoint_that_cannot_be_saved(
     trainer_in(again)[0].resume()
     assert digest(again) == whole
     again.close()
+
+
+@pytest.mark.cases({f"no links: {error}": number for error, (number, _) in ERRORS.items()}, sample=1)
+def test_links_that_cannot_be_made(case: int, whole: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are for people alone: not every file system has them."""
+
+    def fail(*args: Any, **keys: Any) -> None:
+        raise OSError(case, os.strerror(case))
+
+    monkeypatch.setattr(os, "symlink", fail)
+    run = RunDirectory.create(settings("hull", "running mean"), path=tmp_path / "run")
+    trainer_in(run)[0].train()
+    run.close()
+    assert digest(run) == whole and not [path for path in run.path.rglob("*") if path.is_symlink()]
 
 
 # --------------------------------------------------------------------------------------------------------------- sinks
