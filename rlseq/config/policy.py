@@ -49,6 +49,33 @@ class OwnPartConfig(PartConfig):
         return path
 
 
+class TransformerKeys(PartConfig):
+    """What the two transformers share.
+
+    Attributes:
+        slot: The slot that it fills.
+    """
+
+    slot: ClassVar[str]
+
+    layers: PositiveInt = 3
+    heads: PositiveInt = 4  # of attention; they divide policy.hidden_size
+    feedforward_size: PositiveInt | None = None  # width within each layer's map of a position; default: 4 hidden_size
+    norm: Literal["pre", "post"] = "pre"  # layer norm before each branch (Xiong et al. 2020), or behind each sum
+    attention_dropout: Fraction = 0.0  # of single attention weights
+    window: PositiveInt | None = None  # how far away self-attention reads (local attention); default: any distance
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        if policy.hidden_size % self.heads:
+            fits = max(heads for heads in range(1, self.heads) if policy.hidden_size % heads == 0)
+            return [
+                f"policy.hidden_size {policy.hidden_size} cannot be split into {self.heads} heads: "
+                f"set policy.{self.slot}.heads to {fits}"
+            ]
+        return []
+
+
 # -------------------------------------------------------------------------------------------------------- encoders
 class LSTMEncoderConfig(PartConfig):
     """A stacked bidirectional LSTM."""
@@ -59,18 +86,36 @@ class LSTMEncoderConfig(PartConfig):
 
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""
-        wrong = []
-        if [field.is_sequence for field in sources.values()] != [True]:
-            wrong.append(
-                "policy.encoder.type 'lstm' reads one sequence of tokens or vectors, but a source has "
-                f"{_told(sources)}: set policy.encoder.type to own, with a class that reads it"
-            )
+        wrong = _no_sequence(self.type, sources)
         if policy.hidden_size % 2:
             wrong.append(
                 f"policy.hidden_size {policy.hidden_size} is odd, but each direction of the encoder has half of it: "
                 f"set policy.hidden_size to {policy.hidden_size + 1}"
             )
         return wrong
+
+
+class TransformerEncoderConfig(TransformerKeys):
+    """Layers of self-attention (Vaswani et al. 2017)."""
+
+    slot = "encoder"
+    type: Literal["transformer"] = "transformer"
+    # Where a position stands: waves of many lengths, or a learned vector each; none: a set, whose order says nothing.
+    positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        return _no_sequence(self.type, sources) + super().misfits(policy, sources, choices)
+
+
+def _no_sequence(kind: str, sources: Mapping[str, Space]) -> list[str]:
+    """Why an encoder of one sequence cannot read the sources."""
+    if [field.is_sequence for field in sources.values()] == [True]:
+        return []
+    return [
+        f"policy.encoder.type {kind!r} reads one sequence of tokens or vectors, but a source has "
+        f"{_told(sources)}: set policy.encoder.type to own, with a class that reads it"
+    ]
 
 
 def _told(sources: Mapping[str, Space]) -> str:
@@ -105,6 +150,15 @@ class AttentionLSTMConfig(PartConfig):
                 "set policy.decoder.feed_context to true, or policy.decoder.normalise to softmax"
             ]
         return []
+
+
+class TransformerDecoderConfig(TransformerKeys):
+    """Layers of attention to what was emitted and to the source (Vaswani et al. 2017); keys and values are kept."""
+
+    slot = "decoder"
+    type: Literal["transformer"] = "transformer"
+    positions: Literal["sinusoidal", "learned"] = "sinusoidal"  # waves of many lengths, or a learned vector each
+    match: MatchFunction = "additive"  # how well a state and a position match, for an output that points
 
 
 # --------------------------------------------------------------------------------------------------------- outputs
@@ -148,8 +202,12 @@ class PointerConfig(PartConfig):
 
 
 # ------------------------------------------------------------------------------------------------------ the policy
-EncoderSection = Annotated[LSTMEncoderConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD]
-DecoderSection = Annotated[AttentionLSTMConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD]
+EncoderSection = Annotated[
+    LSTMEncoderConfig | TransformerEncoderConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD
+]
+DecoderSection = Annotated[
+    AttentionLSTMConfig | TransformerDecoderConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD
+]
 OutputSection = Annotated[VocabularyConfig | PointerConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD]
 
 

@@ -13,23 +13,25 @@ from rlseq.config.policy import PolicyConfig, VocabularyConfig
 from rlseq.config.schema import Config
 from rlseq.models.critic import Critic
 from rlseq.models.decoders.attention_lstm import AttentionLSTM
+from rlseq.models.decoders.transformer import TransformerDecoder
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
+from rlseq.models.encoders.transformer import TransformerEncoder
 from rlseq.models.layers.embedding import TokenEmbedding, VectorEmbedding
 from rlseq.models.outputs.pointer import PointerOutput
 from rlseq.models.outputs.vocabulary import VocabularyOutput
 from rlseq.models.own import find_class, make_part
-from rlseq.models.parts import Decoder, DecoderSizes, Encoder, EncoderSizes, Output, OutputSizes
+from rlseq.models.parts import Decoder, DecoderSizes, Encoder, EncoderSizes, Output, OutputSizes, Readout
 from rlseq.models.policy import SequencePolicy
-from rlseq.models.readouts import AttentionalVector, Scores
+from rlseq.models.readouts import AttentionalVector, Scores, States
 from rlseq.models.spaces import TaskSpaces
 from rlseq_envs.spaces import Space
 
 INTERFACES: dict[str, type[nn.Module]] = {"encoder": Encoder, "decoder": Decoder, "output": Output}
 # Networks by slot and type; each is called with its sizes and its section.
 NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
-    "encoder": {"lstm": RecurrentEncoder},
-    "decoder": {"attention_lstm": AttentionLSTM},
+    "encoder": {"lstm": RecurrentEncoder, "transformer": TransformerEncoder},
+    "decoder": {"attention_lstm": AttentionLSTM, "transformer": TransformerDecoder},
     "output": {"vocabulary": VocabularyOutput, "pointer": PointerOutput},
 }
 
@@ -89,13 +91,20 @@ def _build(config: PolicyConfig, spaces: TaskSpaces, classes: Mapping[str, Any])
     points, width, hidden_size = classes["output"].points, config.width, config.hidden_size
     feed_size, pointed_at = (hidden_size, spaces.choices.points_to) if points else (width, None)
     encoder = make("encoder", EncoderSizes(spaces.sources, width, hidden_size, config.dropout, pointed_at))
-    decoder = make("decoder", DecoderSizes(width, hidden_size, feed_size, config.dropout, reads=not points))
+    longest = spaces.choices.longest
+    decoder = make("decoder", DecoderSizes(width, hidden_size, feed_size, config.dropout, not points, longest))
     words = None
     if spaces.choices.size is not None:
         words = TokenEmbedding(spaces.choices.size, width, config.dropout, config.word_dropout)
     source = _source_embedding(config, spaces.sources, words)
     fed = feed_size if decoder is not None and decoder.feeds else 0
-    readout = Scores(fed) if points else AttentionalVector(2 * hidden_size, width, config.dropout, bool(fed))
+    readout: Readout
+    if points:
+        readout = Scores(fed)
+    elif decoder is not None and decoder.holds_context:
+        readout = States(hidden_size, width)
+    else:
+        readout = AttentionalVector(2 * hidden_size, width, config.dropout, bool(fed))
     output = make("output", OutputSizes(spaces.choices, width, hidden_size, config.dropout, words))
     if wrong:
         raise ValueError("\n".join(wrong))

@@ -105,16 +105,18 @@ class Memory:
     def products(self, rows: Tensor, sources: Tensor) -> Tensor:
         """Each row's matrix (rows, time, n) times its source's (sources, n, m): (rows, time, m).
 
-        If rows share sources, time is 1. Rows are then scattered into a grid (source, place), multiplied in one batched
-        product, and gathered back.
+        Both may have heads as their second axis, (rows, heads, time, n). If rows share sources, time is 1. Rows are
+        then scattered into a grid (source, place), multiplied in one batched product, and gathered back.
         """
         if self.sharing is None:
-            return torch.bmm(rows, sources)
+            return torch.matmul(rows, sources)
         most = self.sharing.most
         index = self.sharing.source * most + self.sharing.place
-        grid = rows.new_zeros(len(sources) * most, rows.shape[2]).index_copy_(0, index, rows[:, 0])
-        grid = torch.bmm(grid.unflatten(0, (-1, most)), sources).flatten(0, 1)
-        return grid.index_select(0, index)[:, None]
+        one_step = rows.squeeze(-2)
+        grid = one_step.new_zeros(len(sources) * most, *one_step.shape[1:]).index_copy_(0, index, one_step)
+        places = grid.unflatten(0, (-1, most)).movedim(1, -2)
+        product = torch.matmul(places, sources).movedim(-2, 1).flatten(0, 1)
+        return product.index_select(0, index).unsqueeze(-2)
 
     def shared_by(self, sharing: Sharing) -> Memory:
         """The memory for rows that share its sources; it drops unread ones once they are many."""

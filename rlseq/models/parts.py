@@ -69,7 +69,9 @@ class DecoderSizes:
         hidden_size: Width of its states, of the values of the bank ``SOURCE``, and of the summary.
         feed_size: Width of what a step can read of the one before, if the decoder ``feeds``.
         dropout: The policy's.
-        reads: Whether another part needs what attention reads, ``DecoderOutput.context``, of width ``hidden_size``.
+        reads: Whether another part needs what attention reads, ``DecoderOutput.context``, of width ``hidden_size``. If
+            none does, the output points: attention over the bank is the distribution of the next token.
+        longest: The most steps that a sequence of the task has.
     """
 
     input_size: int
@@ -77,6 +79,7 @@ class DecoderSizes:
     feed_size: int
     dropout: float
     reads: bool
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,12 @@ class Decoder(nn.Module, ABC):
     Attributes:
         bank: The name of the bank that it attends to.
         feeds: Whether a step reads what the readout made of the one before.
+        holds_context: Whether its states hold what attention read, so that no part needs ``DecoderOutput.context``.
     """
 
     bank: str = SOURCE
     feeds: bool = False
+    holds_context: ClassVar[bool] = False
 
     @abstractmethod
     def prepare(self, memory: Memory) -> Memory:

@@ -1,4 +1,4 @@
-"""What logits are made from: the attentional vector, or the scores of attention themselves."""
+"""What logits are made from: the attentional vector, the decoder's states, or the scores of attention themselves."""
 
 from __future__ import annotations
 
@@ -36,6 +36,29 @@ class AttentionalVector(Readout):
     def feed(self, out: DecoderOutput, features: Tensor) -> Tensor:
         """The vector."""
         return features
+
+
+class States(Readout):
+    """The decoder's states, mapped if the output reads another width; for a decoder whose states hold the context.
+
+    Args:
+        hidden_size: Width of the states.
+        size: Width of what the output reads.
+    """
+
+    feed_size = 0
+
+    def __init__(self, hidden_size: int, size: int) -> None:
+        super().__init__()
+        self.narrow = None if hidden_size == size else nn.Linear(hidden_size, size, bias=False)
+
+    def features(self, out: DecoderOutput, linear: Linear = F.linear) -> Tensor:
+        """The states, or the map of them."""
+        return out.hidden if self.narrow is None else linear(out.hidden, self.narrow.weight, None)
+
+    def feed(self, out: DecoderOutput, features: Tensor) -> Tensor:
+        """Nothing."""
+        return features[..., :0]
 
 
 class Scores(Readout):

@@ -306,5 +306,5 @@ def _copying_policy(decoder: type[ToyDecoder], seed: int) -> EncoderDecoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = NamingEncoder(EncoderSizes(NamingEncoder.sources, SIZE, SIZE, 0.0, points_to=None))
-        decoding = decoder(DecoderSizes(SIZE, SIZE, SIZE, 0.0, reads=True), SIZE + WORDS)
+        decoding = decoder(DecoderSizes(SIZE, SIZE, SIZE, 0.0, reads=True, longest=9), SIZE + WORDS)
         return EncoderDecoder(encoder, decoding, TokenEmbedding(WORDS, SIZE), CopyOutput(), CopyReadout())
