@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rlseq.config.errors import UserError
+from rlseq.config.errors import ConfigError, UserError
 
 Naming = Callable[..., str]  # what messages call an argument, and its value if there is one
 
@@ -59,6 +59,17 @@ def check_checkpoint(path: Path) -> list[str]:
         resolve_checkpoint(path)
     except CheckpointError as error:
         return [str(error)]
+    return []
+
+
+def data_problems(overrides: Sequence[str]) -> list[str]:
+    """What is wrong with data files that are given anew."""
+    from rlseq.config.load import data_files
+
+    try:
+        data_files(overrides)
+    except ConfigError as error:
+        return error.problems
     return []
 
 

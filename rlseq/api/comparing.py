@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from rlseq.api.checks import Naming, blaming_input, check_checkpoint, check_device, in_python, refuse
+from rlseq.api.checks import Naming, blaming_input, check_checkpoint, check_device, data_problems, in_python, refuse
 from rlseq.api.decoding import Decoding, decoding_options, decoding_problems
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def compare(
     curves: bool = False,
     resamples: int = 1000,
     resampling_seed: int = 12345,
+    overrides: Sequence[str] = (),
     device: str = "auto",
+    trust: bool = False,
     **decoding: Unpack[Decoding],
 ) -> Comparison:
     """Decode arms on the same instances and say what the reward brought, as ``rlseq compare`` does.
@@ -48,16 +50,25 @@ def compare(
         curves: Also beams of 1 to 16, and the best of 1 to 64.
         resamples: Of the bootstrap and the randomisation.
         resampling_seed: Of both.
+        overrides: Data files of all arms that lie elsewhere now, ``task.test_file=FILE`` each.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
+        trust: Whether code that checkpoints name may be executed though no training of the user's has named it.
         decoding: See ``Decoding``; default: greedily.
 
     Raises:
         UserError: What is given cannot be compared; all that is wrong is told at once.
     """
     wrong = arm_problems(checkpoints, names, arms or {}, controls or {}, hypotheses or {}, in_python)
-    refuse(wrong + decoding_problems(decoding, in_python) + check_device(device, in_python("device")))
+    refuse(
+        wrong
+        + data_problems(overrides)
+        + decoding_problems(decoding, in_python)
+        + check_device(device, in_python("device"))
+    )
 
+    from rlseq.config.load import data_files
     from rlseq.evaluation.compare import compare
+    from rlseq.training.trust import Trust
 
     with blaming_input():
         return compare(
@@ -70,6 +81,8 @@ def compare(
             resamples=resamples,
             curves=curves,
             device=device,
+            trust=Trust.given(trust),
+            data=data_files(overrides),
         )
 
 

@@ -22,6 +22,7 @@ def preflight(
     *,
     instances: int = 300,
     device: str = "auto",
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Measure whether rl is worth starting from a checkpoint, as ``rlseq preflight`` does.
 
@@ -31,6 +32,7 @@ def preflight(
         overrides: Keys of ``rl`` and ``compute`` to change, ``a.b=c`` each.
         instances: Validation instances to look at.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
+        trust: Whether code that the checkpoint names may be executed though no training of the user's has named it.
 
     Returns:
         JSON-ready: what was measured, each figure beside what it is judged by, and the ``verdict``, "sound" if it is.
@@ -47,9 +49,10 @@ def preflight(
     from rlseq.evaluation.evaluate import instance_ids
     from rlseq.evaluation.loading import load_policy
     from rlseq.evaluation.verdict import verdict
+    from rlseq.training.trust import Trust
 
     with blaming_input():
-        loaded = load_policy(checkpoint, device)
+        loaded = load_policy(checkpoint, device, trust=Trust.given(trust))
         ids = instance_ids(loaded, "validation", instances)
     if settings.compute.threads:
         torch.set_num_threads(settings.compute.threads)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from rlseq.api.checks import Naming, blaming_input, check_checkpoint, check_device, in_python, refuse
+from rlseq.api.checks import Naming, blaming_input, check_checkpoint, check_device, data_problems, in_python, refuse
 from rlseq.api.decoding import Decoding, decoding_methods, decoding_options, decoding_problems
 
 if TYPE_CHECKING:
@@ -19,22 +19,29 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 
 
-def load(path: Path | str, *, device: str = "auto") -> TrainedPolicy:
+def load(
+    path: Path | str, overrides: Sequence[str] = (), *, device: str = "auto", trust: bool = False
+) -> TrainedPolicy:
     """Load the policy of a checkpoint, or of a run's best one.
 
     Args:
         path: The checkpoint, the run, or one of the run's phases.
+        overrides: Data files that lie elsewhere now, ``task.test_file=FILE`` each.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
+        trust: Whether code that the checkpoint names may be executed though no training of the user's has named it.
 
     Raises:
-        UserError: There is none, it is damaged, or this version cannot use it.
+        UserError: There is none, it is damaged, not trusted, or this version cannot use it.
     """
-    refuse(check_checkpoint(Path(path)) + check_device(device, in_python("device")))
+    refuse(check_checkpoint(Path(path)) + data_problems(overrides) + check_device(device, in_python("device")))
 
+    from rlseq.config.load import data_files
     from rlseq.evaluation.loading import load_policy  # torch: once nothing is wrong
+    from rlseq.training.trust import Trust
 
     with blaming_input():
-        return TrainedPolicy(load_policy(path, device))
+        given = Trust.given(trust)
+        return TrainedPolicy(load_policy(path, device, trust=given, data=data_files(overrides), scores=False))
 
 
 class TrainedPolicy:
@@ -105,6 +112,7 @@ class TrainedPolicy:
         from rlseq.evaluation import likelihood as of_references
         from rlseq.evaluation.evaluate import evaluate
 
+        self.loaded.check_reward()
         with blaming_input():
             self.loaded.task.instances(split)
         also: dict[str, Any] = {"split": split, "max_instances": max_instances}
@@ -127,11 +135,13 @@ def evaluate(
     max_instances: int | None = None,
     exposure_bias: bool = False,
     likelihood: bool = False,
+    overrides: Sequence[str] = (),
     device: str = "auto",
+    trust: bool = False,
     **decoding: Unpack[Decoding],
 ) -> Evaluation:
     """Load a policy and score it on a split; see ``load`` and ``TrainedPolicy.evaluate``."""
-    return load(path, device=device).evaluate(
+    return load(path, overrides, device=device, trust=trust).evaluate(
         split, max_instances=max_instances, exposure_bias=exposure_bias, likelihood=likelihood, **decoding
     )
 

@@ -71,11 +71,11 @@ class Run:
         """What a run of one phase came to on held-out instances; None for others."""
         return self._report("evaluation")
 
-    def load(self, device: str = "auto") -> TrainedPolicy:
+    def load(self, device: str = "auto", *, trust: bool = False) -> TrainedPolicy:
         """The policy of the best checkpoint, see ``rlseq.load``."""
         from rlseq.api.policy import load
 
-        return load(self.path, device=device)
+        return load(self.path, device=device, trust=trust)
 
     def _report(self, name: str) -> dict[str, Any] | None:
         path = self.path / "report" / f"{name}.json"

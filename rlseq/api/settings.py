@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rlseq.config.controls import CONTROLS
 from rlseq.config.errors import UserError
-from rlseq.config.load import Given, load_config, origin_of, parse_config
+from rlseq.config.load import Given, data_files, load_config, names_data, origin_of, parse_config, with_data
 from rlseq.config.schema import Config
-from rlseq.training.checkpoint import Checkpoint
+from rlseq.training.checkpoint import META, Checkpoint
 from rlseq.training.run_directory import run_config
 
 
@@ -19,8 +19,15 @@ def new_settings(given: Given, overrides: Sequence[str], control: str | None, *,
 
 
 def resumed_settings(run: Path, overrides: Sequence[str]) -> Config:
-    """Of a run that goes on, with other keys of ``compute``."""
-    return parse_config(run_config(run).model_dump(mode="json"), str(run / "config.yaml"), overrides)
+    """Of a run that goes on, with other keys of ``compute`` and data files at other places."""
+    files = data_files([each for each in overrides if names_data(each)])
+    config = with_data(run_config(run).model_dump(mode="json"), files)
+    return parse_config(config, str(run / "config.yaml"), [each for each in overrides if not names_data(each)])
+
+
+def checkpoint_settings(checkpoint: Checkpoint) -> Config:
+    """What a checkpoint was trained with."""
+    return parse_config(checkpoint.meta["config"], str(checkpoint.directory / META))
 
 
 def forked_settings(

@@ -31,6 +31,7 @@ def study(
     equal_time_updates: int | None = None,
     jobs: int = 1,
     console: bool = True,
+    trust: bool = False,
 ) -> Study:
     """Train mle, rl and controls for several seeds, as ``rlseq study`` does.
 
@@ -44,6 +45,7 @@ def study(
         equal_time_updates: Updates of equal_time; default: what takes the time of mle and rl.
         jobs: Trainings side by side.
         console: Whether it is printed what begins and ends.
+        trust: Whether code that a resumed study names may be executed though no training of the user's has named it.
 
     Returns:
         The study: ``path``, ``arms``; ``rlseq.compare([study.path])`` compares them.
@@ -56,9 +58,11 @@ def study(
     refuse(study_problems(config, overrides, run, resume, controls or [], equal_time_updates, in_python))
 
     from rlseq.training.study import Study
+    from rlseq.training.trust import Trust, code_of, remember
 
     if resume is not None:
         made = Study.open(Path(resume))
+        Trust.given(trust).check(resume, code_of(*made.configs()))
         made.extend(seeds, controls or [])
     else:
         assert config is not None and run is not None
@@ -71,7 +75,8 @@ def study(
             equal_time_updates=equal_time_updates,
             side_by_side=jobs,
         )
-    _train(made, jobs, console)
+    remember(code := code_of(*made.configs()))
+    _train(made, jobs, console, Trust.given(trust).including(code).variable())
     made.finish()
     return made
 
@@ -109,15 +114,15 @@ def study_problems(
     ]
 
 
-def _train(made: Study, jobs: int, console: bool) -> None:
+def _train(made: Study, jobs: int, console: bool, trusted: str) -> None:
     from rlseq.training.jobs import LocalProcess, run_jobs
 
     logs, on_cluster, again = made.path / "logs", made.config.compute.address not in (None, "local"), _again(made)
-    launch: Launch = LocalProcess
+    launch: Launch = lambda arguments, log: LocalProcess(arguments, log, trusted)  # noqa: E731
     if on_cluster:
         from rlseq.rllib import cluster, study_jobs
 
-        launch = study_jobs.cluster_launch(made.config.compute)
+        launch = study_jobs.cluster_launch(made.config.compute, trusted)
     try:
         failed = run_jobs(made.jobs(), launch, jobs, logs, lambda line: print(line, flush=True) if console else None)
     except KeyboardInterrupt as stop:

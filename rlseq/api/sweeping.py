@@ -29,6 +29,7 @@ def sweep(
     trials: int = 20,
     jobs: int = 1,
     console: bool = True,
+    trust: bool = False,
 ) -> Sweep:
     """Train settings drawn from distributions, as ``rlseq sweep`` does, and choose on validation.
 
@@ -42,6 +43,7 @@ def sweep(
         trials: How many settings are drawn.
         jobs: How many are trained side by side.
         console: Whether it is printed what becomes of each.
+        trust: Whether code that a resumed sweep names may be executed though no training of the user's has named it.
 
     Returns:
         The sweep: ``path``, ``points``, ``results()``; ``rlseq.compare([sweep.path])`` compares the best with mle.
@@ -53,12 +55,15 @@ def sweep(
     refuse(sweep_problems(config, overrides, run, resume, trials, jobs, in_python))
 
     from rlseq.training.sweep import Sweep
+    from rlseq.training.trust import Trust, code_of, remember
 
     if resume is not None:
         made = Sweep.open(Path(resume))
+        Trust.given(trust).check(resume, code_of(*made.configs()))
     else:
         assert config is not None and run is not None
         made = Sweep.create(Path(run), config, overrides, trials)
+    remember(code_of(*made.configs()))
     try:
         _train(made, jobs, console)
     except KeyboardInterrupt as stop:

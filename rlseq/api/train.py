@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlseq.api.checks import Naming, in_python, refuse
+from rlseq.api.checks import Naming, data_problems, in_python, refuse
 from rlseq.api.run import Run
 from rlseq.config.controls import CONTROLS
 from rlseq.config.errors import did_you_mean
-from rlseq.config.load import Given
+from rlseq.config.load import Given, names_data
 from rlseq.config.phases import PHASES
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def train(
     callbacks: Sequence[Sink] = (),
     console: bool = True,
     save_before: float | None = None,
+    trust: bool = False,
 ) -> Run:
     """Train with cross-entropy, then REINFORCE, and compare the two, as ``rlseq train`` does.
 
@@ -42,6 +43,8 @@ def train(
         callbacks: Told of every event; any of them may stop the phase.
         console: Whether progress is printed.
         save_before: Minutes since the process began by when all is saved, for queues with a time limit; None: no limit.
+        trust: Whether code that ``source`` names may be executed though no training of the user's has named it. What
+            ``config`` names is the user's.
 
     Raises:
         UserError: What is given cannot be used; all that is wrong is told at once.
@@ -52,23 +55,33 @@ def train(
         + save_before_problems(save_before, in_python)
     )
 
-    from rlseq.api.settings import forked_settings, new_settings
+    from rlseq.api.settings import checkpoint_settings, forked_settings, new_settings
     from rlseq.training.finding import held_checkpoint
+    from rlseq.training.trust import Trust, code_of, remember
 
     mle_only, path = phase == "mle", None if run is None else Path(run)
     if source is None:
         assert config is not None
         settings = new_settings(config, overrides, control, mle_only=mle_only)
+        remember(code := code_of(settings))
 
         from rlseq.api import training  # torch and ray: once nothing is wrong
 
-        return training.start(settings, path, training.Following(callbacks, console=console, save_before=save_before))
+        trusted = Trust.given(trust).including(code)
+        following = training.Following(callbacks, console=console, save_before=save_before, trust=trusted)
+        return training.start(settings, path, following)
     with held_checkpoint(Path(source)) as checkpoint:
         settings = forked_settings(checkpoint, config, overrides, control, mle_only=mle_only)
+        code = code_of(settings)
+        theirs = [each for each in code_of(checkpoint_settings(checkpoint)) if each.use != "train" or each in code]
+        trusted = Trust.given(trust).including(code if config is not None else set(code).difference(theirs))
+        trusted.check(checkpoint.directory, theirs)
+        remember([*code, *theirs])
 
         from rlseq.api import training
 
-        following = training.Following(callbacks, console=console, save_before=save_before)
+        trusted = trusted.including([*code, *theirs])
+        following = training.Following(callbacks, console=console, save_before=save_before, trust=trusted)
         return training.fork(checkpoint, settings, "mle" if mle_only else "rl", path, following)
 
 
@@ -79,15 +92,18 @@ def resume(
     callbacks: Sequence[Sink] = (),
     console: bool = True,
     save_before: float | None = None,
+    trust: bool = False,
 ) -> Run:
     """Go on with a run exactly where it stopped, as ``rlseq train --resume`` does.
 
     Args:
         run: The run directory.
-        overrides: Keys of ``compute`` to change, ``compute.a=c`` each.
+        overrides: Keys of ``compute`` to change, ``compute.a=c`` each, and data files that lie elsewhere now,
+            ``task.train_file=FILE``.
         callbacks: As of ``train``.
         console: As of ``train``.
         save_before: As of ``train``.
+        trust: Whether code that the run names may be executed though no training of the user's has named it.
 
     Raises:
         UserError: It cannot be gone on with.
@@ -96,12 +112,19 @@ def resume(
     refuse(resume_problems(overrides, in_python) + save_before_problems(save_before, in_python))
 
     from rlseq.api.settings import resumed_settings
+    from rlseq.training.run_directory import run_config
+    from rlseq.training.trust import Trust, code_of, remember
 
-    settings = resumed_settings(Path(run), overrides)
+    settings, trusted = resumed_settings(Path(run), overrides), Trust.given(trust)
+    code, before = code_of(settings), code_of(run_config(Path(run)))
+    trusted.check(run, [each for each in code if each in before])
+    remember(code)
 
     from rlseq.api import training
 
-    return training.go_on(Path(run), settings, training.Following(callbacks, console=console, save_before=save_before))
+    trusted = trusted.including(code)
+    following = training.Following(callbacks, console=console, save_before=save_before, trust=trusted)
+    return training.go_on(Path(run), settings, following)
 
 
 def train_problems(
@@ -137,11 +160,13 @@ def train_problems(
 
 
 def resume_problems(overrides: Sequence[str], called: Naming) -> list[str]:
-    """Keys that cannot change when a run is resumed."""
-    foreign = [override for override in overrides if not override.startswith("compute.")]
+    """Keys that cannot change when a run is resumed, and data files that are not there."""
+    data = [each for each in overrides if names_data(each)]
+    foreign = [each for each in overrides if each not in data and not each.startswith("compute.")]
     return [
-        f"{override}: only compute.* can change when a run is resumed; use {called('source')}" for override in foreign
-    ]
+        f"{override}: only compute.* can change when a run is resumed, and where data files lie; use {called('source')}"
+        for override in foreign
+    ] + data_problems(data)
 
 
 def save_before_problems(minutes: float | None, called: Naming) -> list[str]:

@@ -17,7 +17,8 @@ import torch
 from rlseq.api.checks import Stopped, blaming_input, check_device, refuse
 from rlseq.api.run import Run
 from rlseq.config.errors import UserError
-from rlseq.config.load import parse_config
+from rlseq.config.load import data_files_of, parse_config
+from rlseq.config.named_code import named_code
 from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import held_out, make_task
@@ -33,7 +34,7 @@ from rlseq.report.reporter import Reporter, default_sinks
 from rlseq.report.sink import Sink
 from rlseq.rllib.cluster import needs_cluster
 from rlseq.rllib.engine import RllibEngine
-from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint
+from rlseq.training.checkpoint import META, Checkpoint, load_checkpoint, load_meta
 from rlseq.training.engine import Engine
 from rlseq.training.files import write_text
 from rlseq.training.finding import resolve_checkpoint
@@ -44,6 +45,7 @@ from rlseq.training.run_directory import RunDirectory
 from rlseq.training.status import go_on_command
 from rlseq.training.stopping import GivenUp, Interrupted, catching_signals, giving_up
 from rlseq.training.trainer import Trainer
+from rlseq.training.trust import OWN, Trust, TrustError
 from rlseq_envs.task import SequenceTask
 
 # Of the policy's keys, those that leave its weights what they are.
@@ -60,6 +62,7 @@ class Following:
         console: Whether progress is printed.
         concludes: Whether the phases are compared on held-out instances in the end.
         save_before: Minutes since the process began by when all has to be saved; None: no limit.
+        trust: What of the code that checkpoints name may be executed when phases are compared.
     """
 
     callbacks: Sequence[Sink] = ()
@@ -67,6 +70,7 @@ class Following:
     console: bool = True
     concludes: bool = True
     save_before: float | None = None
+    trust: Trust = OWN
 
 
 # ------------------------------------------------------------------------------------------- three ways to start
@@ -219,7 +223,7 @@ def _train(
         if following.concludes:
             try:
                 with giving_up():
-                    conclude(config, task, run, before)
+                    conclude(config, task, run, before, following.trust)
             except GivenUp as stop:
                 raise Stopped(_resumable(run, "trained to the end, but not compared")) from stop
     return Run(run.path)
@@ -283,15 +287,28 @@ def _resumable(run: RunDirectory, message: str) -> str:
     return f"{message}; go on with: {go_on_command(Path(display_path(run.path)))}"
 
 
-def conclude(config: Config, task: SequenceTask, run: RunDirectory, before: Path | None) -> None:
-    """Score what the run achieved on held-out instances, into ``report/``."""
+def conclude(
+    config: Config,
+    task: SequenceTask,
+    run: RunDirectory,
+    before: Path | None,
+    trust: Trust = OWN,
+) -> None:
+    """Score what the run achieved on held-out instances of its configuration, into ``report/``."""
     best = [path for path in (_best(run, "mle"), _best(run, "rl")) if path]
     if before and not before.is_dir():
         print(f"{before}, which this run started from, is gone: its best is evaluated alone", file=sys.stderr)
         before = None
+    if before:  # of a run that was resumed, whatever its environment.json says
+        try:
+            trust.check(before, [each for each in named_code(load_meta(before)["config"]) if each.use != "train"])
+        except TrustError as error:
+            print(f"{error}\nthe best of this run is evaluated alone", file=sys.stderr)
+            before = None
     arms = [before, *best] if before and len(best) == 1 else best
     split, limit = held_out(task)
-    options: dict[str, Any] = {"split": split, "max_instances": limit, "device": config.compute.device}
+    options: dict[str, Any] = {"split": split, "max_instances": limit, "device": config.compute.device, "trust": trust}
+    options["data"] = data_files_of(config)
     if len(arms) > 1:
         name, result = "comparison", compare_checkpoints(arms, **options).to_json()
     else:

@@ -30,6 +30,10 @@ ConfigName = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Where to compute: auto, cpu or cuda.")]
+Trusted = Annotated[
+    bool,
+    typer.Option("--trust", help="Execute code that the checkpoint or run names, though none of your trainings has."),
+]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result there as JSON; - for standard output.")]
 
 

@@ -7,10 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from rlseq.api.checks import check_device, refuse
+from rlseq.api.checks import check_device, data_problems, refuse
 from rlseq.api.comparing import arm_problems
 from rlseq.api.decoding import Decoding, decoding_problems
-from rlseq.cli.common import Debug, Device, Json, check_writable, console, guarded, option, write_json, write_text
+from rlseq.cli.common import (
+    Debug,
+    Device,
+    Json,
+    Trusted,
+    check_writable,
+    console,
+    guarded,
+    option,
+    write_json,
+    write_text,
+)
 from rlseq.cli.decoding import with_decoding
 from rlseq.cli.evaluate import MaxInstances, Split, SplitChoice
 
@@ -28,7 +39,11 @@ Named = list[str] | None
 def compare(
     checkpoints: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="CKPT CKPT", help="Checkpoints or runs, each an arm; or one study's directory."),
+        typer.Argument(
+            metavar="CKPT CKPT a.b=c",
+            help="Checkpoints or runs, each an arm; or one study's directory. Data files of all that lie elsewhere "
+            "now, or others: task.test_file=FILE, task.test_source=FILE and the like.",
+        ),
     ] = None,
     arm: Annotated[
         Named, typer.Option(metavar="NAME=CKPT,...", help="An arm: its checkpoints or runs, one a seed.")
@@ -55,6 +70,7 @@ def compare(
     decoding: Decoding,
     max_instances: MaxInstances = None,
     device: Device = "auto",
+    trust: Trusted = False,
     debug: Debug = False,
 ) -> None:
     """Decode arms on the same instances and say what the reward brought.
@@ -62,10 +78,12 @@ def compare(
     Runs of several seeds make one arm, and intervals then hold for other seeds, too. The gain of rl counts as the
     reward's if it is also a gain over the best control. Without controls, arms are compared each with each.
     """
-    wrong: list[str] = []
+    overrides = [str(given) for given in checkpoints or [] if str(given).startswith("task.") and "=" in str(given)]
+    checkpoints = [path for path in checkpoints or [] if str(path) not in overrides]
+    wrong = data_problems(overrides)
     arms, controls = (_named(option(which), values, wrong) for which, values in (("arms", arm), ("controls", control)))
     files_of = {called: places[0] for called, places in _named("--hypotheses", hypotheses, wrong).items()}
-    wrong += arm_problems(checkpoints or [], name or [], arms, controls, files_of, option)
+    wrong += arm_problems(checkpoints, name or [], arms, controls, files_of, option)
     wrong += decoding_problems(decoding, option)
     files = [json, html, latex, csv]
     refuse(wrong + [p for file in files for p in check_writable(file)] + check_device(device, "--device"))
@@ -74,7 +92,7 @@ def compare(
     from rlseq.report.comparison import comparison_report
 
     comparison = compare(
-        checkpoints or [],
+        checkpoints,
         arms=arms,
         controls=controls,
         hypotheses=files_of,
@@ -85,7 +103,9 @@ def compare(
         curves=curves,
         resamples=resamples,
         resampling_seed=resampling_seed,
+        overrides=overrides,
         device=device,
+        trust=trust,
         **decoding,
     )
     result = comparison.to_json()

@@ -8,9 +8,20 @@ from typing import Annotated
 
 import typer
 
-from rlseq.api.checks import check_checkpoint, check_device, refuse
+from rlseq.api.checks import check_checkpoint, check_device, data_problems, refuse
 from rlseq.api.decoding import Decoding, decoding_problems
-from rlseq.cli.common import Debug, Device, Json, check_writable, console, guarded, option, write_json, write_text
+from rlseq.cli.common import (
+    Debug,
+    Device,
+    Json,
+    Trusted,
+    check_writable,
+    console,
+    guarded,
+    option,
+    write_json,
+    write_text,
+)
 from rlseq.cli.decoding import with_decoding
 
 
@@ -37,9 +48,12 @@ WithLikelihood = Annotated[
 ]
 
 
+DATA = "Data files that lie elsewhere now, or others: task.test_file=FILE, task.test_source=FILE and the like."
+
 EXAMPLES = [
     "rlseq evaluate runs/hull-20260101-120000 --split test --json result.json",
     "rlseq evaluate runs/hull-20260101-120000 --beam 5 --output outputs.txt",
+    "rlseq evaluate runs/translation-20260101-120000 task.test_source=new.en task.test_target=new.de",
 ]
 
 
@@ -47,6 +61,7 @@ EXAMPLES = [
 @with_decoding
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A checkpoint, or a run for its best one.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="a.b=c", help=DATA)] = None,
     split: Split = SplitChoice.test,
     json: Json = None,
     output: Annotated[
@@ -59,19 +74,22 @@ def evaluate(
     exposure_bias: Exposure = False,
     likelihood: WithLikelihood = False,
     device: Device = "auto",
+    trust: Trusted = False,
     debug: Debug = False,
 ) -> None:
     """Decode a split and print every metric.
 
     The lines of --output are those that generate writes; compare takes them as --hypotheses.
     """
-    wrong = check_checkpoint(checkpoint) + check_writable(json) + check_writable(output)
+    wrong = (
+        check_checkpoint(checkpoint) + data_problems(overrides or []) + check_writable(json) + check_writable(output)
+    )
     refuse(wrong + check_device(device, "--device") + decoding_problems(decoding, option))
 
     from rlseq.api.policy import load
     from rlseq.report.tables import evaluation_table, exposure_table, likelihood_table
 
-    policy = load(checkpoint, device=device)
+    policy = load(checkpoint, overrides or [], device=device, trust=trust)
     evaluation = policy.evaluate(
         split.value, max_instances=max_instances, exposure_bias=exposure_bias, likelihood=likelihood, **decoding
     )

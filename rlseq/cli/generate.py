@@ -13,7 +13,7 @@ import typer
 from rlseq.api.checks import check_checkpoint, check_device, refuse
 from rlseq.api.decoding import Decoding, decoding_problems
 from rlseq.api.policy import load, n_best_problems
-from rlseq.cli.common import Debug, Device, check_writable, guarded, option, write_text
+from rlseq.cli.common import Debug, Device, Trusted, check_writable, guarded, option, write_text
 from rlseq.cli.decoding import with_decoding
 from rlseq.config.errors import UserError
 
@@ -43,6 +43,7 @@ def generate(
     n_best: Annotated[int, typer.Option(min=1, metavar="N", help="Results a source, from a search or samples.")] = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Put each result's log-probability before it.")] = False,
     device: Device = "auto",
+    trust: Trusted = False,
     debug: Debug = False,
 ) -> None:
     """Read sources, one a line, and write a result for each.
@@ -58,7 +59,7 @@ def generate(
         wrong.append(f"--input {input}: {'is a directory: give a file' if input.is_dir() else 'no such file'}")
     refuse(wrong + check_writable(output) + check_device(device, "--device"))
 
-    rows = load(checkpoint, device=device).generate(_read(input), n_best=n_best, **decoding)
+    rows = load(checkpoint, device=device, trust=trust).generate(_read(input), n_best=n_best, **decoding)
     text = "".join(f"{line}\n" for line in _format(rows, numbered=n_best > 1, scores=scores))
     write_text(output or Path("-"), text)
 

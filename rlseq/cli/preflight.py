@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from rlseq.api.checks import refuse
-from rlseq.cli.common import NOT_ADVISABLE, Debug, Device, Json, check_writable, console, guarded, option, write_json
+from rlseq.cli.common import (
+    NOT_ADVISABLE,
+    Debug,
+    Device,
+    Json,
+    Trusted,
+    check_writable,
+    console,
+    guarded,
+    option,
+    write_json,
+)
 
 EXAMPLES = [
     "rlseq preflight runs/hull-20260101-120000/checkpoints/mle rl.samples=4 rl.temperature=0.6",
@@ -29,6 +40,7 @@ def preflight(
     instances: Annotated[int, typer.Option(min=20, metavar="N", help="Validation instances to look at.")] = 300,
     json: Json = None,
     device: Device = "auto",
+    trust: Trusted = False,
     debug: Debug = False,
 ) -> None:
     """Say whether rl is worth starting from a checkpoint: exit code 0 if it is, 3 if it is not.
@@ -45,7 +57,7 @@ def preflight(
 
     from rlseq.report.tables import preflight_tables
 
-    result = judging.preflight(checkpoint, name, overrides, instances=instances, device=device)
+    result = judging.preflight(checkpoint, name, overrides, instances=instances, device=device, trust=trust)
     if json:
         write_json(json, result)
     console(json).print(*preflight_tables(result), sep="\n")

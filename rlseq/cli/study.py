@@ -11,7 +11,7 @@ import typer
 
 from rlseq.api import studying
 from rlseq.api.checks import refuse
-from rlseq.cli.common import FAILED, ConfigName, Debug, console, guarded, option, write_json
+from rlseq.cli.common import FAILED, ConfigName, Debug, Trusted, console, guarded, option, write_json
 from rlseq.cli.train import ControlName
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def study(
         typer.Option(min=1, metavar="N", help="Updates of equal_time; default: what takes the time of mle and rl."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Trainings side by side.")] = 1,
+    trust: Trusted = False,
     debug: Debug = False,
 ) -> None:
     """Train mle, rl and controls for several seeds, and say what the reward brought.
@@ -74,6 +75,7 @@ def study(
             controls=names,
             equal_time_updates=equal_time_updates,
             jobs=jobs,
+            trust=trust,
         )
     except studying.TrainingsFailed as failed:
         print(failed, file=sys.stderr)
@@ -95,10 +97,12 @@ def report(made: Study | Sweep) -> None:
     from rlseq.evaluation.evaluate import display_path
     from rlseq.report.comparison import comparison_report
     from rlseq.report.page import comparison_page
+    from rlseq.training.trust import OWN, code_of
 
     config, arms, place, screen = made.config, study_arms(made.path), made.path / "report", console()
     split, limit = held_out(make_task(config.task, made.artifacts()))
-    result = compare(arms, split=split, max_instances=limit, device=config.compute.device).to_json()
+    trusted = OWN.including(code_of(*made.configs()))  # the user's, or checked when it was resumed
+    result = compare(arms, split=split, max_instances=limit, device=config.compute.device, trust=trusted).to_json()
     place.mkdir(exist_ok=True)
     write_json(place / "comparison.json", result)
     (place / "comparison.html").write_text(comparison_page(result), encoding="utf-8")

@@ -63,13 +63,15 @@ def submit(
     .git, .venv and what .gitignore names.
     """
     from rlseq.api.settings import new_settings
+    from rlseq.training.trust import Trust, code_of
 
     refuse(_problems(config, run))
     assert run is not None
-    new_settings(config, overrides or [], None, mle_only=False)  # what is wrong is told here, not by the job
+    settings = new_settings(config, overrides or [], None, mle_only=False)  # what is wrong is told here
+    trusted = Trust.given(False).including(code_of(settings)).variable()  # a machine that resumes it may be another one
 
     jobs, place, run = connected(address), dashboard(address), Path(os.path.abspath(run))
-    job = jobs.submit([config, *(overrides or [])], run, retries=retries, cpus=cpus, gpus=gpus)
+    job = jobs.submit([config, *(overrides or [])], run, retries=retries, cpus=cpus, gpus=gpus, trusted=trusted)
     again = f"{job} --address {shlex.quote(place)}"
     typer.echo(f"job {job}, run directory {run}")
     if not follow:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rlseq.api.checks import refuse
-from rlseq.cli.common import ConfigName, Debug, guarded, option
+from rlseq.cli.common import ConfigName, Debug, Trusted, guarded, option
 
 EXAMPLES = [
     "rlseq sweep hull 'rl.optimizer.learning_rate=loguniform(1e-5, 1e-3)' --trials 20 --run runs/hull-sweep",
@@ -33,6 +33,7 @@ def sweep(
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with a sweep where it stopped.")] = None,
     trials: Annotated[int, typer.Option(min=1, metavar="N", help="Settings to draw.")] = 20,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Trainings side by side.")] = 1,
+    trust: Trusted = False,
     debug: Debug = False,
 ) -> None:
     """Draw settings, train each, and say what the best one on validation brought.
@@ -45,7 +46,7 @@ def sweep(
 
     refuse(sweeping.sweep_problems(config, overrides or [], run, resume, trials, jobs, option))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    made = sweeping.sweep(config, overrides or [], run=run, resume=resume, trials=trials, jobs=jobs)
+    made = sweeping.sweep(config, overrides or [], run=run, resume=resume, trials=trials, jobs=jobs, trust=trust)
 
     from rlseq.cli.study import report
 

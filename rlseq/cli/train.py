@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rlseq.api.checks import refuse
-from rlseq.cli.common import ConfigName, Debug, guarded, option
+from rlseq.cli.common import ConfigName, Debug, Trusted, guarded, option
 
 
 class PhaseName(StrEnum):
@@ -63,6 +63,7 @@ def train(
         float | None,
         typer.Option(metavar="MINUTES", help="Save and stop before this much time is over, for queues with a limit."),
     ] = None,
+    trust: Trusted = False,
     debug: Debug = False,
 ) -> None:
     """Train with cross-entropy, then REINFORCE, and compare the two."""
@@ -74,10 +75,17 @@ def train(
     from rlseq.api import train as api
 
     if resume:
-        finished = api.resume(resume, overrides or [], save_before=save_before)
+        finished = api.resume(resume, overrides or [], save_before=save_before, trust=trust)
     else:
         finished = api.train(
-            config, overrides or [], source=source, phase=phase, control=control, run=run, save_before=save_before
+            config,
+            overrides or [],
+            source=source,
+            phase=phase,
+            control=control,
+            run=run,
+            save_before=save_before,
+            trust=trust,
         )
 
     from rlseq.cli.closing import print_result

@@ -24,6 +24,7 @@ from rlseq_envs.settings import TaskSettings
 SUFFIXES = (".yaml", ".yml")
 # Keys of the task section that name files to read; each may be one path or a list of them.
 DATA_KEYS = tuple(dict.fromkeys(key for settings in get_args(TaskSettings) for key in settings.file_keys()))
+DATA_OVERRIDES = tuple(f"task.{key}" for key in DATA_KEYS)
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,43 @@ def parse_config(data: dict[str, Any], origin: str = "config", overrides: Sequen
     tree = OmegaConf.create(upgrade(data))
     wrong = [*_override(tree, overrides), *_missing(tree)]
     return _validate(_to_plain(tree, origin), origin, wrong)
+
+
+def data_files(overrides: Sequence[str]) -> dict[str, Any]:
+    """Data files given anew, ``task.test_file=FILE``, by the task's key; a relative path is made absolute.
+
+    Raises:
+        ConfigError: Something else is given, or a file is missing; all that is wrong.
+    """
+    tree = OmegaConf.create({})
+    foreign = [each for each in overrides if "=" in each and not names_data(each)]
+    wrong = [f"{each}: only data files can be given anew: {', '.join(DATA_OVERRIDES)}" for each in foreign]
+    wrong += _override(tree, [each for each in overrides if each not in foreign])
+    plain = _to_plain(tree, "data")
+    given = {key: _absolute(value) for key, value in plain.get("task", {}).items()}
+    wrong += [
+        f"task.{key}: no such file: {path}" for key, path in _data_files({"task": given}) if not Path(path).is_file()
+    ]
+    if wrong:
+        raise ConfigError("data files", wrong)
+    return given
+
+
+def names_data(override: str) -> bool:
+    """Whether an override gives a data file of a task."""
+    return override.partition("=")[0] in DATA_OVERRIDES
+
+
+def with_data(config: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration with data files, as ``data_files`` gave them, in the place of those of its task."""
+    task = config.get("task")
+    return {**config, "task": {**task, **files}} if files and isinstance(task, Mapping) else dict(config)
+
+
+def data_files_of(config: Config) -> dict[str, Any]:
+    """The data files that a configuration names, by the task's key."""
+    found = {key: getattr(config.task, key) for key in config.task.file_keys()}
+    return {key: value for key, value in found.items() if value}
 
 
 def read_config(path: Path) -> Config:

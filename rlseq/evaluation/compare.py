@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import display_path, json_numbers, number
 from rlseq.evaluation.examples import examples
 from rlseq.evaluation.judging import Arm, Judge
+from rlseq.evaluation.loading import NO_DATA, load_policy
 from rlseq.evaluation.metrics import held_out, larger_is_better
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.evaluation.seeds import Attributable, Scores, aggregate
+from rlseq.training.trust import OWN, Trust
 from rlseq_envs.task import Ints, SequenceTask, SplitName
 
 
@@ -186,6 +189,8 @@ def compare(
     resamples: int = 1000,
     curves: bool = False,
     device: str = "cpu",
+    trust: Trust = OWN,
+    data: Mapping[str, Any] = NO_DATA,
 ) -> Comparison:
     """Decode every checkpoint of every arm on the same instances, and compare the arms, each with each.
 
@@ -199,13 +204,17 @@ def compare(
         resamples: Of the bootstrap, and trials of the randomisation.
         curves: Also beams and best-of-n, see ``rlseq.evaluation.curves``.
         device: Where to decode.
+        trust: What of the code that checkpoints name may be executed.
+        data: Data files of all arms that lie elsewhere now, by the task's key.
 
     Raises:
         EvaluationError: The arms do not share task and instances, two have one name, or there is no such metric.
+        TrustError: A checkpoint names code that is not trusted.
         CheckpointError: A checkpoint is missing or damaged.
     """
     check_arms(arms)
-    judge = Judge(split, decoding or DecodingOptions(), max_instances, device=device, with_curves=curves)
+    load = partial(load_policy, device=device, trust=trust, data=data)
+    judge = Judge(split, decoding or DecodingOptions(), max_instances, load=load, with_curves=curves)
     judged = judge.judge(arms)
     measures = measure(judge.task, judged)
     decides = _primary(judge.task, measures, primary)
@@ -217,7 +226,7 @@ def compare(
         "resamples": resamples,
         "seed": seed,
     }
-    gains, shown = attributable(judged, found), examples(judge.task, judged, device)
+    gains, shown = attributable(judged, found), examples(judge.task, judged, load)
     return Comparison(judge.task, judged, decides, measures, found, gains, settings, shown)
 
 

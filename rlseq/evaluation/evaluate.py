@@ -82,10 +82,10 @@ def evaluate_checkpoint(
     split: SplitName = "test",
     decoding: DecodingOptions | None = None,
     max_instances: int | None = None,
-    device: str = "cpu",
+    **loading: Any,
 ) -> Evaluation:
-    """Load the policy of a checkpoint and score it; see ``load_policy`` and ``evaluate``."""
-    return evaluate(load_policy(path, device), split=split, decoding=decoding, max_instances=max_instances)
+    """Load the policy of a checkpoint and score it; see ``load_policy``, which ``loading`` is for, and ``evaluate``."""
+    return evaluate(load_policy(path, **loading), split=split, decoding=decoding, max_instances=max_instances)
 
 
 def evaluate(

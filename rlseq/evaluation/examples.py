@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,12 @@ from rlseq.decoding.attention_map import Weights, attention_map
 from rlseq.decoding.encoding import encode_sources
 from rlseq.evaluation.evaluate import Outputs
 from rlseq.evaluation.judging import Arm, Judged
-from rlseq.evaluation.loading import load_policy
+from rlseq.evaluation.loading import LoadedPolicy
 from rlseq_envs.drawing import drawing_to_json
 from rlseq_envs.task import Floats, Rendering, SequenceTask
 
 EXAMPLES = 10  # instances shown side by side
+Load = Callable[[Path], LoadedPolicy]
 Attention = Mapping[tuple[Path, int], Weights]  # of a checkpoint on a row: (tokens, positions), padded
 
 
@@ -37,13 +38,13 @@ class Shown(NamedTuple):
         return arm.judged[min(self.place, len(arm.judged) - 1)]
 
 
-def examples(task: SequenceTask, arms: Sequence[Arm], device: str = "cpu") -> dict[str, list[dict[str, Any]]]:
+def examples(task: SequenceTask, arms: Sequence[Arm], load: Load) -> dict[str, list[dict[str, Any]]]:
     """The instances to look at, JSON-ready.
 
     Args:
         task: Of all arms.
         arms: As they were judged.
-        device: Where to find out what greedy outputs read; every policy shown is loaded again for it.
+        load: Loads the policy of a checkpoint: every one shown, again, to find out what its greedy outputs read.
 
     Returns:
         regressions: Where the first arm of the reward lost most against the first mle; empty if one is missing.
@@ -51,7 +52,7 @@ def examples(task: SequenceTask, arms: Sequence[Arm], device: str = "cpu") -> di
     """
     before, after = (next((arm for arm in arms if arm.role == role), None) for role in ("mle", "reward"))
     shown = {"regressions": _regressions(before, after) if before and after else [], "examples": _changed_most(arms)}
-    attention = _attention(task, arms, {each for found in shown.values() for each in found}, device)
+    attention = _attention(task, arms, {each for found in shown.values() for each in found}, load)
     return {name: [_example(task, arms, each, attention) for each in found] for name, found in shown.items()}
 
 
@@ -81,7 +82,7 @@ def _largest(sizes: Floats, each: Floats) -> list[Shown]:
 
 
 # ---------------------------------------------------------------------------------------------------------- attention
-def _attention(task: SequenceTask, arms: Sequence[Arm], shown: Iterable[Shown], device: str) -> Attention:
+def _attention(task: SequenceTask, arms: Sequence[Arm], shown: Iterable[Shown], load: Load) -> Attention:
     """What greedy outputs read; one policy is in memory at a time."""
     wanted: dict[Path, tuple[Outputs, set[int]]] = {}
     for arm in arms:
@@ -92,14 +93,13 @@ def _attention(task: SequenceTask, arms: Sequence[Arm], shown: Iterable[Shown], 
     return {
         (checkpoint, row): weights
         for checkpoint, (outputs, rows) in wanted.items()
-        for row, weights in zip(rows, _read(task, checkpoint, outputs, list(rows), device), strict=True)
+        for row, weights in zip(rows, _read(task, load(checkpoint), outputs, list(rows)), strict=True)
     }
 
 
 @torch.no_grad()
-def _read(task: SequenceTask, checkpoint: Path, outputs: Outputs, rows: list[int], device: str) -> Weights:
-    """Attention (rows, time, positions) of a checkpoint that is forced to emit its outputs again."""
-    loaded = load_policy(checkpoint, device)
+def _read(task: SequenceTask, loaded: LoadedPolicy, outputs: Outputs, rows: list[int]) -> Weights:
+    """Attention (rows, time, positions) of a policy that is forced to emit its outputs again."""
     memory = encode_sources(loaded.policy, task.source(outputs.ids[rows]), loaded.device).detach()
     targets, lengths = (torch.from_numpy(part[rows]).to(loaded.device) for part in (outputs.sequences, outputs.lengths))
     return loaded.policy.forced(memory, targets, lengths).attention.cpu().numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import Evaluation, evaluate, instance_ids
 from rlseq.evaluation.history import History, read_history
 from rlseq.evaluation.hypotheses import read_hypotheses
-from rlseq.evaluation.loading import LoadedPolicy, load_policy, signature_difference
+from rlseq.evaluation.loading import LoadedPolicy, signature_difference
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.evaluation.profile import OF_POLICIES, Profile, output_profile, policy_profile
 from rlseq_envs.task import Floats, Ints, SequenceTask, SplitName, TextPairs
@@ -95,12 +95,12 @@ class Judge:
         options: DecodingOptions,
         max_instances: int | None,
         *,
-        device: str = "cpu",
+        load: Callable[[Path], LoadedPolicy],
         with_curves: bool = False,
     ) -> None:
-        """Nothing is loaded yet."""
+        """Nothing is loaded yet; ``load`` will do it."""
         self.split, self.options = split, options
-        self._max_instances, self._device, self._with_curves = max_instances, device, with_curves
+        self._max_instances, self._load, self._with_curves = max_instances, load, with_curves
         self._first = ""
         self._fingerprint = b""
 
@@ -122,7 +122,7 @@ class Judge:
     def _arm(self, arm: ArmSpec) -> Arm:
         judged, metas = [], []
         for path in arm.checkpoints:
-            loaded = load_policy(path, self._device)
+            loaded = self._load(path)
             judged.append(self._checkpoint(loaded, arm.name))
             metas.append(loaded.meta)
         return Arm(arm, arm.role_of(metas[0]), sorted(judged, key=lambda found: found.seed or 0))

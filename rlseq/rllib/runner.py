@@ -70,6 +70,7 @@ class SequenceEnvRunner(EnvRunner, Checkpointable):
     def make_env(self) -> None:
         """The registered vector environment; around the driver's own task, in the driver."""
         self.env = self.context.vector_env() if self.worker_index else SequenceVectorEnv(self.context.task())
+        self.env.task.signature  # noqa: B018 it names the modules of the user's rewards, which are looked for now
 
     def make_module(self) -> None:
         """The policy, with weights that the first synchronisation replaces."""

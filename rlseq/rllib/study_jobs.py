@@ -17,7 +17,7 @@ NOT_SHARED, STOPPED = 2, 130
 
 
 @ray.remote(max_retries=0)
-def _train(arguments: list[str], log: str, directory: str) -> int:
+def _train(arguments: list[str], log: str, directory: str, trusted: str) -> int:
     """The exit code of ``rlseq`` with these arguments, in the driver's working directory."""
     if not Path(log).parents[1].is_dir() or not Path(directory).is_dir():
         return NOT_SHARED
@@ -25,7 +25,7 @@ def _train(arguments: list[str], log: str, directory: str) -> int:
     asked, stopped = _asked_to_stop(Path(log)), False
     if asked.exists():  # before there was room for it
         return STOPPED
-    process = LocalProcess(arguments, Path(log))
+    process = LocalProcess(arguments, Path(log), trusted)
     while (code := process.poll()) is None:
         if asked.exists() and not stopped:
             process.stop()
@@ -42,11 +42,12 @@ def _asked_to_stop(log: Path) -> Path:
 class ClusterTask:
     """A training on some machine of the cluster."""
 
-    def __init__(self, arguments: list[str], log: Path, cpus: int) -> None:
+    def __init__(self, arguments: list[str], log: Path, cpus: int, trusted: str = "") -> None:
         self._log = log
         _asked_to_stop(log).unlink(missing_ok=True)
         local = [*arguments, f"compute.address={cluster.LOCAL}"]  # the task has its machine; it connects to no cluster
-        self._result = _train.options(num_cpus=cpus).remote(local, str(log.absolute()), os.getcwd())
+        place = (str(log.absolute()), os.getcwd())
+        self._result = _train.options(num_cpus=cpus).remote(local, *place, trusted)
 
     def poll(self) -> int | None:
         """See ``Launched``. A machine that was lost counts as a failure."""
@@ -63,8 +64,8 @@ class ClusterTask:
         _asked_to_stop(self._log).touch()
 
 
-def cluster_launch(compute: ComputeConfig) -> Launch:
+def cluster_launch(compute: ComputeConfig, trusted: str = "") -> Launch:
     """Connect to ``compute.address``; what starts a training there, which takes as many CPUs as it has threads."""
     cluster.start(compute)
     cpus = compute.threads or 1
-    return lambda arguments, log: ClusterTask(arguments, log, cpus)
+    return lambda arguments, log: ClusterTask(arguments, log, cpus, trusted)

@@ -18,6 +18,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from rlseq.config.errors import UserError
 from rlseq.rllib.joining import ANSWER_SECONDS, Place, use_tokens, wants_token
+from rlseq.training.trust import VARIABLE
 
 STOP_SECONDS = 600  # an update or a validation ends and is saved before Ray kills a job that was stopped
 POLL_SECONDS = 1.0
@@ -49,7 +50,7 @@ class Jobs:
             handler.setLevel(logging.ERROR)  # it tells of each upload and of each closed connection
         self._place = place
 
-    def submit(self, arguments: list[str], run: Path, *, retries: int, cpus: float, gpus: float) -> str:
+    def submit(self, arguments: list[str], run: Path, *, retries: int, cpus: float, gpus: float, trusted: str) -> str:
         """Submit a training; the working directory goes along.
 
         Args:
@@ -58,6 +59,7 @@ class Jobs:
             retries: See ``rlseq.training.attempts``.
             cpus: Reserved for the driver.
             gpus: Reserved for the driver.
+            trusted: What its environment has as ``rlseq.training.trust.VARIABLE``.
 
         Returns:
             The job's ID.
@@ -73,7 +75,7 @@ class Jobs:
                     runtime_env={
                         "working_dir": os.getcwd(),
                         "excludes": LEFT_OUT,
-                        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)},
+                        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), VARIABLE: trusted},
                     },
                     metadata={"run": str(run)},
                     entrypoint_num_cpus=cpus or None,

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from rlseq.training.run_directory import is_being_written
 from rlseq.training.study import Job, finished
+from rlseq.training.trust import VARIABLE
 
 POLL_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1
@@ -38,9 +39,10 @@ class LocalProcess:
     Args:
         arguments: Of ``rlseq``.
         log: Its output is appended to it.
+        trusted: What its environment has as ``rlseq.training.trust.VARIABLE``.
     """
 
-    def __init__(self, arguments: list[str], log: Path) -> None:
+    def __init__(self, arguments: list[str], log: Path, trusted: str = "") -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         libc, parent = ctypes.CDLL(None), os.getpid()
 
@@ -50,6 +52,7 @@ class LocalProcess:
                 os._exit(1)
 
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        environment |= {VARIABLE: trusted}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "rlseq", *arguments],

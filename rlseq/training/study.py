@@ -171,6 +171,10 @@ class Study:
         """What all arms have in common."""
         return read_config(self.path / "config.yaml")
 
+    def configs(self) -> list[Config]:
+        """Those that name all the code that its arms do: keys of mle and rl, which arms differ in, name none."""
+        return [self.config]
+
     def artifacts(self) -> Path:
         """The directory of what the task needs to decode, as a finished run made it."""
         return self._run("mle", self.chosen("mle"), self.seeds[0]) / "artifacts"

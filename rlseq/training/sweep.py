@@ -105,6 +105,10 @@ class Sweep:
         """The configuration of a trial."""
         return parse_config(self.config.model_dump(mode="json"), f"{self.path}, trial {trial}", self.points[trial])
 
+    def configs(self) -> list[Config]:
+        """Those of all trials."""
+        return [self.settings(trial) for trial in range(len(self.points))]
+
     def run(self, trial: int) -> Path:
         """Its run directory."""
         return self.path / "trials" / str(trial)

@@ -38,7 +38,7 @@ class Pretended:
     begun: ClassVar[list[list[str]]] = []
     fails: ClassVar[set[str]] = set()
 
-    def __init__(self, arguments: list[str], log: Path) -> None:
+    def __init__(self, arguments: list[str], log: Path, trusted: str = "") -> None:
         self.begun.append(arguments)
         place = Path(arguments[-1])
         self.code = int(log.stem in self.fails)
@@ -70,7 +70,7 @@ class Pretended:
 class InThisProcess(Pretended):
     """A real training by the plain engine."""
 
-    def __init__(self, arguments: list[str], log: Path) -> None:
+    def __init__(self, arguments: list[str], log: Path, trusted: str = "") -> None:
         result = CliRunner().invoke(app, arguments)
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(result.output)

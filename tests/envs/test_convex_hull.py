@@ -216,8 +216,12 @@ def test_files_replace_splits(tmp_path):
 
 def test_problems_of_all_files_are_raised_together(tmp_path):
     (tmp_path / "bad.txt").write_text("0.5 2\n0.5\n")
+    task = ConvexHullTask(train_file=str(tmp_path / "bad.txt"), test_file=str(tmp_path / "missing.npy"))
+    assert task.instances("validation").size == 4000  # a file is read when its split is asked for
+    with pytest.raises(ValueError, match=r"bad\.txt: line 1"):
+        task.instances("train")
     with pytest.raises(ValueError) as caught:
-        ConvexHullTask(train_file=str(tmp_path / "bad.txt"), test_file=str(tmp_path / "missing.npy"))
+        task.prepare()
     message = str(caught.value)
     assert "bad.txt: line 1" in message and "bad.txt: line 2" in message and "missing.npy: no such file" in message
 

@@ -94,7 +94,7 @@ def test_every_problem_of_a_mixture_is_told(module):
         "reward_timeout is 0; give a number of seconds above 0",
     ]
     with pytest.raises(ValueError, match=r"no module 'no1'(.|\n)*no module 'no2'"):
-        Mixture({"no1:f": 1, "no2:f": 1}, KNOWN, 1.0)
+        Mixture({"no1:f": 1, "no2:g": 1}, KNOWN, 1.0).find()
     with pytest.raises(ValueError, match=r"^reward '.*:size' would be logged as 'size' is"):
         Mixture({module("size"): 1}, ("size",), 1.0)
 

@@ -20,6 +20,7 @@ from rlseq.evaluation.arms import ArmSpec, Role
 from rlseq.evaluation.evaluate import Evaluation, Outputs
 from rlseq.evaluation.examples import examples
 from rlseq.evaluation.judging import Arm, Judged
+from rlseq.evaluation.loading import load_policy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.report.page import comparison_page
 from rlseq.report.page.drawings import LINE, drawn
@@ -53,7 +54,7 @@ def shown(task: DrawingTask) -> list[dict[str, Any]]:
         outputs = Outputs(ids, sequences, ends, rewards, {})
         evaluation = Evaluation(name, Path(name), "validation", DecodingOptions("beam"), {}, {}, outputs)
         arms.append(Arm(ArmSpec(name), role, [Judged(evaluation, None, 0, [], {})]))
-    found = examples(task, arms)["examples"]
+    found = examples(task, arms, load_policy)["examples"]
     assert found
     return json.loads(json.dumps(found, allow_nan=False))
 

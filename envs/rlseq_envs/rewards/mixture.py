@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -25,18 +25,13 @@ class Mixture:
         names: Those of ``known`` that have a weight, in the order of ``known``.
 
     Raises:
-        ValueError: Weights or names are of no use, or a module is missing; all such problems.
+        ValueError: Weights or names are of no use; all such problems.
     """
 
     def __init__(self, weights: Mapping[str, float], known: Sequence[str], timeout: float, prefix: str = "") -> None:
         self._labels = {name: prefix + name for name in known}
         problems = [*wrong_weights(weights, known), *_timeout_problems(timeout)]
-        self._own: list[OwnReward] = []
-        for path in sorted(weights.keys() - set(known)) if not problems else []:
-            try:
-                self._own.append(OwnReward(path, timeout))
-            except ValueError as problem:
-                problems.append(str(problem))
+        self._own = [OwnReward(path, timeout) for path in sorted(weights.keys() - set(known)) if not problems]
         problems += self._name_problems()
         if problems:
             raise ValueError("\n".join(problems))
@@ -86,16 +81,23 @@ class Mixture:
         """Whether any function is the user's own."""
         return bool(self._own)
 
+    def find(self) -> None:
+        """Look for the modules of the user's functions, which takes no time; raises as ``check``."""
+        self._for_each(lambda own: own.signature)
+
     def check(self, columns: Sequence[Column]) -> None:
         """Try the user's functions on some rows.
 
         Raises:
             ValueError: Some cannot be used; all that is wrong.
         """
+        self._for_each(lambda own: own.check(*columns))
+
+    def _for_each(self, do: Callable[[OwnReward], object]) -> None:
         problems = []
         for own in self._own:
             try:
-                own.check(*columns)
+                do(own)
             except ValueError as problem:
                 problems.append(str(problem))
         if problems:

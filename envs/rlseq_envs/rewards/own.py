@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlseq_envs.rewards.own_process import Answer, Values
-from rlseq_envs.user_code import library_path, search_working_directory
+from rlseq_envs.user_code import find_module, library_path, search_working_directory
 
 CALL_ROWS = 256  # of one call at most, so that the time limit of a call does not depend on what is scored
 _TOLERANCE = 1e-5
@@ -45,23 +45,17 @@ class OwnReward:
     """A user's function ``package.module:function`` as a reward.
 
     It is called with one argument per column, each holding a value for every row, the instances' ids last, and gives
-    (batch_size,) finite numbers or a ``Reward``. It has to be a function of the single rows.
+    (batch_size,) finite numbers or a ``Reward``. It has to be a function of the single rows. Its module is looked for
+    when it is needed: decoding does without it.
 
     Args:
         path: Where it is.
         timeout: Seconds that one call may take, and its import.
-
-    Attributes:
-        signature: The path with the version that the module gives itself (``__version__``), or a digest of its file.
-
-    Raises:
-        RewardError: There is no such module.
     """
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path, self.timeout = path, timeout
         self.module, self.name = path.split(":")
-        self.signature = self._sign(self._find_file())
         self._process: _Process | None = None
         self._lock = threading.Lock()
 
@@ -72,7 +66,14 @@ class OwnReward:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def _sign(self, file: Path) -> str:
+    @cached_property
+    def signature(self) -> str:
+        """The path with the version that the module gives itself (``__version__``), or a digest of its file.
+
+        Raises:
+            RewardError: There is no such module.
+        """
+        file = self._find_file()
         version = _version(file)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         return f"{self.path}@{digest}" if version is None else f"{self.path}@version:{version}"
@@ -108,6 +109,7 @@ class OwnReward:
 
     def _ask(self, message: Any) -> Values:
         if self._process is None:
+            self._find_file()
             self._process = _Process()
             self._answer((self.module, self.name), "its import")
         return self._answer(message, "a call")
@@ -135,19 +137,15 @@ class OwnReward:
             self._process = None
 
     def _find_file(self) -> Path:
-        """The module's file, found without running it; only its packages are imported."""
+        """The module's file, found without running anything."""
         search_working_directory()
-        importlib.invalidate_caches()  # the file may have been written a moment ago
-        try:
-            spec = importlib.util.find_spec(self.module)
-        except Exception as error:
-            raise self._error(f"cannot be imported: {type(error).__name__}: {error}") from error
-        if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        file = find_module(self.module)
+        if file is None:
             raise self._error(
                 f"cannot be imported: no module {self.module!r} in the working directory or on PYTHONPATH; it is "
                 "needed wherever rewards are computed, also on the machines of environment runners"
             )
-        return Path(spec.origin)
+        return file
 
     def _error(self, what: str) -> RewardError:
         return RewardError(f"task.reward: {self.path} {what}")

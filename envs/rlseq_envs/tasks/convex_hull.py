@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from rlseq_envs.drawing import Polygon
 from rlseq_envs.point_files import parse_point_sets, parse_polygons, read_point_sets
-from rlseq_envs.point_sets import Points, PointSets, PointSource, UniformPoints
+from rlseq_envs.point_sets import Points, PointSource, UniformPoints
 from rlseq_envs.rewards import hull
 from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.settings.convex_hull import HULL_REWARDS, POINTS, ConvexHullSettings
@@ -45,39 +46,69 @@ class ConvexHullTask(SequenceTask):
     selection_metric = "accuracy"
 
     def __init__(self, artifacts: str | Path | None = None, **settings: Any) -> None:
-        """Splits come from files if these are given, and are generated otherwise.
+        """Splits come from files if these are given, and are generated otherwise. A file is read at its first use.
 
         Args:
             artifacts: Unused: the settings are all that is needed to decode.
             **settings: The keys of ``ConvexHullSettings``.
 
         Raises:
-            ValueError: Settings or files are wrong; the message lists every problem.
+            ValueError: Settings are wrong; the message lists every problem.
         """
         del artifacts
         self.settings = given = ConvexHullSettings(**settings)
         self._mixture = Mixture(given.reward, HULL_REWARDS, given.reward_timeout)
         points = given.min_points, given.max_points
-        generated: dict[SplitName, UniformPoints] = {
+        self._sources: dict[SplitName, PointSource] = {
             "train": UniformPoints(given.seed, _FIRST["train"], given.train_size, *points),
             "validation": UniformPoints(given.seed, _FIRST["validation"], given.validation_size, *points),
             "test": UniformPoints(given.seed, _FIRST["test"], given.test_size, *(given.test_points or points)),
         }
         if given.rl_generated:
-            generated["rl"] = UniformPoints(given.seed, _FIRST["rl"], None, *points)
+            self._sources["rl"] = UniformPoints(given.seed, _FIRST["rl"], None, *points)
         files: dict[SplitName, str | None] = {
             "train": given.train_file,
             "validation": given.validation_file,
             "test": given.test_file,
             "rl": given.rl_file,
         }
-        self._sources = _with_files(generated, files)
-        train = self._sources["train"]
-        if isinstance(train, PointSets) and given.train_size:
-            self._sources["train"] = train.first(given.train_size)
-        longest = max(source.longest for source in self._sources.values())
-        self.sources = {POINTS: Space.of_vectors(2, longest)}
-        self.choices = Choices(longest + 1, points_to=POINTS)
+        self._unread = {name: path for name, path in files.items() if path is not None}
+        self._splits = [name for name in _FIRST if name in self._sources or name in self._unread]
+
+    def _read(self, names: Sequence[SplitName]) -> None:
+        """Put files in the place of generated splits; raises ValueError with the problems of all of them together."""
+        problems = []
+        for name in [name for name in names if name in self._unread]:
+            try:
+                found = read_point_sets(self._unread[name])
+            except ValueError as problem:
+                problems.append(str(problem))
+                continue
+            limit = self.settings.train_size if name == "train" else None
+            self._sources[name] = found.first(limit) if limit else found
+            del self._unread[name]
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def _source_of(self, name: SplitName) -> PointSource:
+        self._read([name])
+        return self._sources[name]
+
+    @cached_property
+    def _longest(self) -> int:
+        """Points in the largest set of all splits."""
+        self._read(self._splits)
+        return max(source.longest for source in self._sources.values())
+
+    @cached_property
+    def sources(self) -> Mapping[str, Space]:  # type: ignore[override]
+        """Points of the largest set of all splits."""
+        return {POINTS: Space.of_vectors(2, self._longest)}
+
+    @cached_property
+    def choices(self) -> Choices:  # type: ignore[override]
+        """Positions of points, and END."""
+        return Choices(self._longest + 1, points_to=POINTS)
 
     @property
     def signature(self) -> str:
@@ -88,13 +119,13 @@ class ConvexHullTask(SequenceTask):
 
     def instances(self, split: SplitName) -> Split:
         """See the base class."""
-        if split not in self._sources:
-            raise ValueError(f"no split {split!r}; choose from {', '.join(self._sources)}")
-        return Split(split, _FIRST[split], self._sources[split].size, labelled=split != "rl")
+        if split not in self._splits:
+            raise ValueError(f"no split {split!r}; choose from {', '.join(self._splits)}")
+        return Split(split, _FIRST[split], self._source_of(split).size, labelled=split != "rl")
 
     def rl_instances(self) -> Split:
         """Those of ``rl_file`` or ``rl_generated``, or those of training."""
-        return self.instances("rl" if "rl" in self._sources else "train")
+        return self.instances("rl" if "rl" in self._splits else "train")
 
     def source(self, ids: Ints) -> Source[npt.NDArray[Any]]:
         """Points in [0, 1]², (batch_size, max_count, 2) float32 multiples of 2^-24, and their number.
@@ -129,7 +160,7 @@ class ConvexHullTask(SequenceTask):
         split = np.searchsorted(list(_FIRST.values()), ids, side="right") - 1
         for index in np.unique(split):
             rows, name = np.flatnonzero(split == index), names[max(index, 0)]
-            source, positions = self._sources.get(name), ids[rows] - _FIRST[name]
+            source, positions = self._source_of(name) if name in self._splits else None, ids[rows] - _FIRST[name]
             size = source.size if source is not None else 0
             outside = (positions < 0) | (positions >= (math.inf if size is None else size))
             if source is None or outside.any():
@@ -169,7 +200,13 @@ class ConvexHullTask(SequenceTask):
         return super().potentials(sequences, lengths, ids) + self._mixture.weight("valid") * drawn
 
     def prepare(self) -> None:
-        """Try the rewards of the user's own on two hulls. Raises ValueError if they cannot be used."""
+        """Read every file, and try the rewards of the user's own on two hulls.
+
+        Raises:
+            ValueError: Files or rewards cannot be used.
+        """
+        self._mixture.find()
+        self._read(self._splits)
         if self._mixture.has_own:
             ids = self.instances("train").ids(0, 2)
             self._mixture.check((*self._columns(*self.references(ids), ids), ids))
@@ -282,20 +319,3 @@ def _labels(sequence: Ints, count: int) -> tuple[str, ...]:
     ended = _before_end(sequence)
     tokens = [*ended, END] if len(ended) < len(sequence) else ended
     return tuple(names.get(token, f"?{token}") for token in tokens)
-
-
-def _with_files(
-    generated: Mapping[SplitName, UniformPoints], files: Mapping[SplitName, str | None]
-) -> dict[SplitName, PointSource]:
-    """Replace generated splits by files; the problems of all files are raised together."""
-    sources: dict[SplitName, PointSource] = dict(generated)
-    problems = []
-    for name, path in files.items():
-        if path is not None:
-            try:
-                sources[name] = read_point_sets(path)
-            except ValueError as problem:
-                problems.append(str(problem))
-    if problems:
-        raise ValueError("\n".join(problems))
-    return sources

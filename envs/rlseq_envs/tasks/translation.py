@@ -111,6 +111,7 @@ class TranslationTask(SequenceTask):
             CorpusError: Files cannot be used; all faults of all of them.
             ValueError: Rewards cannot be used.
         """
+        self.output.find_own()  # before corpora are read, which may take minutes
         self._read([split for split in self.available_splits if split not in self._splits])
         for split in self.available_splits:
             self._encoded(split)

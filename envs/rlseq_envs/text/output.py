@@ -135,6 +135,10 @@ class TextOutput:
         """Whether any reward is a function of the user's."""
         return self._mixture.has_own
 
+    def find_own(self) -> None:
+        """Look for the modules of the user's functions; raises as ``check``."""
+        self._mixture.find()
+
     def check(self, pairs: TextPairs, ids: Ints) -> None:
         """Try the user's functions on some rows. Raises ValueError naming all that cannot be used."""
         self._mixture.check(_columns(pairs, ids))
