@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlseq.api.checks import Stopped
     from rlseq.api.comparing import compare
+    from rlseq.api.inspecting import inspect
     from rlseq.api.judging import preflight
     from rlseq.api.policy import TrainedPolicy, evaluate, load
     from rlseq.api.run import Run
@@ -26,6 +27,7 @@ __all__ = [
     "UserError",
     "compare",
     "evaluate",
+    "inspect",
     "load",
     "preflight",
     "resume",
@@ -42,6 +44,7 @@ _HOMES = {
     "UserError": "rlseq.config.errors",
     "compare": "rlseq.api.comparing",
     "evaluate": "rlseq.api.policy",
+    "inspect": "rlseq.api.inspecting",
     "load": "rlseq.api.policy",
     "preflight": "rlseq.api.judging",
     "resume": "rlseq.api.train",

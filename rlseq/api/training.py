@@ -21,10 +21,9 @@ from rlseq.config.load import data_files_of, parse_config
 from rlseq.config.named_code import named_code
 from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
-from rlseq.data.tasks import held_out, make_task
+from rlseq.data.tasks import held_out, make_task, signature_difference
 from rlseq.evaluation.compare import compare_checkpoints
 from rlseq.evaluation.evaluate import display_path, evaluate_checkpoint
-from rlseq.evaluation.loading import signature_difference
 from rlseq.models.build import build_policy
 from rlseq.models.own import try_out
 from rlseq.models.policy import SequencePolicy

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from rlseq.cli import compare, configs, evaluate, generate, jobs, preflight, study, submit, sweep, train
+from rlseq.cli import compare, configs, evaluate, generate, inspect, jobs, preflight, study, submit, sweep, train
 from rlseq.cli.common import INTERRUPTED, examples
 from rlseq.training import stopping
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog=examples(["rlseq train hull"]),
 )
-for module in (train, study, sweep, submit, preflight, evaluate, compare, generate):
+for module in (train, study, sweep, submit, preflight, evaluate, compare, generate, inspect):
     name = module.__name__.rsplit(".", 1)[-1]
     app.command(name, epilog=examples(module.EXAMPLES))(getattr(module, name))
 for group in (configs, jobs):

@@ -78,6 +78,8 @@ def _complain(error: BaseException, debug: bool) -> None:
         text = " ".join(str(error).split()) or "no message"
         hint = "" if debug else " (--debug shows where)"
         message = f"error: {type(error).__name__}: {text}{hint}"
+    # A file of somebody else's may be quoted in it: what a terminal would obey is escaped.
+    message = "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in message)
     with suppress(OSError):  # nobody reads it any more: the exit code still says what happened
         print(message, file=sys.stderr, flush=True)
 

@@ -45,3 +45,14 @@ def held_out(task: SequenceTask) -> tuple[SplitName, int | None]:
         name = "validation"
         split = task.instances(name)
     return name, 10_000 if split.size is None else None
+
+
+def signature_difference(first: str, second: str) -> str:
+    """The parts of two signatures that differ, one line each."""
+    ours, theirs = first.split("|"), second.split("|")
+    return "\n".join(
+        [
+            *(f"  - {part}" for part in ours if part not in theirs),
+            *(f"  + {part}" for part in theirs if part not in ours),
+        ]
+    )

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from rlseq.data.tasks import signature_difference
 from rlseq.evaluation.arms import ArmSpec, Role, rewards_of
 from rlseq.evaluation.curves import Curves, measure_curves
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import Evaluation, evaluate, instance_ids
 from rlseq.evaluation.history import History, read_history
 from rlseq.evaluation.hypotheses import read_hypotheses
-from rlseq.evaluation.loading import LoadedPolicy, signature_difference
+from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.evaluation.profile import OF_POLICIES, Profile, output_profile, policy_profile
 from rlseq_envs.task import Floats, Ints, SequenceTask, SplitName, TextPairs

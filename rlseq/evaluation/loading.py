@@ -12,7 +12,7 @@ import torch
 
 from rlseq.config.load import data_files_of, parse_config, with_data
 from rlseq.config.schema import Config
-from rlseq.data.tasks import make_task
+from rlseq.data.tasks import make_task, signature_difference
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.models.build import build_policy
 from rlseq.models.policy import SequencePolicy
@@ -147,14 +147,3 @@ def _spaces(checkpoint: Checkpoint, config: Config, task: SequenceTask) -> TaskS
     if wrong:
         raise CheckpointError("\n  ".join([f"checkpoint {checkpoint.directory} does not fit its task:", *wrong]))
     return spaces
-
-
-def signature_difference(first: str, second: str) -> str:
-    """The parts of two signatures that differ, one line each."""
-    ours, theirs = first.split("|"), second.split("|")
-    return "\n".join(
-        [
-            *(f"  - {part}" for part in ours if part not in theirs),
-            *(f"  + {part}" for part in theirs if part not in ours),
-        ]
-    )

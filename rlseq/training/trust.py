@@ -74,7 +74,9 @@ class Trust:
             if not (self.everything or named.path in self.also or (named.path, _place(file)) in known)
         ]
         if refused:
-            lines = [f"  {named.key}: {named.path}, {describe(named, found[named])}" for named in refused]
+            lines = [
+                f"  {_shown(named.key)}: {_shown(named.path)}, {describe(named, found[named])}" for named in refused
+            ]
             raise TrustError(
                 "\n".join(
                     [
@@ -86,7 +88,7 @@ class Trust:
                 )
             )
         for named, file in found.items():
-            if named.module and (line := f"importing {named.path}, {describe(named, file)}") not in _said:
+            if named.module and (line := f"importing {_shown(named.path)}, {describe(named, file)}") not in _said:
                 _said.add(line)
                 with suppress(OSError):
                     print(line, file=sys.stderr, flush=True)
@@ -102,6 +104,11 @@ def describe(named: Named, file: Path | None) -> str:
     if file is None:
         return "found nowhere now; if it is yours, go to its directory or name that in PYTHONPATH"
     return f"found in {file}"
+
+
+def _shown(text: str) -> str:
+    """A text of somebody else's: one that would end a line, or that a terminal would obey, is escaped."""
+    return text if text.isprintable() else ascii(text)
 
 
 def is_trusted(named: Named, file: Path | None) -> bool:

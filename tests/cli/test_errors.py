@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from rlseq.cli import app, compare, configs, evaluate, generate, jobs, preflight, submit, train
+from rlseq.cli import app, compare, configs, evaluate, generate, inspect, jobs, preflight, submit, train
 from rlseq.config import load
 from rlseq.config.errors import UserError
 
 EXAMPLES = [
     example
-    for module in (train, submit, preflight, evaluate, compare, generate, configs, jobs)
+    for module in (train, submit, preflight, evaluate, compare, generate, inspect, configs, jobs)
     for example in module.EXAMPLES
 ]
 
@@ -41,6 +41,7 @@ def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "evaluate",
         "compare",
         "generate",
+        "inspect",
         "submit",
         "jobs",
         "jobs list",
@@ -183,6 +184,14 @@ def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPat
                 "--length-norm is for beam search: give --beam or --exhaustive too",
             ],
         ),
+        ("inspect nowhere", ["nowhere: no such checkpoint or run directory"]),
+        ("inspect . --json no/out.json", ["no does not exist"]),
+        (
+            "evaluate . task.test_file=none.npy rl.samples=3",
+            ["task.test_file: no such file", "rl.samples=3: only data"],
+        ),
+        ("compare a b task.test_file=none.npy", ["task.test_file: no such file", "a: no such"]),
+        ("train --resume nowhere task.train_file=none.npy", ["task.train_file: no such file"]),
         ("configs show hul", ["did you mean 'hull'?"]),
         ("configs show ../hull", ["no config of this name"]),
         ("configs copy hull no/where.yaml", ["no does not exist"]),
@@ -297,6 +306,7 @@ HEAVY = {"torch", "ray", "numba", "matplotlib", "sacrebleu", "scipy", "tensorboa
         ("compare . nowhere", 2, set()),
         ("generate nowhere", 2, set()),
         ("preflight nowhere", 2, set()),
+        ("inspect nowhere", 2, set()),
     ],
 )
 def test_help_and_refusals_wait_for_nothing_heavy(command: str, code: int, unwanted: set[str]) -> None:
