@@ -140,6 +140,11 @@ class SequenceTask(ABC):
     def instances(self, split: SplitName) -> Split:
         """The split's ids. Raises ValueError for a split this task has no data for."""
 
+    @property
+    def points_to(self) -> str | None:
+        """``choices.points_to``; a task whose choices are known once all data were read knows this before."""
+        return self.choices.points_to
+
     def rl_instances(self) -> Split:
         """The instances that rl is trained on: those of cross-entropy, unless a task has others for it.
 

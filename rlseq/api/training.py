@@ -88,12 +88,16 @@ def go_on(path: Path, config: Config, following: Following) -> Run:
     """Go on with a run where it stopped; the configuration differs from the run's only in where the work is done."""
     following = _with_loggers(following, config)
     run = RunDirectory.open(path)
-    task = prepare_task(config, run.artifacts)
-    policy = check_policy(config, task)
-    if latest := run.latest():
-        newest = load_checkpoint(latest, resume=True)
-        _check_signature(newest, task)
-        check_fit(newest, policy)
+    try:
+        task = prepare_task(config, run.artifacts)
+        policy = check_policy(config, task)
+        if latest := run.latest():
+            newest = load_checkpoint(latest, resume=True)
+            _check_signature(newest, task)
+            check_fit(newest, policy)
+    except BaseException:
+        run.close()
+        raise
     record = run.environment()["forked_from"]
     return _train(config, task, run, Trainer.resume, Path(record) if record else None, following)
 

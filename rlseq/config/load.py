@@ -153,9 +153,21 @@ def names_data(override: str) -> bool:
 
 
 def with_data(config: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration with data files, as ``data_files`` gave them, in the place of those of its task."""
+    """A resolved configuration with data files, as ``data_files`` gave them, in the place of those of its task.
+
+    Raises:
+        ConfigError: A task of its type has no such files.
+    """
     task = config.get("task")
-    return {**config, "task": {**task, **files}} if files and isinstance(task, Mapping) else dict(config)
+    if not files or not isinstance(task, Mapping):
+        return dict(config)
+    kind = next((settings for settings in get_args(TaskSettings) if settings.type == task.get("type")), None)
+    known = kind.file_keys() if kind else []
+    if wrong := [key for key in files if key not in known]:
+        remedy = f"give {', '.join(f'task.{key}' for key in known)}" if known else "leave it out"
+        told = [f"task.{key}: a task of type {task.get('type')} has no such file; {remedy}" for key in wrong]
+        raise ConfigError("data files", told)
+    return {**config, "task": {**task, **files}}
 
 
 def data_files_of(config: Config) -> dict[str, Any]:

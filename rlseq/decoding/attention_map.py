@@ -24,6 +24,6 @@ def attention_map(
     Returns:
         (tokens, columns), and a label for each column; no labels if the task gives none.
     """
-    if task.choices.points_to is None:
+    if task.points_to is None:
         return attention[:, :source_length], drawn.input_labels
     return attention[:, : source_length + 1], drawn.input_labels and ("END", *drawn.input_labels)

@@ -40,7 +40,7 @@ def make_buckets(task: SequenceTask, ids: Ints, mle_scores: Floats | None) -> li
         mle_scores: (instances,) what cross-entropy alone scores on each, mean over seeds; None if no arm is that.
     """
     lengths = np.concatenate([task.sizes(part) for part in _parts(ids)])
-    found = [group_values(task.choices.points_to or "source length", lengths, GROUPS)]
+    found = [group_values(task.points_to or "source length", lengths, GROUPS)]
     rare = rare_words(task, ids)
     if rare is not None:
         found.append(group_values("rare words", rare, GROUPS))

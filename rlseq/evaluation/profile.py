@@ -51,7 +51,7 @@ def output_profile(task: SequenceTask, evaluation: Evaluation, texts: TextPairs 
         made = _tokens(outputs.sequences, outputs.lengths)
         wanted = _tokens(*task.references(outputs.ids))
     counted = sum(map(len, wanted))
-    by_name = task.choices.points_to is None
+    by_name = task.points_to is None
     return {
         "length_ratio": sum(map(len, made)) / counted if counted else None,
         "truncated": evaluation.metrics.get("truncated"),

@@ -111,6 +111,11 @@ class ConvexHullTask(SequenceTask):
         return Choices(self._longest + 1, points_to=POINTS)
 
     @property
+    def points_to(self) -> str:
+        """Points, whatever the data."""
+        return POINTS
+
+    @property
     def signature(self) -> str:
         """See the base class. Names the reward alone, so that a policy can be judged on sets of any size."""
         weights = self._mixture.signature({name: name for name in HULL_REWARDS})
