@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
-from rlseq.config.section import BARE_WORD, Fraction, Section, UnitInterval, unmet
+from rlseq.config.section import BARE_WORD, Fraction, Section, UnitInterval, Width, unmet
+from rlseq_envs.settings.rules import PositiveFloat
 
 if TYPE_CHECKING:
     from rlseq.config.rl import RLConfig
@@ -75,7 +76,7 @@ class CriticConfig(BaselineConfig):
     """A network that predicts the reward to come at each token of a sequence, from the decoder's state before it."""
 
     type: Literal["critic"] = "critic"
-    hidden_size: PositiveInt = 64  # of the critic's one layer
+    hidden_size: Width = 64  # of the critic's one layer
     weight: PositiveFloat = 0.5  # of its mean squared error beside the objective; no gradient reaches the policy
     # Rewards come token by token, as increments of what the task says the tokens so far are worth: their sum, and so
     # what is optimised, is the same. Otherwise all of it comes with the last token.

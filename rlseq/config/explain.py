@@ -6,6 +6,7 @@ Names and types are read from the JSON schema of ``Config``, so nothing here rep
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -93,28 +94,29 @@ def _paths(node: Node, prefix: str) -> Iterator[str]:
 
 
 # ------------------------------------------------------------------------------------------- describing what is right
-def describe(node: Node) -> str:
-    """What a value there has to be, in words."""
+def describe(node: Node, limits: bool = False) -> str:
+    """What a value there has to be, in words; ``limits``: and how large at most, if only a slip is larger."""
     node = resolve(node, None)
     if "anyOf" in node:
-        return " or ".join(describe(member) for member in node["anyOf"])
+        return " or ".join(describe(member, limits) for member in node["anyOf"])
     if "discriminator" in node:
         return f"a section whose type is {_choices(node['discriminator']['mapping'])}"
     if "const" in node or "enum" in node:
         return _choices(node.get("enum", [node.get("const")]))
     if node.get("type") == "array":
-        return _describe_array(node)
+        return _describe_array(node, limits)
     if node.get("type") == "object":
         return "a section of keys and values"
     bounds = [f"{words} {node[bound]:g}" for bound, words in BOUNDS.items() if bound in node]
+    bounds += [node["limit"]] if limits and "limit" in node else []
     pattern = [f"matching {node['pattern']}"] if "pattern" in node else []
     return " ".join([TYPES.get(node.get("type", ""), "a value"), " and ".join(bounds + pattern)]).strip()
 
 
-def _describe_array(node: Node) -> str:
+def _describe_array(node: Node, limits: bool) -> str:
     if "prefixItems" not in node:
-        return f"a list, each {describe(node['items'])}"
-    parts = dict.fromkeys(describe(item) for item in node["prefixItems"])
+        return f"a list, each {describe(node['items'], limits)}"
+    parts = dict.fromkeys(describe(item, limits) for item in node["prefixItems"])
     return f"a list of {len(node['prefixItems'])}, each {' / '.join(parts)}"
 
 
@@ -191,14 +193,27 @@ def _lines(detail: ErrorDetails, place: Place) -> list[str]:
 
 def _line(detail: ErrorDetails, place: Place) -> str:
     kind, value = detail["type"], detail["input"]
-    if kind == "extra_forbidden" or detail["loc"][-1:] == ("[key]",):
+    if kind in ("extra_forbidden", "unexpected_keyword_argument") or detail["loc"][-1:] == ("[key]",):
         return _unknown(place)
     if kind == "missing":
         return f"{place}: missing; give {describe(place.node)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _bad_tag(place, value)
-    meant = did_you_mean(value, place.node.get("enum", [])) if isinstance(value, str) else ""
-    return f"{place}: {_show(value)} is not {describe(place.node)}{meant}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{place}: {value} is not a finite number"
+    meant = did_you_mean(value, place.node.get("enum", [])) if isinstance(value, str) else _meant(value, kind)
+    below = kind == "greater_than_equal" and detail["ctx"]["ge"] < 0  # a negative bound is a limit
+    return f"{place}: {_show(value)} is not {describe(place.node, kind == 'less_than_equal' or below)}{meant}"
+
+
+def _meant(value: Any, kind: str) -> str:
+    """How to write what YAML read as something else."""
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        word = {True: "on", False: "no"}[value] if isinstance(value, bool) else value
+        return f"; if a text is meant, put it in quotes, which a shell must leave: '\"{word}\"'"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return f"; write {int(value)}"
+    return ""
 
 
 def _unknown(place: Place) -> str:

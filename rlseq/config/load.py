@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -21,6 +24,7 @@ from rlseq.config.schema import Config
 from rlseq.config.upgrade import upgrade
 from rlseq_envs.settings import TaskSettings
 
+UNREADABLE = (YAMLError, OmegaConfBaseException, ValueError, RecursionError)  # of the libraries that read YAML
 SUFFIXES = (".yaml", ".yml")
 # Keys of the task section that name files to read; each may be one path or a list of them.
 DATA_KEYS = tuple(dict.fromkeys(key for settings in get_args(TaskSettings) for key in settings.file_keys()))
@@ -62,7 +66,7 @@ def shipped_config(name: str) -> ShippedConfig:
         ConfigError: There is none.
     """
     path = shipped_directory() / f"{name}.yaml"
-    if Path(name).name != name or not path.is_file():
+    if Path(name).name != name or _problem_of_path(path):
         names = [config.name for config in list_configs()]
         raise ConfigError(name, [f"no config of this name is shipped{did_you_mean(name, names)}", _names(names)])
     return _shipped(path)
@@ -119,7 +123,7 @@ def parse_config(data: dict[str, Any], origin: str = "config", overrides: Sequen
     Raises:
         ConfigError: All that is wrong, at once.
     """
-    if found := [(key, text) for key, text in _texts(data, "") if "${" in text]:
+    if found := [(key, text) for key, text in _leaves(data, "") if isinstance(text, str) and "${" in text]:
         remedy = "a run's or checkpoint's configuration must hold the value itself"
         raise ConfigError(origin, [f"{key}: {value!r} stands for another value; {remedy}" for key, value in found])
     tree = OmegaConf.create(upgrade(data))
@@ -193,31 +197,62 @@ def dump_config(config: Config) -> str:
 def _find(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.suffix in SUFFIXES or path.name != name_or_path:
-        if not path.is_file():
-            raise ConfigError(name_or_path, ["no such file"])
+        if problem := _problem_of_path(path):
+            raise ConfigError(name_or_path, [problem])
         return path
     shipped_config(name_or_path)
     return shipped_directory() / f"{name_or_path}.yaml"
 
 
+def _problem_of_path(path: Path) -> str | None:
+    """Why there is nothing to read at a path."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "no such file"
+    except (OSError, ValueError) as error:  # such as a name that is too long, or that holds a NUL
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    if stat.S_ISDIR(mode):
+        return "is a directory: give a file"
+    return None if os.access(path, os.R_OK) else "cannot be read: allow yourself to read it"
+
+
 def _read(path: Path, origin: str) -> DictConfig:
     try:
-        tree = OmegaConf.load(path)
+        data = path.read_bytes()
+        tree = OmegaConf.load(io.StringIO(data.decode("utf-8-sig")))
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(origin, [f"line {line} is not UTF-8: save the file as UTF-8"]) from error
+    except UNREADABLE as error:
+        raise ConfigError(origin, [f"is not YAML: {_told(error)}"]) from error
     except OSError as error:
-        raise ConfigError(origin, [f"cannot be read: {error.strerror}"]) from error
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise ConfigError(origin, [f"is not YAML: {' '.join(str(error).split())}"]) from error
+        no_mapping = "must be a mapping of keys to values at the top"
+        raise ConfigError(origin, [f"cannot be read: {error.strerror}" if error.strerror else no_mapping]) from error
     if not isinstance(tree, DictConfig):
         raise ConfigError(origin, ["must be a mapping of keys to values at the top"])
-    return OmegaConf.create(upgrade(OmegaConf.to_container(tree)))  # type: ignore[arg-type]
+    return _tree(OmegaConf.to_container(tree), origin)  # type: ignore[arg-type]
 
 
 def _tree(given: Mapping[str, Any] | Config, origin: str) -> DictConfig:
     data = given.model_dump(mode="json") if isinstance(given, Config) else dict(given)
     try:
         return OmegaConf.create(upgrade(data))
-    except OmegaConfBaseException as error:
-        raise ConfigError(origin, [" ".join(str(error).split())]) from error
+    except UNREADABLE as error:
+        raise ConfigError(origin, [_told(error)]) from error
+
+
+def _told(error: Exception) -> str:
+    """An error of the libraries that read YAML, in one line that begins with the key if they know it."""
+    if isinstance(error, RecursionError):
+        return "values are nested too deeply: no key needs more than a few levels"
+    if isinstance(error, UnicodeEncodeError):
+        return "it is not UTF-8"
+    text, key = " ".join(str(error).split()).partition(" full_key: ")[0], getattr(error, "full_key", None)
+    for quoted in ("<file>", "<unicode string>"):  # PyYAML's names for what is in memory
+        text = text.replace(f'in "{quoted}", ', "at ")
+    text = text.removesuffix("; use sys.set_int_max_str_digits() to increase the limit")
+    return f"{key}: {text}" if key else text
 
 
 def _override(tree: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -230,43 +265,53 @@ def _override(tree: DictConfig, overrides: Sequence[str]) -> list[str]:
             continue
         try:
             _merge(tree, key, OmegaConf.from_dotlist([override]))
-        except (YAMLError, OmegaConfBaseException) as error:
-            wrong.append(f"{key}: {value!r} cannot be read as YAML: {str(error).strip().splitlines()[0]}")
+        except UNREADABLE as error:
+            wrong.append(f"{key}: {_show(value)} cannot be read as YAML: {_told(error)}")
     return wrong
 
 
+def _show(value: str) -> str:
+    return repr(value if len(value) <= 60 else f"{value[:59]}…")
+
+
 def _merge(tree: DictConfig, key: str, given: DictConfig) -> None:
-    """Merge an override in place: a bare word becomes a section for its keys, another type replaces a section."""
+    """Merge an override in place: a bare word becomes a section for its keys, another type replaces a section.
+
+    So does another type alone, ``rl.baseline.type=none``: keys of the old type would be of no use.
+    """
     parts = key.split(".")
     for place in (".".join(parts[:depth]) for depth in range(1, len(parts) + 1)):
         old, new = OmegaConf.select(tree, place), OmegaConf.select(given, place)
         if isinstance(old, str) and isinstance(new, DictConfig):
             OmegaConf.update(tree, place, {"type": old})
+    section = key.removesuffix(".type") if isinstance(new, str) else key
+    old, new = OmegaConf.select(tree, section), OmegaConf.select(given, section)
     if isinstance(new, DictConfig) and "type" in new and isinstance(old, DictConfig) and new.type != old.get("type"):
-        OmegaConf.update(tree, key, {}, merge=False)
+        OmegaConf.update(tree, section, {}, merge=False)
     tree.merge_with(given)
 
 
 def _missing(tree: DictConfig) -> list[str]:
     """Problems with values that are left for somebody to fill in."""
-    texts = _texts(OmegaConf.to_container(tree), "")
-    return [f"{key}: ??? stands for a value that is missing: give one" for key, text in texts if text == "???"]
+    values = _leaves(OmegaConf.to_container(tree), "")
+    return [f"{key}: ??? stands for a value that is missing: give one" for key, value in values if value == "???"]
 
 
-def _texts(data: Any, place: str) -> Iterator[tuple[str, str]]:
-    """Every text with its key."""
-    if isinstance(data, str):
+def _leaves(data: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Every value that is neither a section nor a list, with its key."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list | tuple) else None
+    if items is None:
         yield place, data
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list | tuple) else ()
+        return
     for key, value in items:
-        yield from _texts(value, f"{place}.{key}".removeprefix("."))
+        yield from _leaves(value, f"{place}.{key}".removeprefix("."))
 
 
 def _to_plain(tree: DictConfig, origin: str) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(tree, resolve=True)  # type: ignore[return-value]
-    except OmegaConfBaseException as error:
-        raise ConfigError(origin, [" ".join(str(error).split())]) from error
+    except UNREADABLE as error:
+        raise ConfigError(origin, [_told(error)]) from error
 
 
 # -------------------------------------------------------------------------------------------------------- checking
@@ -274,21 +319,43 @@ def _check(data: dict[str, Any], origin: str, wrong: list[str]) -> Config:
     task = data.get("task")
     if isinstance(task, dict):
         data = {**data, "task": {**task, **{key: _absolute(task[key]) for key in DATA_KEYS if key in task}}}
-    missing = [f"task.{key}: no such file: {path}" for key, path in _data_files(data) if not Path(path).is_file()]
+    problems = ((key, path, _problem_of_data(Path(path))) for key, path in _data_files(data))
+    missing = [f"task.{key}: {problem}: {path}" for key, path, problem in problems if problem]
     return _validate(data, origin, [*wrong, *missing])
 
 
+def _problem_of_data(path: Path) -> str | None:
+    if (problem := _problem_of_path(path)) is None and (path.parts[1:2] in (("dev",), ("proc",)) or not path.is_file()):
+        return "is no file that a resumed run could read again: save what it holds to a file, and give that"
+    return problem
+
+
 def _validate(data: dict[str, Any], origin: str, wrong: list[str]) -> Config:
-    wrong = [*wrong, *(f"{key}: {value} is not a finite number" for key, value in _not_finite(data, ""))]
+    unwritable = [f"{key}: {problem}" for key, value in _leaves(data, "") if (problem := _unwritable(key, value))]
+    if unwritable:
+        raise ConfigError(origin, [*wrong, *unwritable])
+    leaves = ((key, value) for key, value in _leaves(data, "") if isinstance(value, float))
+    wrong = [*wrong, *(f"{key}: {value} is not a finite number" for key, value in leaves if not math.isfinite(value))]
     data = with_section_defaults(data, root())
     try:
         # Strict in JSON's sense: lists become tuples and 1 is a number, but "1" is a text and 1.0 is not whole.
         config = Config.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        raise ConfigError(origin, [*wrong, *explain(error, data)]) from error
+        raise ConfigError(origin, list(dict.fromkeys([*wrong, *explain(error, data)]))) from error
     if wrong:
         raise ConfigError(origin, wrong)
     return config
+
+
+def _unwritable(key: str, value: Any) -> str | None:
+    """Why JSON could not hold a value or its key."""
+    if isinstance(value, bytes):
+        return "is binary: give a text, a number or true or false"
+    try:
+        f"{key}{value if isinstance(value, str) else ''}".encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8: give text that is"
+    return None
 
 
 def _absolute(value: Any) -> Any:
@@ -306,11 +373,3 @@ def _data_files(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, str) and path:
                 yield key, path
-
-
-def _not_finite(data: Any, place: str) -> Iterator[tuple[str, float]]:
-    if isinstance(data, float) and not math.isfinite(data):
-        yield place, data
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    for key, value in items:
-        yield from _not_finite(value, f"{place}.{key}".removeprefix("."))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import (
-    NonNegativeFloat,
-    PositiveFloat,
-    model_validator,
-)
+from pydantic import model_validator
 
 from rlseq.config.phases import PhaseConfig
 from rlseq.config.section import Fraction, Section, UnitInterval
+from rlseq_envs.settings.rules import NonNegativeFloat, PositiveFloat
 
 
 class ScheduledSamplingConfig(Section):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from rlseq.config.section import BARE_WORD, Section, unmet
+from rlseq_envs.settings.rules import Limit, PositiveFloat, PositiveInt, Range
 
 if TYPE_CHECKING:
     from rlseq.config.rl import RLConfig
@@ -60,7 +61,10 @@ class ReinforceConfig(ObjectiveConfig):
     type: Literal["reinforce"] = "reinforce"
     # bf16 has samples drawn from another distribution, if only a little, than they are scored under: each is then
     # weighted by the ratio of its probabilities, cut here (Ionides 2008).
-    importance_cap: Annotated[float, Field(ge=1.0)] = 2.0
+    importance_cap: Annotated[float, Range(ge=1.0), Limit(1e38)] = 2.0
+
+
+Step = Annotated[int, Range(gt=0), Limit(10**5)]  # tokens
 
 
 class MixerConfig(ObjectiveConfig):
@@ -68,7 +72,7 @@ class MixerConfig(ObjectiveConfig):
 
     title = "MIXER"
     type: Literal["mixer"] = "mixer"
-    step: PositiveInt = 2  # tokens at the reference's end, END counted, that are sampled at first, and more each time
+    step: Step = 2  # tokens at the reference's end, END counted, that are sampled at first, and more each time
     every: PositiveInt = 500  # updates between steps of the boundary towards the first token
 
     @property

@@ -5,15 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import Field
 
-from rlseq.config.section import Fraction, Precision, Section, UnitInterval
+from rlseq.config.section import Batch, Fraction, Precision, Section, UnitInterval
+from rlseq_envs.settings.rules import Limit, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class ScheduleConfig(Section):
@@ -31,7 +26,7 @@ class OptimizerConfig(Section):
 
     learning_rate: PositiveFloat = 1e-3  # the peak
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)  # decays of the means of gradients and of their squares
-    eps: PositiveFloat = 1e-8  # added to the root of the mean square
+    eps: Annotated[float, Field(ge=1e-30), Limit(1e38)] = 1e-8  # added to the root of the mean square
     weight_decay: NonNegativeFloat = 0.0  # what a step takes off the weights, times the learning rate
     clip_norm: PositiveFloat | None = 1.0  # most that the gradient's norm may be; null: no limit
     schedule: ScheduleConfig = ScheduleConfig()  # of the learning rate
@@ -45,7 +40,7 @@ class PhaseConfig(Section, ABC):
     """What both phases share."""
 
     updates: NonNegativeInt  # most updates of this phase
-    batch_size: PositiveInt = 64  # instances an update, or the most tokens where batch_type is 'token'
+    batch_size: Batch = 64  # instances an update, or the most tokens where batch_type is 'token'
     # 'token' fills a batch with instances of like length while instances × the longest source or reference among them,
     # END counted, is within batch_size; only where training data are finite. In rl, samples are not counted.
     batch_type: Literal["instance", "token"] = "instance"

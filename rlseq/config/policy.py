@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, PositiveInt, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
-from rlseq.config.section import BARE_WORD, Fraction, Section
+from rlseq.config.section import BARE_WORD, Fraction, Section, Width
 from rlseq_envs.settings import IMPORT_PATH
+from rlseq_envs.settings.rules import Limit, Number, Range
 from rlseq_envs.spaces import Choices, Space
 
 MatchFunction = Literal["additive", "bilinear", "dot", "scaled_dot", "cosine"]
@@ -81,8 +82,8 @@ class LSTMEncoderConfig(PartConfig):
     """A stacked bidirectional LSTM."""
 
     type: Literal["lstm"] = "lstm"
-    layers: PositiveInt = 1  # bidirectional layers, one on the other
-    forget_bias: float = 1.0  # first bias of the LSTMs' forget gates (Jozefowicz et al. 2015)
+    layers: Annotated[int, Range(gt=0), Limit(1000)] = 1  # bidirectional layers, one on the other
+    forget_bias: Number = 1.0  # first bias of the LSTMs' forget gates (Jozefowicz et al. 2015)
 
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""
@@ -140,7 +141,7 @@ class AttentionLSTMConfig(PartConfig):
     # an output that points.
     feed_context: bool = True
     first_state: Literal["encoder", "learned"] = "encoder"  # mapped from the encoder's last states, or learned
-    forget_bias: float = 1.0  # first bias of the LSTM's forget gates (Jozefowicz et al. 2015)
+    forget_bias: Number = 1.0  # first bias of the LSTM's forget gates (Jozefowicz et al. 2015)
 
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""
@@ -214,9 +215,9 @@ OutputSection = Annotated[VocabularyConfig | PointerConfig | OwnPartConfig, Fiel
 class PolicyConfig(Section):
     """An encoder reads the source, a decoder remembers what was emitted and attends, an output chooses a token."""
 
-    hidden_size: PositiveInt = 384  # of the decoder; each encoder direction has half of it
+    hidden_size: Width = 384  # of the decoder; each encoder direction has half of it
     # Width of an embedded token or position, and of the attentional vector; default: hidden_size.
-    embedding_size: PositiveInt | None = None
+    embedding_size: Width | None = None
     dropout: Fraction = 0.3  # of embeddings, between layers, and of what the output reads
     word_dropout: Fraction = 0.0  # of whole tokens, on either side
     encoder: EncoderSection = LSTMEncoderConfig()  # what a source is to the network

@@ -100,7 +100,8 @@ def _sections(node: Node, path: str, default: dict[str, Any]) -> Iterator[KeySec
         children = [(key, child) for key, child in member["properties"].items() if kind is None or key != "type"]
         found = {key: _default(key, child, member, made_by, values) for key, child in children}
         keys = (
-            Key(prefix + key, describe(child), _shown(found[key], child), said.get(key, "")) for key, child in children
+            Key(prefix + key, describe(child, limits=True), _shown(found[key], child), said.get(key, ""))
+            for key, child in children
         )
         yield KeySection(path, kind, _summary(made_by), tuple(keys))
         for key, child in children:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import model_validator
 
 from rlseq.config.baselines import BASELINE_SECTIONS, BaselineSection, CriticConfig, GreedyConfig
 from rlseq.config.monitors import MonitorsConfig
 from rlseq.config.objectives import OBJECTIVE_SECTIONS, ObjectiveSection, ReinforceConfig
 from rlseq.config.phases import OptimizerConfig, PhaseConfig
-from rlseq.config.section import PositiveFraction, Precision, Section, unmet
+from rlseq.config.section import PositiveFraction, Precision, Section, Temperature, unmet
+from rlseq_envs.settings.rules import Limit, NonNegativeFloat, NonNegativeInt, Number, PositiveFloat, Range
+
+TopK = Annotated[int, Range(ge=2), Limit(10**12)]
 
 
 class RLConfig(PhaseConfig):
@@ -27,13 +30,13 @@ class RLConfig(PhaseConfig):
     reward_source: Literal["task", "constant", "shuffled"] = "task"
     # Rewards are clipped to these bounds, in the task's units, and then multiplied by the scale: this is what the
     # baseline and the advantages are made of. Validation and the reported rewards are not touched.
-    reward_clip: tuple[float, float] | None = None
+    reward_clip: tuple[Number, Number] | None = None
     reward_scale: PositiveFloat = 1.0  # what rewards are multiplied by, once they are clipped
-    samples: PositiveInt = 1  # sequences sampled an instance
+    samples: Annotated[int, Range(gt=0), Limit(10**4)] = 1  # sequences sampled an instance
     # Of sampling, in this order; samples are scored under the same distribution, renormalised and with its support held
     # fixed.
-    temperature: PositiveFloat = 1.0
-    top_k: Annotated[int, Field(ge=2)] | None = None  # draw among the likeliest choices only (1 would teach nothing)
+    temperature: Temperature = 1.0
+    top_k: TopK | None = None  # draw among the likeliest choices only (1 would teach nothing)
     top_p: PositiveFraction = 1.0  # draw among the fewest likeliest choices that hold this probability (nucleus)
     sampling_precision: Precision = "fp32"  # of the matrix products that decode what is trained on
     dropout: bool = False  # while scoring; never while decoding
@@ -43,7 +46,7 @@ class RLConfig(PhaseConfig):
     normalize_advantage: Literal["none", "batch", "instance"] = "none"
     # An instance whose samples all have the same reward teaches nothing, and other instances can take its place (DAPO,
     # Yu et al. 2025): most further draws an update, each as large as the batch; 0: none.
-    dynamic_sampling: NonNegativeInt = 0
+    dynamic_sampling: Annotated[int, Range(ge=0), Limit(1000)] = 0
     # The first token of a sample: the policy's, or one of the right ones that the task names, another for each sample
     # (POMO, Kwon et al. 2020). A given token is not trained.
     starts: Literal["policy", "task"] = "policy"

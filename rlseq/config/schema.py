@@ -4,41 +4,45 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from rlseq.config.fit import misfits
 from rlseq.config.mle import MLEConfig
 from rlseq.config.phases import Phase, PhaseConfig
 from rlseq.config.policy import PolicyConfig
 from rlseq.config.rl import RLConfig
-from rlseq.config.section import Section
+from rlseq.config.section import Batch, Section
 from rlseq_envs.settings import TaskSettings
+from rlseq_envs.settings.rules import Limit, PositiveInt, Range, Seconds, Seed
 
+Workers = Annotated[int, Range(ge=0), Limit(10_000)]
+Threads = Annotated[int, Range(gt=0), Limit(1024)]
+GPUs = Annotated[float, Range(ge=0.0), Limit(1024)]
 TaskConfig = Annotated[TaskSettings, Field(discriminator="type")]  # their keys: rlseq_envs/settings
 
 
 class EvaluationConfig(Section):
     """Validation during training and the final figures."""
 
-    batch_size: PositiveInt = 200  # instances decoded together
+    batch_size: Batch = 200  # instances decoded together
     max_instances: PositiveInt | None = None  # of the validation set; default: all
-    samples_shown: NonNegativeInt = 8  # rows in the table of samples, figures in TensorBoard
+    samples_shown: Annotated[int, Range(ge=0), Limit(10**4)] = 8  # rows in the table of samples, figures in TensorBoard
 
 
 class ComputeConfig(Section):
     """Where the work is done."""
 
-    runners: NonNegativeInt = 0  # environment runners; 0: in the driver
-    learners: NonNegativeInt = 0  # learners (data parallel); 0: in the driver
-    runner_gpus: NonNegativeFloat = 0.0  # GPUs of each runner
-    learner_gpus: NonNegativeFloat = 0.0  # GPUs of each learner
+    runners: Workers = 0  # environment runners; 0: in the driver
+    learners: Workers = 0  # learners (data parallel); 0: in the driver
+    runner_gpus: GPUs = 0.0  # GPUs of each runner
+    learner_gpus: GPUs = 0.0  # GPUs of each learner
     # Of a running Ray cluster, HOST:PORT or auto; local: this machine. Default: RAY_ADDRESS if that is set, as it is
     # inside a Ray job, else this machine.
     address: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of work done in the driver
-    threads: PositiveInt | None = None  # torch threads a process; default: the cores divided among the processes
-    shard_size: PositiveInt = 32  # instances encoded and decoded together in rl; fixed, whoever the workers are
-    timeout: PositiveFloat = 600.0  # seconds before a silent worker counts as lost
+    threads: Threads | None = None  # torch threads a process; default: the cores divided among the processes
+    shard_size: Batch = 32  # instances encoded and decoded together in rl; fixed, whoever the workers are
+    timeout: Seconds = 600.0  # seconds before a silent worker counts as lost
 
 
 class CheckpointConfig(Section):
@@ -60,8 +64,8 @@ class Config(Section):
     """One experiment."""
 
     # Of the experiment; run directories begin with it.
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    seed: NonNegativeInt = 0  # decides weights, batches and samples
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
+    seed: Seed = 0  # decides weights, batches and samples
     output: str = "runs"  # run directories are made in it
     log_every: PositiveInt = 20  # updates between log lines and TensorBoard points
     task: TaskConfig  # what is to be generated, and what it is worth

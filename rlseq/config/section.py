@@ -7,9 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from rlseq_envs.settings.rules import Limit, Range
+
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 UnitInterval = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveFraction = Annotated[float, Field(gt=0.0, le=1.0)]
+Batch = Annotated[int, Range(gt=0), Limit(10**7)]  # instances or tokens that are worked on together
+Width = Annotated[int, Range(gt=0), Limit(1 << 16)]  # units of a layer
+Temperature = Annotated[float, Field(ge=1e-6, le=1e6)]  # logits divided by much less would overflow
 Precision = Literal["fp32", "bf16"]
 
 

@@ -235,7 +235,7 @@ extra: 1
 """
     assert problems(write(tmp_path, text)) == [
         "mle.optimizer.eps: inf is not a finite number",
-        'name: "two words" is not a text matching ^[A-Za-z0-9][A-Za-z0-9._-]*$',
+        'name: "two words" is not a text matching ^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$',
         f"task.type: \"convex_hul\" is not {TASKS}; did you mean 'convex_hull'?",
         'policy.decoder.match: "addtive" is not additive, bilinear, dot, scaled_dot or cosine; '
         "did you mean 'additive'?",
@@ -382,7 +382,7 @@ extra: 1
             f"rl.objective.type: \"reinforced\" is not {OBJECTIVES}; did you mean 'reinforce'?",
         ),
         ("rl: {updates: 1, dropout: 'yes'}", 'rl.dropout: "yes" is not true or false'),
-        ("rl: {updates: 1, temperature: 0}", "rl.temperature: 0 is not a number above 0"),
+        ("rl: {updates: 1, temperature: 0}", "rl.temperature: 0 is not a number at least 1e-06 and at most 1e+06"),
         ("rl: {updates: 1, top_k: 1}", "rl.top_k: 1 is not a whole number at least 2 or null"),
         ("rl: {updates: 1, top_p: 0}", "rl.top_p: 0 is not a number above 0 and at most 1"),
         ("rl: {updates: 1, top_p: 1.5}", "rl.top_p: 1.5 is not a number above 0 and at most 1"),
@@ -449,7 +449,7 @@ extra: 1
             "task: {type: convex_hull, test_points: 3}",
             "task.test_points: 3 is not a list of 2, each a whole number above 0 or null",
         ),
-        ("output: ${nowhere}", "Interpolation key 'nowhere' not found full_key: output object_type=dict"),
+        ("output: ${nowhere}", "output: Interpolation key 'nowhere' not found"),
     ],
 )
 def test_one_thing_wrong_gives_one_line_saying_what_would_be_right(tmp_path: Path, change: str, problem: str) -> None:

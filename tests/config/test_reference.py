@@ -110,11 +110,14 @@ def test_a_section_prints_all_its_keys(section: KeySection) -> None:
 def test_a_key_prints_type_default_and_meaning() -> None:
     assert explain("rl.samples") == (
         0,
-        "rl.samples\n    a whole number above 0; default: 1\n    sequences sampled an instance\n",
+        "rl.samples\n    a whole number above 0 and at most 10,000; default: 1\n    sequences sampled an instance\n",
     )
     code, output = explain("task.reward")
     assert code == 0 and "task.reward, if task.type is convex_hull" in output and '{"bleu": 1.0}' in output
-    assert "mle.updates\n    a whole number at least 0; must be given" in explain("mle.updates")[1]
+    assert (
+        "mle.updates\n    a whole number at least 0 and at most 1,000,000,000,000; must be given"
+        in explain("mle.updates")[1]
+    )
     assert explain("rl.baseline.type") == explain("rl.baseline")
 
 

@@ -9,11 +9,12 @@ from typing import Annotated, ClassVar, Literal
 from rlseq_envs.settings.base import Settings
 from rlseq_envs.settings.rules import (
     File,
+    Instances,
     NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
+    Points,
     RewardName,
+    Seconds,
+    Seed,
     wrong_weights,
 )
 from rlseq_envs.spaces import Choices, Space
@@ -30,20 +31,20 @@ class ConvexHullSettings(Settings):
     env_id: ClassVar[str] = "rlseq/ConvexHull-v0"
 
     type: Literal["convex_hull"] = "convex_hull"
-    min_points: PositiveInt = 5  # fewest points of a generated set
-    max_points: PositiveInt = 10  # most points of a generated set
-    test_points: tuple[PositiveInt, PositiveInt] | None = None  # range of n in the test set; default: as in training
+    min_points: Points = 5  # fewest points of a generated set
+    max_points: Points = 10  # most points of a generated set
+    test_points: tuple[Points, Points] | None = None  # range of n in the test set; default: as in training
     reward: dict[HullReward, NonNegativeFloat] = field(default_factory=lambda: {"valid": 1.0})  # weights of the mixture
-    reward_timeout: PositiveFloat = 60.0  # seconds that one call of a user's reward may take
+    reward_timeout: Seconds = 60.0  # seconds that one call of a user's reward may take
     train_file: File = None  # Pointer Networks text format or .npy; default: endless random points
     validation_file: File = None  # as train_file; default: validation_size generated sets
     test_file: File = None  # as train_file; default: test_size generated sets
-    train_size: PositiveInt | None = None  # most sets to train on, the first of a file; default: all, or endless
+    train_size: Instances | None = None  # most sets to train on, the first of a file; default: all, or endless
     rl_file: File = None  # sets that rl is trained on, without labels; default: those of cross-entropy
     rl_generated: bool = False  # without rl_file, train rl on endless generated sets, which are in no other split
-    validation_size: PositiveInt = 4000  # generated sets to validate on
-    test_size: PositiveInt = 10000  # generated sets to evaluate on
-    seed: NonNegativeInt = 0  # chooses all generated sets
+    validation_size: Instances = 4000  # generated sets to validate on
+    test_size: Instances = 10000  # generated sets to evaluate on
+    seed: Seed = 0  # chooses all generated sets
 
     def conflicts(self) -> Iterator[str]:
         """See the base class."""
@@ -52,8 +53,6 @@ class ConvexHullSettings(Settings):
             yield f"min_points {self.min_points} is larger than max_points {self.max_points}"
         if self.test_points is not None and self.test_points[0] > self.test_points[1]:
             yield f"test_points is {self.test_points}: give the smaller number first"
-        if self.seed >= 1 << 64:
-            yield f"seed is {self.seed}: give less than 2^64"
 
     def outline(self) -> tuple[Mapping[str, Space], Choices]:
         """Points, pointed at."""

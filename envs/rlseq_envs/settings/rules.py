@@ -53,6 +53,45 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """A number that no sensible value reaches: what is larger is a slip, refused before memory or time run out.
+
+    Messages and the reference tell it apart from the rules above: it is told only if it is passed.
+
+    Attributes:
+        most: The largest number allowed.
+        least: The least number allowed; None: other rules say.
+    """
+
+    most: float
+    least: float | None = None
+
+    def allows(self, value: Any) -> bool:
+        """Whether a number is within the limit."""
+        return value <= self.most and (self.least is None or value >= self.least)
+
+    def __str__(self) -> str:
+        low = "" if self.least is None else f"at least {shown(self.least)} and "
+        return f"{low}at most {shown(self.most)}"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Schema]) -> Schema:
+        """The number's schema with this limit."""
+        return {**handler(source), "le": self.most, **({} if self.least is None else {"ge": self.least})}
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Schema]) -> Schema:
+        """The limit has a word of its own: a maximum is part of what a value is for."""
+        found = {key: value for key, value in handler(schema).items() if key != "maximum"}
+        if self.least is not None:
+            del found["minimum"]
+        return {**found, "limit": str(self)}
+
+
+def shown(number: float) -> str:
+    """A number as messages have it: 1,000,000 and 1e+38."""
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+
+
+@dataclass(frozen=True)
 class RewardName:
     """A reward is one that the task knows, or a function of the user's by its import path.
 
@@ -82,11 +121,19 @@ class RewardName:
         return {"type": "string", "enum": [*self.known, "package.module:function"]}
 
 
-PositiveInt = Annotated[int, Range(gt=0)]
-NonNegativeInt = Annotated[int, Range(ge=0)]
-PositiveFloat = Annotated[float, Range(gt=0.0)]
-NonNegativeFloat = Annotated[float, Range(ge=0.0)]
+_COUNTED = Limit(10**12)  # more than can be counted to in a month
+_SINGLE = Limit(1e38)  # more is infinite in single precision
+PositiveInt = Annotated[int, Range(gt=0), _COUNTED]
+NonNegativeInt = Annotated[int, Range(ge=0), _COUNTED]
+Number = Annotated[float, Limit(1e38, -1e38)]
+PositiveFloat = Annotated[float, Range(gt=0.0), _SINGLE]
+NonNegativeFloat = Annotated[float, Range(ge=0.0), _SINGLE]
 Fraction = Annotated[float, Range(ge=0.0, lt=1.0)]
+Seed = Annotated[int, Range(ge=0), Limit(2**64 - 1)]
+Seconds = Annotated[float, Range(gt=0.0), Limit(10**7)]  # four months
+Instances = Annotated[int, Range(gt=0), Limit(10**8)]  # whose ids are held in memory
+Points = Annotated[int, Range(gt=0), Limit(10**5)]  # of one set
+Tokens = Annotated[int, Range(ge=2), Limit(10**5)]  # of one sequence, END included
 
 FILE = "file"  # marks keys that name files to read
 File = Annotated[str | None, FILE]
@@ -108,7 +155,7 @@ def wrong_values(settings: Any) -> Iterator[str]:
     for key, hint in field_hints(type(settings)).items():
         value = getattr(settings, key)
         if not _fits(value, hint):
-            yield f"{key} is {value!r}; give {_describe(hint)}"
+            yield f"{key} is {value!r}; give {_describe(hint, limits=_fits(value, hint, limits=False))}"
 
 
 def wrong_weights(weights: Mapping[str, float], known: Sequence[str]) -> Iterator[str]:
@@ -130,37 +177,42 @@ def wrong_weights(weights: Mapping[str, float], known: Sequence[str]) -> Iterato
         yield "reward: give at least one component a weight above 0"
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _rules(hint: Any, limits: bool) -> Iterator[Any]:
+    return (rule for rule in get_args(hint)[1:] if rule is not FILE and (limits or not isinstance(rule, Limit)))
+
+
+def _fits(value: Any, hint: Any, limits: bool = True) -> bool:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        rules = (rule for rule in arguments[1:] if rule is not FILE)
-        return _fits(value, arguments[0]) and all(rule.allows(value) for rule in rules)
+        return _fits(value, arguments[0], limits) and all(rule.allows(value) for rule in _rules(hint, limits))
     if origin is Literal:
         return value in arguments
     if origin in (Union, UnionType):
-        return any(_fits(value, member) for member in arguments)
+        return any(_fits(value, member, limits) for member in arguments)
     if origin in (tuple, Sequence):
-        return isinstance(value, tuple | list) and _fit_items(value, arguments)
-    if hint in (int, float):
-        return isinstance(value, int | hint) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, tuple | list) and _fit_items(value, arguments, limits)
+    if hint is int or isinstance(value, int):
+        return hint in (int, float, bool) and isinstance(value, int) and isinstance(value, bool) == (hint is bool)
+    if hint is float:
+        return isinstance(value, float) and math.isfinite(value)
     return isinstance(value, origin or hint)
 
 
-def _fit_items(values: Sequence[Any], hints: Sequence[Any]) -> bool:
+def _fit_items(values: Sequence[Any], hints: Sequence[Any], limits: bool) -> bool:
     if len(hints) == 1 or hints[1] is Ellipsis:
-        return all(_fits(value, hints[0]) for value in values)
-    return len(values) == len(hints) and all(map(_fits, values, hints))
+        return all(_fits(value, hints[0], limits) for value in values)
+    return len(values) == len(hints) and all(_fits(*pair, limits) for pair in zip(values, hints, strict=True))
 
 
-def _describe(hint: Any) -> str:
+def _describe(hint: Any, limits: bool = False) -> str:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return " ".join([_describe(arguments[0]), *(str(rule) for rule in arguments[1:] if rule is not FILE)])
+        return f"{_describe(arguments[0], limits)} {' and '.join(map(str, _rules(hint, limits)))}".strip()
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (Union, UnionType):
-        return " or ".join(map(_describe, arguments))
+        return " or ".join(_describe(member, limits) for member in arguments)
     if origin in (tuple, Sequence):
         size = "" if len(arguments) == 1 or arguments[1] is Ellipsis else f" of {len(arguments)}"
-        return f"a list{size}, each {_describe(arguments[0])}"
+        return f"a list{size}, each {_describe(arguments[0], limits)}"
     return _WORDS.get(hint, "a dictionary")

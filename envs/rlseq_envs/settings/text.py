@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 from rlseq_envs.settings.base import Settings
 from rlseq_envs.settings.rules import (
+    Limit,
     NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     Range,
     RewardName,
+    Seconds,
+    Tokens,
     wrong_weights,
 )
 
@@ -34,6 +34,8 @@ REWARD_OPTIONS = {
     **{"chrf_char_order": "chrf", "chrf_word_order": "chrf", "chrf_beta": "chrf"},
 }
 
+VocabularySize = Annotated[int, Range(ge=3), Limit(10**7)]
+_ORDERS = Limit(1000)  # of n-grams
 TextReward = Annotated[str, RewardName(TEXT_REWARDS)]
 
 
@@ -45,10 +47,10 @@ class TextOptions:
     lowercase: bool = False  # lower-case what is read, and compare without case; neg_ter always compares so
     smoothing: Smoothing = "exp"  # of bleu
     smoothing_value: NonNegativeFloat | None = None  # for floor and add-k; default: sacrebleu's
-    chrf_char_order: PositiveInt = 6  # longest n-grams of characters
-    chrf_word_order: NonNegativeInt = 0  # longest n-grams of words; 2: chrF++
-    chrf_beta: PositiveInt = 2  # how much more recall weighs than precision
-    repetition_order: PositiveInt = 4  # length of the n-grams that neg_repetition counts
+    chrf_char_order: Annotated[int, Range(gt=0), _ORDERS] = 6  # longest n-grams of characters
+    chrf_word_order: Annotated[int, Range(ge=0), _ORDERS] = 0  # longest n-grams of words; 2: chrF++
+    chrf_beta: Annotated[int, Range(gt=0), Limit(10**6)] = 2  # how much more recall weighs than precision
+    repetition_order: Annotated[int, Range(gt=0), _ORDERS] = 4  # length of the n-grams that neg_repetition counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +59,10 @@ class TextSettings(TextOptions, Settings):
 
     units: Units = "subword"  # what a token is
     subword_model: SubwordModel = "bpe"  # how subwords are found: by merges, or as a unigram model
-    vocabulary_size: Annotated[int, Range(ge=3)] = 6000  # most tokens of a vocabulary, END and the unknown one included
-    max_length: Annotated[int, Range(ge=2)] = 80  # tokens of an output, END included
+    vocabulary_size: VocabularySize = 6000  # most tokens of a vocabulary, END and the unknown one included
+    max_length: Tokens = 80  # tokens of an output, END included
     reward: dict[TextReward, NonNegativeFloat] = field(default_factory=lambda: {"bleu": 1.0})  # weights of the mixture
-    reward_timeout: PositiveFloat = 60.0  # seconds that one call of a user's reward may take
+    reward_timeout: Seconds = 60.0  # seconds that one call of a user's reward may take
     metrics: tuple[Metric, ...] = ("BLEU", "chrF", "TER")  # BLEU-lc: without case
 
     def conflicts(self) -> Iterator[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from rlseq_envs.settings.rules import File, Files, Fraction, NonNegativeInt, PositiveInt, Range
+from rlseq_envs.settings.rules import File, Files, Fraction, Instances, Seed, Tokens
 from rlseq_envs.settings.text import NEED_REFERENCES, TextSettings
 from rlseq_envs.spaces import Choices, Space
 
@@ -34,11 +34,11 @@ class TranslationSettings(TextSettings):
     rl_target: Files = None  # their references; without any, only rewards that read none can be used
     cldr_source_locale: str = "en"  # a locale of Unicode's data, such as en or pt_BR
     cldr_target_locale: str = "de"  # likewise
-    cldr_sizes: tuple[PositiveInt, PositiveInt, PositiveInt] = (20000, 1000, 1000)  # train, validation, test
+    cldr_sizes: tuple[Instances, Instances, Instances] = (20000, 1000, 1000)  # train, validation, test
     subword_dropout: Fraction = 0.0  # of merges, anew each time a pair is trained on (BPE-dropout); for bpe, in mle
     shared_vocabulary: bool = True  # one vocabulary for both languages
-    max_source_length: Annotated[int, Range(ge=2)] = 100  # tokens of a source, END included
-    seed: NonNegativeInt = 0  # of the made corpus
+    max_source_length: Tokens = 100  # tokens of a source, END included
+    seed: Seed = 0  # of the made corpus
 
     def conflicts(self) -> Iterator[str]:
         """See the base class."""
