@@ -59,12 +59,13 @@ class TransformerKeys(PartConfig):
 
     slot: ClassVar[str]
 
-    layers: PositiveInt = 3
-    heads: PositiveInt = 4  # of attention; they divide policy.hidden_size
-    feedforward_size: PositiveInt | None = None  # width within each layer's map of a position; default: 4 hidden_size
+    layers: Annotated[int, Range(gt=0), Limit(1000)] = 3
+    heads: Width = 4  # of attention; they divide policy.hidden_size
+    feedforward_size: Width | None = None  # width within each layer's map of a position; default: 4 hidden_size
     norm: Literal["pre", "post"] = "pre"  # layer norm before each branch (Xiong et al. 2020), or behind each sum
     attention_dropout: Fraction = 0.0  # of single attention weights
-    window: PositiveInt | None = None  # how far away self-attention reads (local attention); default: any distance
+    # How far away self-attention reads (local attention); default: any distance.
+    window: Annotated[int, Range(gt=0), Limit(10**6)] | None = None
 
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""

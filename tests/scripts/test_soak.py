@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_a_training_on_which_faults_come_ends_as_one_left_alone(
 
 
 def test_a_difference_of_one_bit_is_seen(tmp_path: Path) -> None:
-    places = []
+    places: list[Path] = []
     for change in (0.0, 1e-7):
         run = RunDirectory.create(load_config("hull"), path=tmp_path / f"run{len(places)}")
         run.save("mle", 3, {"policy/a": np.array([1.0 + change, 2.0], np.float32)}, checkpoint_meta("mle", 3))
@@ -42,7 +43,7 @@ def test_a_difference_of_one_bit_is_seen(tmp_path: Path) -> None:
 def test_only_own_processes_are_found() -> None:
     """Else the faults would befall the runs of others."""
     training = soak.Training(Path("nowhere"), 1)
-    training.process = soak.subprocess.Popen(["sleep", "60"])
+    training.process = subprocess.Popen(["sleep", "60"])
     try:
         assert training.processes("python") == [] and training.processes("") == []
     finally:
