@@ -146,7 +146,7 @@ WRONG: dict[str, tuple[Any, list[str]]] = {
     ),
     "options": (
         lambda run: run.load().evaluate("tst", beam=2, sample=True, groups=3, temperature=0),
-        ["exclude each other", "groups 3: give a divisor", "temperature 0: give a number above 0", "split='tst'"],
+        ["exclude each other", "groups 3: give a divisor", "temperature 0: give 1e-06 or more", "split='tst'"],
     ),
     "n best": (lambda run: run.load().generate(["x"], n_best=3), ["there are only 1; give beam='3' or sample"]),
     "text": (lambda run: run.load().generate("0.1 0.2"), ["sources: give a list of texts"]),

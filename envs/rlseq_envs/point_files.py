@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from rlseq_envs.point_sets import PointSets, on_grid
 from rlseq_envs.task import Floats
 
 _SHOWN = 20
+_DIGITS = 20  # an index has fewer
+# What numpy makes of the head of a file that is damaged, or that asks for more memory than there is.
+_BAD_HEAD = (ValueError, TypeError, OverflowError, MemoryError, SyntaxError, RecursionError, TokenError)
 _SCALE = "scale the points into [0, 1]"
 
 
@@ -96,6 +100,8 @@ def _read_text(path: Path) -> PointSets:
 
 
 def _parse_line(line: str) -> Floats:
+    if len(line.rstrip("\r\n").splitlines()) > 1:
+        raise ValueError("holds another line end than a line feed; save the file with line feeds")
     before, *after = line.split("output")
     points = _parse_points(before.split())
     if len(after) > 1:
@@ -128,7 +134,7 @@ def _number(word: str) -> float:
 
 def _check_output(words: list[str], count: int) -> None:
     for word in words:
-        if not (word.isascii() and word.isdigit() and 1 <= int(word) <= count):
+        if not (word.isascii() and word.isdigit() and len(word) < _DIGITS and 1 <= int(word) <= count):
             raise ValueError(f"output {word[:40]!r} is not the index of a point, 1 … {count}")
 
 
@@ -136,8 +142,9 @@ def _read_npy(path: Path) -> PointSets:
     try:
         with path.open("rb") as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as problem:
-        raise ValueError(f"{path}: not a readable .npy file of numbers ({problem}); write it with numpy.save") from None
+    except _BAD_HEAD as problem:
+        told = str(problem) or "its head is too large"
+        raise ValueError(f"{path}: not a readable .npy file of numbers ({told}); write it with numpy.save") from None
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{path}: holds {array.dtype}; expected real numbers")
     if array.ndim != 3 or array.shape[2] != 2 or 0 in array.shape:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rlseq.evaluation.loading import LoadedPolicy
     from rlseq_envs.task import SplitName
 
+MOST_OUTPUTS = 10_000  # of a source
 SPLITS = ("train", "validation", "test")
 
 
@@ -148,8 +149,8 @@ def evaluate(
 
 def n_best_problems(n_best: int, decoding: Decoding, called: Naming) -> list[str]:
     """Why a method does not have as many outputs of a source."""
-    if n_best < 1:
-        return [f"{called('n_best', n_best)}: give 1 or more"]
+    if not 1 <= n_best <= MOST_OUTPUTS:
+        return [f"{called('n_best', n_best)}: give 1 or more, at most {MOST_OUTPUTS:,}"]
     if decoding_methods(decoding)[0] in ("greedy", "beam") and n_best > (most := decoding.get("beam") or 1):
         more = f"give {called('beam', n_best)} or {called('sample')}"
         return [f"{called('n_best', n_best)}: there are only {most}; {more}"]

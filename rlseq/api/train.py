@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rlseq.report.sink import Sink
 
 
+MOST_MINUTES = 10**6  # two years
+
+
 def train(
     config: Given | None = None,
     overrides: Sequence[str] = (),
@@ -171,4 +174,6 @@ def resume_problems(overrides: Sequence[str], called: Naming) -> list[str]:
 
 def save_before_problems(minutes: float | None, called: Naming) -> list[str]:
     """What is wrong with a time limit."""
-    return [f"{called('save_before', minutes)}: give minutes above 0"] if minutes is not None and minutes <= 0 else []
+    if minutes is None or 0 < minutes <= MOST_MINUTES:
+        return []
+    return [f"{called('save_before', minutes)}: give minutes above 0, at most {MOST_MINUTES:,}"]

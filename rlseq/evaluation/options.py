@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,33 +22,40 @@ USED = {
 _ALWAYS_TOLD = ("method", "beam_size", "length_penalty", "temperature", "seed")
 
 
-def _at_least(least: float) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: least <= value < math.inf, f"give {least:g} or more"
+# Whether a rule allows a value, and what it allows in words.
+_Rule = tuple[Callable[[Any], bool], str]
 
 
-def _above_0(most: float = math.inf) -> tuple[Callable[[Any], bool], str]:
-    upto = "" if math.isinf(most) else f", at most {most:g}"
-    return lambda value: 0 < value <= most and value < math.inf, f"give a number above 0{upto}"
+def _shown(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
-def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
+def _from(least: float, most: float) -> _Rule:
+    return lambda value: least <= value <= most, f"give {_shown(least)} or more, at most {_shown(most)}"
+
+
+def _above_0(most: float) -> _Rule:
+    return lambda value: 0 < value <= most, f"give a number above 0, at most {_shown(most)}"
+
+
+def _one_of(*names: str) -> _Rule:
     return lambda value: value in names, f"give {', '.join(names[:-1])} or {names[-1]}"
 
 
 _RULES = {
     "method": _one_of(*USED),
-    "beam_size": _at_least(1),
-    "length_penalty": _at_least(0),
+    "beam_size": _from(1, 10_000),
+    "length_penalty": _from(0, 5),  # a length to a much higher power is infinite
     "length_norm": _one_of("power", "gnmt"),
-    "coverage_penalty": _at_least(0),
-    "groups": _at_least(1),
-    "diversity": _above_0(),
-    "temperature": _above_0(),
-    "top_k": _at_least(1),
+    "coverage_penalty": _from(0, 1e6),
+    "groups": _from(1, 10_000),
+    "diversity": _above_0(1e6),
+    "temperature": _from(1e-6, 1e6),  # as of rl
+    "top_k": _from(1, 10**12),
     "top_p": _above_0(1.0),
-    "min_length": _at_least(1),
-    "max_length": _at_least(1),
-    "seed": _at_least(0),
+    "min_length": _from(1, 10**9),
+    "max_length": _from(1, 10**9),
+    "seed": _from(0, 2**64 - 1),
 }
 
 

@@ -141,7 +141,7 @@ def test_every_example_is_understood(example: str, monkeypatch: pytest.MonkeyPat
             "generate . --greedy --beam 2 --sample --n-best 5 --temperature 0 --input a --output b/c",
             [
                 "exclude each other",
-                "--temperature 0: give a number above 0",
+                "--temperature 0: give 1e-06 or more, at most 1e+06",
                 "--input a: no such file",
                 "b/c: the directory",
             ],

@@ -110,8 +110,6 @@ FAULTS: dict[str, Fault] = {
         for name, keys in OVERSHOOTS.items()
         for phase in ("mle", "rl")
     },
-    "coldest temperature": Fault("rl", {"temperature": 1e-6}),
-    "coldest temperature with top-p": Fault("rl", {"temperature": 1e-6, "top_p": 0.9}),
     "one gradient of mle": Fault("mle", {}, _gradient("mle", ONCE)),
     "one gradient of rl": Fault("rl", {}, _gradient("rl", ONCE)),
     "all gradients of mle": Fault("mle", {}, _gradient("mle", ALWAYS), ends=True),

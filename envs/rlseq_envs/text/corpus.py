@@ -8,6 +8,7 @@ or an endless line) drops the pair in training and is counted.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,9 @@ from rlseq_envs.task import Bools, SplitName
 from rlseq_envs.text.storage import TextRows
 
 MAX_LINE_CHARACTERS = 10_000
+MAX_LINE_BYTES = 1 << 26  # of a line that is read at all
+MAX_UNPACKED_BYTES = 1 << 32  # of a compressed file that is more than MAX_RATIO times as large as it seems
+MAX_RATIO = 200  # text becomes some 3 to 10 times smaller
 
 _MAX_PROBLEMS_PER_FILE = 5
 _UTF8_BOM = b"\xef\xbb\xbf"
@@ -146,6 +150,7 @@ class _FileReader:
 
     def _read_stream(self, raw: BinaryIO) -> Iterable[str]:
         compressed = raw.read(2) == _GZIP_MAGIC
+        most = max(MAX_UNPACKED_BYTES, MAX_RATIO * raw.seek(0, os.SEEK_END)) if compressed else None
         raw.seek(0)
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if compressed else raw
         problem = _problem_of_head(stream.read(4096))
@@ -153,10 +158,17 @@ class _FileReader:
             self._note(None, problem)
             return ()
         stream.seek(0)
-        return self._texts(stream)
+        return self._texts(stream, most)
 
-    def _texts(self, stream: BinaryIO) -> Iterator[str]:
-        for self.line, raw_line in enumerate(stream, start=1):  # a binary stream breaks at line feeds only
+    def _texts(self, stream: BinaryIO, most: int | None) -> Iterator[str]:
+        # A binary stream breaks at line feeds only.
+        for self.line, raw_line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES), b""), start=1):
+            if len(raw_line) == MAX_LINE_BYTES:
+                self._note(self.line, f"has more than {MAX_LINE_BYTES:,} bytes; is it text, one sentence a line?")
+                return
+            if most is not None and stream.tell() > most:
+                self._note(self.line, f"unpacks to more than {most:,} bytes; unpack it to a plain file, if it is text")
+                return
             line = raw_line.removesuffix(b"\n")
             if self.line == 1 and line.startswith(_UTF8_BOM):
                 line = line.removeprefix(_UTF8_BOM)

@@ -32,6 +32,7 @@ UNKNOWN_WORD = "<unk>"
 UNKNOWN_SYMBOL = "⁇"
 
 _SPACE_MARK = "▁"
+_UNKNOWN_MARK = "▅"  # sentencepiece leaves out lines that hold it when it learns
 _ENCODE_CHUNK = 10_000
 _MAX_TRAINING_LINES = 500_000  # sentencepiece keeps them all; beyond, an evenly spaced part is enough to learn from
 _MAX_CACHED_WORDS = 100_000
@@ -131,16 +132,26 @@ class SubwordVocabulary(Vocabulary):
         self._merges: Merges | None = None
 
     @classmethod
-    def train(cls, texts: Iterable[str], size: int, model: SubwordModel) -> SubwordVocabulary:
+    def train(
+        cls, texts: Iterable[str], size: int, model: SubwordModel, has_unknown_mark: bool = False
+    ) -> SubwordVocabulary:
         """Learn the pieces: every character is covered, text is not normalised, equal input gives an equal model.
 
+        Args:
+            texts: Lines.
+            size: Most tokens.
+            model: How pieces are found.
+            has_unknown_mark: Texts hold ``▅``. Sentencepiece keeps it for itself, so it becomes a piece of its own.
+
         Raises:
-            ValueError: ``size`` does not even hold the characters.
+            ValueError: ``size`` does not even hold the characters, or there are none.
         """
         written = io.BytesIO()
+        lines = (text.replace(_UNKNOWN_MARK, " ") for text in texts) if has_unknown_mark else iter(texts)
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(texts),
+                sentence_iterator=lines,
+                user_defined_symbols=[_UNKNOWN_MARK] if has_unknown_mark else [],
                 model_writer=written,
                 vocab_size=size,
                 hard_vocab_limit=False,
@@ -157,7 +168,11 @@ class SubwordVocabulary(Vocabulary):
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise ValueError(f"no subword vocabulary of {size} tokens can be learnt from this text: {error}") from error
+            empty = any(sign in str(error) for sign in ("!sentences_.empty()", "(all_chars_count) > (0)"))
+            reason = "it holds nothing but spaces and the characters ▁ and ▅" if empty else error
+            raise ValueError(
+                f"no subword vocabulary of {size} tokens can be learnt from this text: {reason}"
+            ) from error
         return cls(written.getvalue())
 
     def _encode_chunk(self, texts: list[str]) -> list[list[int]]:
@@ -241,7 +256,8 @@ def train_vocabulary(
     if units != "subword":
         return ListedVocabulary.count(cased, size, units)
     step = max(1, -(-sum(map(len, texts)) // _MAX_TRAINING_LINES))
-    return SubwordVocabulary.train(islice(cased, 0, None, step), size, model)
+    has_unknown_mark = any(_UNKNOWN_MARK in line for line in chain.from_iterable(texts))
+    return SubwordVocabulary.train(islice(cased, 0, None, step), size, model, has_unknown_mark)
 
 
 def load_vocabulary(path: Path) -> Vocabulary:
