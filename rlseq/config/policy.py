@@ -59,7 +59,7 @@ class TransformerKeys(PartConfig):
 
     slot: ClassVar[str]
 
-    layers: Annotated[int, Range(gt=0), Limit(1000)] = 3
+    layers: Annotated[int, Range(gt=0), Limit(1000)] = 3  # one on the other
     heads: Width = 4  # of attention; they divide policy.hidden_size
     feedforward_size: Width | None = None  # width within each layer's map of a position; default: 4 hidden_size
     norm: Literal["pre", "post"] = "pre"  # layer norm before each branch (Xiong et al. 2020), or behind each sum
