@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ def study(
     Raises:
         UserError: What is given cannot be used.
         TrainingsFailed: Some did.
-        Stopped: Ctrl-C ended it; the message says how to go on.
+        Stopped: Ctrl-C, SIGTERM or SIGHUP ended it; the message says how to go on.
     """
     refuse(study_problems(config, overrides, run, resume, controls or [], equal_time_updates, in_python))
 
@@ -116,20 +116,24 @@ def study_problems(
 
 def _train(made: Study, jobs: int, console: bool, trusted: str) -> None:
     from rlseq.training.jobs import LocalProcess, run_jobs
+    from rlseq.training.stopping import GivenUp, catching_signals, giving_up
 
     logs, on_cluster, again = made.path / "logs", made.config.compute.address not in (None, "local"), _again(made)
     launch: Launch = lambda arguments, log: LocalProcess(arguments, log, trusted)  # noqa: E731
     if on_cluster:
         from rlseq.rllib import cluster, study_jobs
-
-        launch = study_jobs.cluster_launch(made.config.compute, trusted)
-    try:
-        failed = run_jobs(made.jobs(), launch, jobs, logs, lambda line: print(line, flush=True) if console else None)
-    except KeyboardInterrupt as stop:
-        raise Stopped(f"interrupted; go on with: {again}") from stop
-    finally:
-        if on_cluster:
-            cluster.stop()
+    tell: Callable[[str], None] = lambda line: print(line, flush=True) if console else None  # noqa: E731
+    with catching_signals() as asked:
+        try:
+            with giving_up():
+                if on_cluster:
+                    launch = study_jobs.cluster_launch(made.config.compute, trusted)
+                failed = run_jobs(made.jobs(), launch, jobs, logs, tell)
+        except (GivenUp, KeyboardInterrupt) as stop:
+            raise Stopped(f"stopped by {asked.reason or 'Ctrl-C'}; go on with: {again}") from stop
+        finally:
+            if on_cluster:
+                cluster.stop()
     if failed:
         raise TrainingsFailed("\n".join([*(_failure(job, logs) for job in failed), f"once that is mended: {again}"]))
 

@@ -75,45 +75,52 @@ class Following:
 # ------------------------------------------------------------------------------------------- three ways to start
 def start(config: Config, path: Path | None, following: Following) -> Run:
     """Train from scratch, in a run directory of that path or of a new name."""
-    following = _with_loggers(following, config)
-    task = prepare_task(config)
-    check_policy(config, task)
-    run = RunDirectory.create(config, path=path)
-    with _removed_if_not_begun(run.path):
-        task.save_artifacts(run.artifacts)
-        return _train(config, task, run, Trainer.train, None, following)
+    with _stopped_before(following, "the training began; nothing was made"):
+        following = _with_loggers(following, config)
+        with giving_up():
+            task = prepare_task(config)
+            check_policy(config, task)
+        run = RunDirectory.create(config, path=path)
+        with _removed_if_not_begun(run):
+            task.save_artifacts(run.artifacts)
+            return _train(config, task, run, Trainer.train, None, following)
 
 
 def go_on(path: Path, config: Config, following: Following) -> Run:
     """Go on with a run where it stopped; the configuration differs from the run's only in where the work is done."""
-    following = _with_loggers(following, config)
-    run = RunDirectory.open(path)
-    try:
-        task = prepare_task(config, run.artifacts)
-        policy = check_policy(config, task)
-        if latest := run.latest():
-            newest = load_checkpoint(latest, resume=True)
-            _check_signature(newest, task)
-            check_fit(newest, policy)
-    except BaseException:
-        run.close()
-        raise
-    record = run.environment()["forked_from"]
-    return _train(config, task, run, Trainer.resume, Path(record) if record else None, following)
+    again = go_on_command(Path(display_path(path)))
+    with _stopped_before(following, f"the training went on; go on with: {again}"):
+        following = _with_loggers(following, config)
+        run = RunDirectory.open(path)
+        try:
+            with giving_up():
+                task = prepare_task(config, run.artifacts)
+                policy = check_policy(config, task)
+                if latest := run.latest():
+                    newest = load_checkpoint(latest, resume=True)
+                    _check_signature(newest, task)
+                    check_fit(newest, policy)
+        except BaseException:
+            run.close()
+            raise
+        record = run.environment()["forked_from"]
+        return _train(config, task, run, Trainer.resume, Path(record) if record else None, following)
 
 
 def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None, following: Following) -> Run:
     """Start a phase in a new run from the weights of a checkpoint."""
-    following = _with_loggers(following, config)
-    task = prepare_task(config, checkpoint.artifacts)
-    policy = check_policy(config, task)
-    _check_policy(checkpoint, config, task)
-    check_fit(checkpoint, policy)
-    run = RunDirectory.create(config, path=path, forked_from=checkpoint.directory)
-    with _removed_if_not_begun(run.path):
-        task.save_artifacts(run.artifacts)
-        begin: Callable[[Trainer], None] = lambda trainer: trainer.fork(checkpoint, phase)  # noqa: E731
-        return _train(config, task, run, begin, checkpoint.directory, following)
+    with _stopped_before(following, "the training began; nothing was made"):
+        following = _with_loggers(following, config)
+        with giving_up():
+            task = prepare_task(config, checkpoint.artifacts)
+            policy = check_policy(config, task)
+            _check_policy(checkpoint, config, task)
+            check_fit(checkpoint, policy)
+        run = RunDirectory.create(config, path=path, forked_from=checkpoint.directory)
+        with _removed_if_not_begun(run):
+            task.save_artifacts(run.artifacts)
+            begin: Callable[[Trainer], None] = lambda trainer: trainer.fork(checkpoint, phase)  # noqa: E731
+            return _train(config, task, run, begin, checkpoint.directory, following)
 
 
 def _with_loggers(following: Following, config: Config) -> Following:
@@ -122,13 +129,24 @@ def _with_loggers(following: Following, config: Config) -> Following:
 
 
 @contextmanager
-def _removed_if_not_begun(path: Path) -> Iterator[None]:
+def _stopped_before(following: Following, what: str) -> Iterator[None]:
+    """A stop that is asked for during set-up ends it at once, with a word about what it was before."""
+    with catching_signals(following.save_before) as asked:
+        try:
+            yield
+        except GivenUp as stop:
+            raise Stopped(f"stopped by {asked.reason} before {what}") from stop
+
+
+@contextmanager
+def _removed_if_not_begun(run: RunDirectory) -> Iterator[None]:
     """Leave no new run directory behind if the training does not begin."""
     try:
         yield
     except BaseException:
-        if not (path / "train.log").exists():
-            shutil.rmtree(path)
+        run.close()
+        if not (run.path / "train.log").exists():
+            shutil.rmtree(run.path)
         raise
 
 
@@ -206,6 +224,7 @@ def _train(
     following: Following,
 ) -> Run:
     """Train, then compare: the mle phase's best, or the checkpoint the run started from, with the rl phase's."""
+    begun = False
     with catching_signals(following.save_before):
         try:
             sinks = [*default_sinks(sys.stdout if following.console else None), *following.loggers]
@@ -215,11 +234,14 @@ def _train(
             with _warnings_reported(reporter), _last_words(config, run):
                 with giving_up():
                     engine = make_engine(config, task, run.artifacts)
+                begun = True
                 try:
                     train(Trainer(config, task, engine, run, reporter))
                 finally:
                     engine.close()
         except (Interrupted, GivenUp, KeyboardInterrupt) as stop:
+            if isinstance(stop, GivenUp) and not begun:
+                raise  # whoever set it up says what it was stopped before
             raise Stopped(_stopped(run, str(stop))) from stop
         finally:
             run.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import threading
 from typing import Annotated
@@ -61,6 +62,9 @@ def main() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     stopping.process_is_ours = True
+    for number in (signal.SIGTERM, signal.SIGHUP):  # until a command saves on them, they end it as Ctrl-C does
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         app(prog_name="rlseq")
     except SystemExit as end:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,7 +63,6 @@ def study(
     if controls is not None:
         names = [] if controls == "none" else list(dict.fromkeys(controls.split(",")))
     refuse(studying.study_problems(config, overrides or [], run, resume, names or [], equal_time_updates, _called))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings save and end
     try:
         made = studying.study(
             config,

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,15 +16,20 @@ from typing import Any, NoReturn
 
 import pytest
 
+from rlseq.api import training
 from rlseq.cli import app
+from rlseq.config.load import load_config
+from rlseq.rllib import cluster
 from rlseq.training import draw, trainee, trainer
 from rlseq.training.checkpoint import load_checkpoint
 from rlseq.training.finding import last_checkpoint
+from rlseq.training.run_directory import RunDirectory
 
 SUITE = "Signals and consoles"
 HOLDS_WHEN = (
     "the training ends in seconds with exit code 130 and what was done saved, train.log and report/status.json name "
-    "the signal and the command that goes on, and no process of a reward stays behind"
+    "the signal and the command that goes on, and no process stays behind; before it has begun, nothing is left but a "
+    "word about it"
 )
 
 TINY = [
@@ -122,6 +128,98 @@ def _train(case: Case, place: Path) -> NoReturn:
     except BaseException:
         os._exit(99)
     os._exit(98)
+
+
+SET_UP: dict[str, Callable[[], None]] = {
+    "the data are read": lambda: _slowly(training, "prepare_task", 0),
+    "the policy is made": lambda: _slowly(training, "check_policy", 0),
+    "Ray starts": lambda: _slowly(cluster, "_start_local", 0),
+    "a run is opened": lambda: _slowly(training, "prepare_task", 0),
+}
+
+
+@dataclass(frozen=True)
+class Early:
+    place: str
+    number: signal.Signals
+
+
+EARLY = {f"{number.name} while {place}": Early(place, number) for place in SET_UP for number in SIGNALS}
+
+
+def _set_up(case: Early, place: Path, arguments: list[str]) -> NoReturn:
+    """In a process of its own, which prints into a file."""
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    os.chdir(place)
+    output = os.open("console", os.O_CREAT | os.O_WRONLY)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    SET_UP[case.place]()
+    try:
+        app(["train", *arguments], prog_name="rlseq")
+    except SystemExit as end:
+        os._exit(int(end.code or 0))
+    except BaseException:
+        os._exit(99)
+    os._exit(98)
+
+
+@pytest.mark.cases(EARLY, sample=3)
+def test_a_signal_during_set_up_leaves_nothing_but_a_word(case: Early, tmp_path: Path) -> None:
+    resumes, arguments = case.place == "a run is opened", ["hull", *TINY, "--run", "run"]
+    if resumes:
+        RunDirectory.create(load_config("hull", TINY), path=tmp_path / "run").close()
+        arguments = ["--resume", "run"]
+    if case.place == "Ray starts":
+        arguments += ["compute.runners=1", "compute.address=local"]
+    child = multiprocessing.get_context("fork").Process(target=_set_up, args=(case, tmp_path, arguments))
+    child.start()
+    assert child.pid is not None
+    while not (tmp_path / "there").exists():
+        assert child.is_alive(), (child.exitcode, (tmp_path / "console").read_text())
+        time.sleep(0.05)
+    os.kill(child.pid, case.number)
+    child.join(30)
+    told = (tmp_path / "console").read_text()
+    assert child.exitcode == 130, told
+    assert f"stopped by {case.number.name} before" in told
+    assert ("rlseq train --resume run" in told) if resumes else not (tmp_path / "run").exists()
+    if resumes:
+        RunDirectory.open(tmp_path / "run").close()  # nobody holds it
+
+
+STUDIES = {f"{number.name} to a study": number for number in (signal.SIGTERM, signal.SIGHUP)}
+
+
+@pytest.mark.cases(STUDIES, sample=1)
+def test_a_signal_ends_a_study_with_its_trainings_and_it_goes_on(case: signal.Signals, tmp_path: Path) -> None:
+    begin = ["hull", *TINY, "mle.updates=4000", "mle.patience=null", "--seeds", "1", "--controls", "none"]
+    command, made = [sys.executable, "-m", "rlseq", "study"], tmp_path / "made"
+    with (tmp_path / "console").open("wb") as console:
+        process = subprocess.Popen([*command, *begin, "--run", "made"], cwd=tmp_path, stdout=console, stderr=console)
+        while not any(made.glob("*/*/checkpoints/*/*.json")):
+            assert process.poll() is None, (tmp_path / "console").read_text()
+            time.sleep(0.05)
+        process.send_signal(case)
+        code = process.wait(60)
+    told = (tmp_path / "console").read_text()
+    assert code == 130 and f"stopped by {case.name}; go on with: rlseq study --resume made" in told, told
+    for _ in range(100):
+        if not (left := [name for name in _processes() if str(tmp_path) in name]):
+            break
+        time.sleep(0.1)
+    assert not left
+    saved = [path for path in map(last_checkpoint, made.glob("seed*/*")) if path]
+    assert saved and all(load_checkpoint(path, resume=True).state for path in saved)
+    with (tmp_path / "again").open("wb") as console:  # it goes on with what is there: the same run is resumed
+        process = subprocess.Popen([*command, "--resume", "made"], cwd=tmp_path, stdout=console, stderr=console)
+        while not any("resumed" in log.read_text() for log in made.glob("*/*/train.log")):
+            assert process.poll() is None, (tmp_path / "again").read_text()
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(60) == 130
 
 
 @pytest.mark.cases(CASES, sample=4)
