@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENTS = ROOT / "docs" / "howto" / "environments.md"
 OWN_LOGGER = ROOT / "docs" / "howto" / "own-logger.md"
 OWN_NETWORK = ROOT / "docs" / "howto" / "own-network.md"
 OWN_REWARD = ROOT / "docs" / "howto" / "own-reward.md"

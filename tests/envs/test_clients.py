@@ -8,6 +8,7 @@ import pytest
 from gymnasium.wrappers import FlattenObservation
 
 from tests.envs.test_env import OURS
+from tests.pages import ENVIRONMENTS, blocks
 
 SMALL: dict[str, dict[str, Any]] = {
     "rlseq/ConvexHull-v0": {"min_points": 5, "max_points": 7},
@@ -76,3 +77,10 @@ def test_observations_can_be_flattened(name):
     observation, _ = env.reset(seed=1)
     assert observation.ndim == 1
     assert observation in env.observation_space
+
+
+def test_the_page_of_environments_does_what_it_says(capsys):
+    (example,) = blocks(ENVIRONMENTS, "python")
+    exec(example, {})
+    shape, reward = capsys.readouterr().out.rsplit(maxsplit=1)
+    assert shape.startswith("(") and float(reward) in (0.0, 1.0)
