@@ -15,7 +15,7 @@ from rlseq.config.errors import ConfigError
 from rlseq.config.explain import resolve, root
 from rlseq.config.load import load_config
 
-SUITE = "bad configurations"
+SUITE = "Bad configurations"
 HOLDS_WHEN = "one error names the key or the line and what would be right; a run is not begun"
 
 MINIMAL = """name: small

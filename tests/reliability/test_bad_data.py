@@ -24,7 +24,7 @@ from rlseq_envs.text.storage import TextRows
 from rlseq_envs.text.vocabulary import train_vocabulary
 from tests.reliability.test_bad_configurations import MINIMAL
 
-SUITE = "bad data"
+SUITE = "Bad data"
 HOLDS_WHEN = "one error names the file and the line and what to do; good files are read as they are"
 
 
