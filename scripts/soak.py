@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,23 +41,24 @@ EXPERIMENT = [
     *("mle.validate_every=40", "rl.validate_every=40", "compute.runners=2", "compute.timeout=20", "compute.threads=1"),
 ]
 PROBE = 200  # updates that are timed to know how many fill the time
-FEWEST = 300  # seconds after which a run that says nothing has hung
+SILENT = 300  # seconds after which a run that says nothing has hung
 
 
 # ------------------------------------------------------------------------------------------------ a run and its process
 @dataclass
 class Training:
-    """A run, and the process that trains it now."""
+    """A run, the process that trains it now, and the numbers by which faults choose."""
 
     run: Path
     updates: int
+    generator: random.Random = field(default_factory=lambda: random.Random(0))
     process: subprocess.Popen[bytes] | None = None
-    log: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         """Begin the run, or go on with it if it has a configuration."""
         phases = [f"mle.updates={self.updates // 2}", f"rl.updates={self.updates - self.updates // 2}"]
         begun = (self.run / "config.yaml").exists()
+        self.run.parent.mkdir(parents=True, exist_ok=True)
         if not begun and self.run.exists():  # killed before the configuration was written
             shutil.rmtree(self.run)
         arguments = ["--resume", str(self.run)] if begun else [*EXPERIMENT, *phases, "--run", str(self.run)]
@@ -77,24 +79,27 @@ class Training:
     def processes(self, name: str) -> list[int]:
         """Processes that this training started, directly or not, whose command line has this in it."""
         assert self.process is not None
-        parents, lines = {}, {}
-        for place in Path("/proc").glob("[0-9]*"):
-            try:
-                parents[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-                lines[int(place.name)] = (place / "cmdline").read_text()
-            except (OSError, ValueError):
-                continue
-
-        def ours(pid: int) -> bool:
-            return pid in parents and (parents[pid] == self.process.pid or ours(parents[pid]))  # type: ignore[union-attr]
-
-        return sorted(pid for pid, line in lines.items() if name in line and ours(pid))
+        found = []
+        for pid in _descendants(self.process.pid):
+            with suppress(OSError):  # it has ended
+                if name in Path(f"/proc/{pid}/cmdline").read_text():
+                    found.append(pid)
+        return sorted(found)
 
     def signalled(self, number: signal.Signals) -> None:
         """Signal the training and wait for its end."""
         assert self.process is not None
         self.process.send_signal(number)
         self.wait()
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """Children of a process, theirs, and so on."""
+    for place in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, place.read_text().split()):
+                yield child
+                yield from _descendants(child)
 
 
 # ------------------------------------------------------------------------------------------------------ what befalls it
@@ -105,7 +110,7 @@ def killed(training: Training) -> None:
 
 def stopped(training: Training) -> None:
     """A signal asks it to stop; it saves."""
-    training.signalled(random.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
+    training.signalled(training.generator.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
     status = json.loads((training.run / "report" / "status.json").read_text())
     if status["state"] != "interrupted" and training.update() < training.updates:
         raise AssertionError(f"stopped by a signal, and status.json says {status['state']}")
@@ -190,18 +195,14 @@ def left_alone(place: Path, updates: int) -> tuple[Path, float]:
     """Train without a fault; the run, and its seconds."""
     begun = time.monotonic()
     training = Training(place / "run", updates)
-    place.mkdir(parents=True)
     training.start()
     if code := training.wait(24 * 3600):
         raise SystemExit(f"the run that was left alone ended with exit code {code}: see {place}/console.log")
     return training.run, time.monotonic() - begun
 
 
-def befallen(place: Path, updates: int, every: float, seed: int) -> Iterator[tuple[str, Training]]:
-    """Train while a fault comes every so many seconds; yields each as it comes, and at last the end."""
-    generator = random.Random(seed)
-    place.mkdir(parents=True)
-    training = Training(place / "run", updates)
+def befallen(training: Training, every: float) -> Iterator[str]:
+    """Train to the end while a fault comes every so many seconds; yields each as it comes."""
     queue: list[Callable[[Training], None]] = []
     training.start()
     due, heard, seen, at_the_last = time.monotonic() + every, time.monotonic(), -1, 0
@@ -215,13 +216,13 @@ def befallen(place: Path, updates: int, every: float, seed: int) -> Iterator[tup
             training.start()
         if (now := training.update()) != seen:
             seen, heard = now, time.monotonic()
-        if time.monotonic() - heard > FEWEST:
-            raise AssertionError(f"nothing was heard of the run for {FEWEST} s, at update {seen}")
+        if time.monotonic() - heard > SILENT:
+            raise AssertionError(f"nothing was heard of the run for {SILENT} s, at update {seen}")
         if time.monotonic() >= due and seen > at_the_last:  # else it would never get on
-            queue = queue or generator.sample(FAULTS, len(FAULTS))
+            queue = queue or training.generator.sample(FAULTS, len(FAULTS))
             fault = queue.pop()
             fault(training)
-            yield fault.__doc__ or fault.__name__, training
+            yield fault.__doc__ or fault.__name__
             due, at_the_last = time.monotonic() + every, seen
 
 
@@ -244,25 +245,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="how long the run that is left alone takes, about")
     parser.add_argument("--every", type=float, default=60.0, help="seconds between two faults")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of faults")
+    parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--runs", type=Path, default=Path("runs/soak"), help="a directory that is not there yet")
     options = parser.parse_args(arguments)
-    for number in (
-        signal.SIGINT,
-        signal.SIGHUP,
-    ):  # else what nohup and shells in the background ignore, runs ignore too
+    # What nohup, and shells in the background, have this process ignore, its trainings would ignore, too.
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     probe, _ = left_alone(options.runs / "probe", PROBE)
     updates = max(PROBE, round(options.minutes * 60 * PROBE / sum(last_meta(probe)["trainer"]["cpu_seconds"].values())))
     print(f"{updates} updates", flush=True)
     calm, seconds = left_alone(options.runs / "calm", updates)
     print(f"left alone: {seconds:.0f} s", flush=True)
-    begun, counts, place = time.monotonic(), dict.fromkeys((f.__doc__ or "" for f in FAULTS), 0), calm
-    for what, training in befallen(options.runs / "storm", updates, options.every, options.seed):
+    storm = Training(options.runs / "storm" / "run", updates, random.Random(options.seed))
+    begun, counts = time.monotonic(), dict.fromkeys((fault.__doc__ or "" for fault in FAULTS), 0)
+    for what in befallen(storm, options.every):
         counts[what] += 1
-        place = training.run
-        print(f"{time.monotonic() - begun:6.0f} s, update {training.update()}: {what}", flush=True)
-    wrong = differing(calm, place)
+        print(f"{time.monotonic() - begun:6.0f} s, update {storm.update()}: {what}", flush=True)
+    wrong = differing(calm, storm.run)
     times = {"alone": round(seconds), "befallen": round(time.monotonic() - begun)}
     record: dict[str, Any] = {"updates": updates, "faults": counts, "seconds": times, "differ": wrong}
     record["made_with"] = {key: value for key, value in environment().items() if key in ("commit", "versions", "host")}

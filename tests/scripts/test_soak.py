@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +26,9 @@ def test_a_training_on_which_faults_come_ends_as_one_left_alone(
     monkeypatch.setattr(soak, "EXPERIMENT", [*alone, "log_every=60"])
     monkeypatch.setattr(soak, "FAULTS", (soak.damaged,))
     calm, _ = soak.left_alone(tmp_path / "calm", 120)
-    seen = [(what, training.run) for what, training in soak.befallen(tmp_path / "storm", 120, every=0.0, seed=0)]
-    assert {what for what, _ in seen} == {fault.__doc__ for fault in soak.FAULTS}
-    assert soak.differing(calm, seen[-1][1]) == []
+    storm = soak.Training(tmp_path / "storm" / "run", 120)
+    assert set(soak.befallen(storm, every=0.0)) == {fault.__doc__ for fault in soak.FAULTS}
+    assert soak.differing(calm, storm.run) == []
     assert "passed over" in (tmp_path / "storm" / "console.log").read_text()
 
 
@@ -43,9 +46,16 @@ def test_a_difference_of_one_bit_is_seen(tmp_path: Path) -> None:
 def test_only_own_processes_are_found() -> None:
     """Else the faults would befall the runs of others."""
     training = soak.Training(Path("nowhere"), 1)
-    training.process = subprocess.Popen(["sleep", "60"])
+    nested = "import subprocess; subprocess.run(['sleep', '60'])"
+    other = subprocess.Popen(["sleep", "60"])
+    training.process = subprocess.Popen([sys.executable, "-c", nested])
     try:
-        assert training.processes("python") == [] and training.processes("") == []
+        while not (found := training.processes("sleep")):
+            assert training.process.poll() is None
+        assert len(found) == 1 and other.pid not in found and training.processes("python") == []
     finally:
+        for pid in (*training.processes("sleep"), other.pid):
+            os.kill(pid, signal.SIGKILL)
+        other.wait()
         training.process.kill()
         training.process.wait()
