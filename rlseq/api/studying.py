@@ -60,9 +60,10 @@ def study(
     from rlseq.training.study import Study
     from rlseq.training.trust import Trust, code_of, remember
 
+    given = Trust.given(trust)
     if resume is not None:
         made = Study.open(Path(resume))
-        Trust.given(trust).check(resume, code_of(*made.configs()))
+        given.check(resume, code_of(*made.configs()))
         made.extend(seeds, controls or [])
     else:
         assert config is not None and run is not None
@@ -76,7 +77,7 @@ def study(
             side_by_side=jobs,
         )
     remember(code := code_of(*made.configs()))
-    _train(made, jobs, console, Trust.given(trust).including(code).variable())
+    _train(made, jobs, console, given.including(code).variable())
     made.finish()
     return made
 

@@ -23,7 +23,7 @@ from rlseq.cli.common import (
     write_text,
 )
 from rlseq.cli.decoding import with_decoding
-from rlseq.cli.evaluate import MaxInstances, Split, SplitChoice
+from rlseq.cli.evaluate import DATA, MaxInstances, Split, SplitChoice
 
 EXAMPLES = [
     "rlseq compare runs/mine/checkpoints/mle runs/mine/checkpoints/rl --json both.json",
@@ -41,8 +41,7 @@ def compare(
         list[Path] | None,
         typer.Argument(
             metavar="CKPT CKPT a.b=c",
-            help="Checkpoints or runs, each an arm; or one study's directory. Data files of all that lie elsewhere "
-            "now, or others: task.test_file=FILE, task.test_source=FILE and the like.",
+            help=f"Checkpoints or runs, each an arm; or one study's directory. {DATA}",
         ),
     ] = None,
     arm: Annotated[

@@ -92,7 +92,7 @@ class TransformerDecoder(Decoder):
             there = there & ~forbidden
         for layer, keys, old in zip(self.layers, bank.keys, before.layers, strict=False):
             states, weights, new = layer(states, old, allowed, keys, there, memory, linear)
-            kept.append(new)
+            kept.append(new if self.window is None else new[:, -self.window :])
         states = self.norm(states)
         if self.pointing is None:
             attention = weights.mean(1)
@@ -116,7 +116,7 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, size: int, dropout: float, config: TransformerDecoderConfig) -> None:
         super().__init__()
-        pre, self.window = config.norm == "pre", config.window
+        pre = config.norm == "pre"
         self.self_attention = MultiHeadAttention(size, config.heads, config.attention_dropout)
         self.recalling = Residual(size, dropout, pre)
         self.attention = MultiHeadAttention(size, config.heads, config.attention_dropout)
@@ -152,4 +152,4 @@ class DecoderLayer(nn.Module):
         read, weights = self.attention(self.attending.enter(states), keys, there, linear, memory)
         states = self.attending.leave(states, read)
         states = self.mapping.leave(states, self.feed_forward(self.mapping.enter(states), linear))
-        return states, weights, kept if self.window is None else kept[:, -self.window :]
+        return states, weights, kept
