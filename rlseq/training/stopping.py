@@ -62,6 +62,10 @@ class Stop:
             if self.reason is not None:
                 raise GivenUp
             yield
+        except SystemError as error:  # compiled code, such as Ray's, gave a result although ``ask`` raised in it
+            if isinstance(error.__cause__, GivenUp):
+                raise error.__cause__ from error
+            raise
         finally:
             self._giving_up -= 1
 

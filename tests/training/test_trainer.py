@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest
 from rlseq.training.run_directory import RunDirectory
-from rlseq.training.stopping import Interrupted
+from rlseq.training.stopping import GivenUp, Interrupted, catching_signals, giving_up
 from rlseq.training.trainer import Trainer
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import Split
@@ -473,3 +474,16 @@ with stopping.catching_signals():
     while state.exists() and state.read_text().split(")")[1].split()[0] != "Z":
         assert time.monotonic() < deadline, "its child goes on"
         time.sleep(0.1)
+
+
+def test_a_stop_in_compiled_code_that_hides_it_gives_up_all_the_same() -> None:
+    """Ray's waits check for signals, and then give a result: Python makes a SystemError of that."""
+    with catching_signals() as asked, pytest.raises(GivenUp), giving_up():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except GivenUp as stop:
+            raise SystemError("returned a result with an exception set") from stop
+    assert asked.reason == "SIGTERM"
+    with catching_signals(), pytest.raises(SystemError, match="another"), giving_up():
+        raise SystemError("another")
