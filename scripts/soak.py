@@ -41,6 +41,7 @@ EXPERIMENT = [
     *("mle.validate_every=40", "rl.validate_every=40", "compute.runners=2", "compute.timeout=20", "compute.threads=1"),
 ]
 PROBE = 200  # updates that are timed to know how many fill the time
+STOPPED = 130  # exit code of a training that a signal stopped
 SILENT = 300  # seconds after which a run that says nothing has hung
 
 
@@ -86,11 +87,11 @@ class Training:
                     found.append(pid)
         return sorted(found)
 
-    def signalled(self, number: signal.Signals) -> None:
-        """Signal the training and wait for its end."""
+    def signalled(self, number: signal.Signals) -> int:
+        """Signal the training and wait for its end; the exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        self.wait()
+        return self.wait()
 
 
 def _descendants(pid: int) -> Iterator[int]:
@@ -110,10 +111,9 @@ def killed(training: Training) -> None:
 
 def stopped(training: Training) -> None:
     """A signal asks it to stop; it saves."""
-    training.signalled(training.generator.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
-    status = json.loads((training.run / "report" / "status.json").read_text())
-    if status["state"] != "interrupted" and training.update() < training.updates:
-        raise AssertionError(f"stopped by a signal, and status.json says {status['state']}")
+    code = training.signalled(training.generator.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
+    if code not in (STOPPED, 0):
+        raise AssertionError(f"stopped by a signal, and the exit code is {code}")
 
 
 def moved(training: Training) -> None:
@@ -223,7 +223,7 @@ def befallen(training: Training, every: float) -> Iterator[str]:
             fault = queue.pop()
             fault(training)
             yield fault.__doc__ or fault.__name__
-            due, at_the_last = time.monotonic() + every, seen
+            due, at_the_last = time.monotonic() + every, training.update()
 
 
 def differing(one: Path, other: Path) -> list[str]:
