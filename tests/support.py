@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from multiprocessing.process import BaseProcess
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -238,3 +240,16 @@ def checkpoint_meta(phase: str = "mle", update: int = 3, **keys: Any) -> dict[st
     trainer |= {"validations_without_best": 0, "recoveries": 0, "rate_scale": 1.0}
     rest = {"config": {}, "spaces": POINTS.to_dict(), "signature": "s", "metrics": {}, "best": False, "versions": {}}
     return counters | rest | {"trainer": counters | trainer} | keys
+
+
+# ------------------------------------------------------------------------------------------------------- processes
+def process_of(work: Callable[..., NoReturn], *arguments: Any) -> BaseProcess:
+    """A process for a function of a module, started; it has nothing of this one: no threads, no connection to Ray.
+
+    It is forked from a server that has the package imported, so it costs no second of imports.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rlseq.api.training", "rlseq.cli"])
+    process = context.Process(target=work, args=arguments)
+    process.start()
+    return process

@@ -26,7 +26,7 @@ from rlseq.training.checkpoint import Tensors, load_checkpoint
 from rlseq.training.finding import resolve_checkpoint
 from rlseq.training.index import checkpoints_in
 from rlseq.training.run_directory import RunDirectory
-from tests.support import checkpoint_meta
+from tests.support import checkpoint_meta, process_of
 
 SUITE = "SIGKILL while saving"
 HOLDS_WHEN = (
@@ -100,8 +100,7 @@ def killed(
 ) -> tuple[int, int | None]:
     """Have a process save and die; the last save that it acknowledged, and which was the best."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=work, args=(path, sender, place, naive))
-    process.start()
+    process = process_of(work, path, sender, place, naive)
     sender.close()
     assert receiver.recv() == "ready"
     if place is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from rlseq.training import draw, trainee, trainer
 from rlseq.training.checkpoint import load_checkpoint
 from rlseq.training.finding import last_checkpoint
 from rlseq.training.run_directory import RunDirectory
+from tests.support import process_of
 
 SUITE = "Signals and consoles"
 HOLDS_WHEN = (
@@ -174,8 +174,7 @@ def test_a_signal_during_set_up_leaves_nothing_but_a_word(case: Early, tmp_path:
         arguments = ["--resume", "run"]
     if case.place == "Ray starts":
         arguments += ["compute.runners=1", "compute.address=local"]
-    child = multiprocessing.get_context("fork").Process(target=_set_up, args=(case, tmp_path, arguments))
-    child.start()
+    child = process_of(_set_up, case, tmp_path, arguments)
     assert child.pid is not None
     while not (tmp_path / "there").exists():
         assert child.is_alive(), (child.exitcode, (tmp_path / "console").read_text())
@@ -226,8 +225,7 @@ def test_a_signal_ends_a_study_with_its_trainings_and_it_goes_on(case: signal.Si
 def test_a_signal_ends_a_training_with_all_saved(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hanging_reward.py").write_text(HANGS)
     monkeypatch.syspath_prepend(str(tmp_path))
-    child = multiprocessing.get_context("fork").Process(target=_train, args=(case, tmp_path))
-    child.start()
+    child = process_of(_train, case, tmp_path)
     pid = child.pid
     assert pid is not None
     while not (tmp_path / "there").exists():
