@@ -15,6 +15,7 @@ from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
 from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import load_checkpoint
+from rlseq.training.finding import last_checkpoint
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
@@ -71,12 +72,12 @@ def trained_alone(config: Config, path: Path) -> str:
     run = RunDirectory.create(config, path=path)
     trainer_in(run)[0].train()
     run.close()
-    return digest(run)
+    return digest(run.path)
 
 
-def digest(run: RunDirectory) -> str:
+def digest(run: Path) -> str:
     """SHA-256 of all that the newest checkpoint trains on from."""
-    latest = run.latest()
+    latest = last_checkpoint(run)
     assert latest is not None
     checkpoint = load_checkpoint(latest, resume=True)
     assert checkpoint.state is not None

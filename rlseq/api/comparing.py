@@ -122,16 +122,19 @@ def arm_problems(
 
 
 def _is_study(path: Place) -> bool:
-    return (Path(path) / "study.json").is_file()
+    from rlseq.training.remote import fetched
+
+    return (fetched(path) / "study.json").is_file()
 
 
 def _specs(
     checkpoints: Sequence[Place], names: Sequence[str], arms: Arms, controls: Arms, hypotheses: Mapping[str, Place]
 ) -> list[ArmSpec]:
     from rlseq.evaluation.arms import ArmSpec, arms_of_checkpoints, study_arms
+    from rlseq.training.remote import local
 
     is_study = any(map(_is_study, checkpoints))
-    specs = study_arms(Path(checkpoints[0])) if is_study else arms_of_checkpoints(checkpoints, names)
+    specs = study_arms(local(checkpoints[0])) if is_study else arms_of_checkpoints(checkpoints, names)
     specs += [ArmSpec(name, tuple(map(Path, places))) for name, places in arms.items()]
     specs += [ArmSpec(name, tuple(map(Path, places)), "control") for name, places in controls.items()]
     return specs + [ArmSpec(name, hypotheses=Path(file)) for name, file in hypotheses.items()]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlseq.config.schema import Config
 from rlseq.training.finding import last_checkpoint, resolve_checkpoint
+from rlseq.training.remote import fetched
 from rlseq.training.run_directory import read_metrics, run_config
 
 if TYPE_CHECKING:
@@ -18,17 +19,18 @@ class Run:
     """A run directory, read anew at each question, so that it may be asked about while it trains.
 
     Args:
-        path: The directory.
+        path: The directory. The copy of one under a URI is brought up to date now, and not again.
 
     Attributes:
-        path: The directory.
+        path: The directory; the copy of one under a URI.
 
     Raises:
         RunError: It is no run directory.
+        UserError: It is a URI that cannot be read.
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = fetched(path)
         self.config  # noqa: B018 what is no run directory is refused at once
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlseq.api.checks import Naming, Stopped, in_python, refuse
+from rlseq.training.remote import is_uri
 
 if TYPE_CHECKING:
     from rlseq.training.jobs import Launch
@@ -107,6 +108,8 @@ def study_problems(
         wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
     if resume is None and run is None:
         wrong.append(f"give the study a directory with {called('run', 'DIR')}")
+    if is_uri(place := run or resume or ""):
+        wrong.append(f"{place}: a study is kept in a directory of this machine, or of storage that machines share")
     return wrong + [
         f"{called('controls', name)}: there is no such control{did_you_mean(name, CONTROLS)}; "
         f"give some of {', '.join(CONTROLS)}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rlseq.api.checks import Naming, Stopped, in_python, refuse
 from rlseq.config.load import Given
+from rlseq.training.remote import is_uri
 
 if TYPE_CHECKING:
     from rlseq.config.schema import Config
@@ -91,6 +92,8 @@ def sweep_problems(
         wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
     if resume is None and run is None:
         wrong.append(f"give the sweep a directory with {called('run', 'DIR')}")
+    if is_uri(place := run or resume or ""):
+        wrong.append(f"{place}: a sweep is kept in a directory of this machine, or of storage that machines share")
     return wrong
 
 

@@ -12,6 +12,7 @@ from rlseq.config.controls import CONTROLS
 from rlseq.config.errors import did_you_mean
 from rlseq.config.load import Given, names_data
 from rlseq.config.phases import PHASES
+from rlseq.training.remote import exists, uri_of
 
 if TYPE_CHECKING:
     from rlseq.report.sink import Sink
@@ -42,7 +43,8 @@ def train(
         source: Start rl (or ``phase="mle"``) anew from this checkpoint or run.
         phase: "mle" or "rl": the only phase to train; rl needs a ``source``.
         control: Train this control instead; see ``rlseq.config.controls``.
-        run: The run directory, which must not exist; default: ``<output>/<name>-<time>``.
+        run: The run directory, which must not exist, or a URI such as s3://bucket/runs/hull; default:
+            ``<output>/<name>-<time>``.
         callbacks: Told of every event; any of them may stop the phase.
         console: Whether progress is printed.
         save_before: Minutes since the process began by when all is saved, for queues with a time limit; None: no limit.
@@ -100,7 +102,7 @@ def resume(
     """Go on with a run exactly where it stopped, as ``rlseq train --resume`` does.
 
     Args:
-        run: The run directory.
+        run: The run directory, or its URI.
         overrides: Keys of ``compute`` to change, ``compute.a=c`` each, and data files that lie elsewhere now,
             ``task.train_file=FILE``.
         callbacks: As of ``train``.
@@ -157,8 +159,9 @@ def train_problems(
         )
     if control and phase:
         wrong.append(f"{called('control', control)} says which phase it trains: leave out {called('phase')}")
-    if run is not None and Path(run).exists():
-        wrong.append(f"{called('run', run)}: exists and is not overwritten; resume it, or give another directory")
+    if run is not None and exists(run):
+        where = uri_of(run) or run
+        wrong.append(f"{called('run', where)}: exists and is not overwritten; resume it, or give another directory")
     return wrong
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -23,7 +22,7 @@ from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import held_out, make_task, signature_difference
 from rlseq.evaluation.compare import compare_checkpoints
-from rlseq.evaluation.evaluate import display_path, evaluate_checkpoint
+from rlseq.evaluation.evaluate import evaluate_checkpoint
 from rlseq.models.build import build_policy
 from rlseq.models.own import try_out
 from rlseq.models.policy import SequencePolicy
@@ -40,6 +39,7 @@ from rlseq.training.finding import resolve_checkpoint
 from rlseq.training.fitting import check_fit
 from rlseq.training.index import checkpoints_in
 from rlseq.training.last_words import last_words
+from rlseq.training.remote import RemoteError, display_path, fetched
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.status import go_on_command
 from rlseq.training.stopping import GivenUp, Interrupted, catching_signals, giving_up
@@ -103,8 +103,7 @@ def go_on(path: Path, config: Config, following: Following) -> Run:
         except BaseException:
             run.close()
             raise
-        record = run.environment()["forked_from"]
-        return _train(config, task, run, Trainer.resume, Path(record) if record else None, following)
+        return _train(config, task, run, Trainer.resume, _forked_from(run), following)
 
 
 def fork(checkpoint: Checkpoint, config: Config, phase: Phase, path: Path | None, following: Following) -> Run:
@@ -146,8 +145,17 @@ def _removed_if_not_begun(run: RunDirectory) -> Iterator[None]:
     except BaseException:
         run.close()
         if not (run.path / "train.log").exists():
-            shutil.rmtree(run.path)
+            run.discard()
         raise
+
+
+def _forked_from(run: RunDirectory) -> Path | None:
+    """The checkpoint that a run started from; one that is gone is told of when it is needed."""
+    record = run.environment()["forked_from"]
+    try:
+        return fetched(record) if record else None
+    except UserError:
+        return Path(record)
 
 
 def prepare_task(config: Config, artifacts: Path | None = None) -> SequenceTask:
@@ -225,7 +233,7 @@ def _train(
 ) -> Run:
     """Train, then compare: the mle phase's best, or the checkpoint the run started from, with the rl phase's."""
     begun = False
-    with catching_signals(following.save_before):
+    with catching_signals(following.save_before), _brought(run):
         try:
             sinks = [*default_sinks(sys.stdout if following.console else None), *following.loggers]
             reporter = Reporter(sinks, task.selection_metric, following.callbacks)
@@ -252,6 +260,24 @@ def _train(
             except GivenUp as stop:
                 raise Stopped(_resumable(run, "trained to the end, but not compared")) from stop
     return Run(run.path)
+
+
+@contextmanager
+def _brought(run: RunDirectory) -> Iterator[None]:
+    """All of a run that ended, its report too, is where it is kept."""
+    try:
+        yield
+    except BaseException:
+        try:
+            run.bring()
+        except UserError as error:  # what ended the run matters more
+            print(error, file=sys.stderr)
+        raise
+    try:
+        run.bring()
+    except RemoteError as error:
+        again = go_on_command(run.path)
+        raise RemoteError(f"{error}\nthe run is whole in {run.path}; bring it there with: {again}") from error
 
 
 def _last_words(config: Config, run: RunDirectory) -> AbstractContextManager[None]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rlseq.api.run import Run
 from rlseq.cli.common import console
-from rlseq.evaluation.evaluate import display_path
 from rlseq.report.comparison import comparison_tables
 from rlseq.report.tables import evaluation_table
 from rlseq.training.checkpoint import load_meta
+from rlseq.training.remote import display_path
 
 
 def print_result(run: Run) -> None:

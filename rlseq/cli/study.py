@@ -92,9 +92,9 @@ def report(made: Study | Sweep) -> None:
     from rlseq.data.tasks import held_out, make_task
     from rlseq.evaluation.arms import study_arms
     from rlseq.evaluation.compare import compare
-    from rlseq.evaluation.evaluate import display_path
     from rlseq.report.comparison import comparison_report
     from rlseq.report.page import comparison_page
+    from rlseq.training.remote import display_path
     from rlseq.training.trust import OWN, code_of
 
     config, arms, place, screen = made.config, study_arms(made.path), made.path / "report", console()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = [
     "rlseq submit hull compute.runners=8 --address http://10.0.0.1:8265 --run /shared/runs/hull",
-    "rlseq submit mine.yaml --address http://10.0.0.1:8265 --run /shared/runs/mine --detach --retries 3",
+    "rlseq submit mine.yaml --address http://10.0.0.1:8265 --run s3://bucket/runs/mine --detach --retries 3",
 ]
 Address = Annotated[
     str | None,
@@ -40,7 +40,8 @@ def submit(
         typer.Option(
             "--run",
             metavar="DIR",
-            help="The run directory, on storage that outlives the job; one with a checkpoint is resumed.",
+            help="The run directory, on storage that outlives the job, or a URI such as s3://bucket/hull; one with a "
+            "checkpoint is resumed.",
         ),
     ] = None,
     address: Address = None,
@@ -63,6 +64,7 @@ def submit(
     .git, .venv and what .gitignore names.
     """
     from rlseq.api.settings import new_settings
+    from rlseq.training.remote import uri_of
     from rlseq.training.trust import Trust, code_of
 
     refuse(_problems(config, run))
@@ -70,10 +72,10 @@ def submit(
     settings = new_settings(config, overrides or [], None, mle_only=False)  # what is wrong is told here
     trusted = Trust.given(False).including(code_of(settings)).variable()  # a machine that resumes it may be another one
 
-    jobs, place, run = connected(address), dashboard(address), Path(os.path.abspath(run))
-    job = jobs.submit([config, *(overrides or [])], run, retries=retries, cpus=cpus, gpus=gpus, trusted=trusted)
+    jobs, place, where = connected(address), dashboard(address), uri_of(run) or os.path.abspath(run)
+    job = jobs.submit([config, *(overrides or [])], where, retries=retries, cpus=cpus, gpus=gpus, trusted=trusted)
     again = f"{job} --address {shlex.quote(place)}"
-    typer.echo(f"job {job}, run directory {run}")
+    typer.echo(f"job {job}, run directory {where}")
     if not follow:
         typer.echo(f"follow it with: rlseq jobs logs {again} --follow")
         typer.echo(f"stop it with: rlseq jobs stop {again}")
@@ -88,7 +90,9 @@ def submit(
 def _problems(config: str, run: Path | None) -> list[str]:
     wrong = []
     if run is None:
-        wrong.append("give the run a directory with --run DIR, on storage that the cluster keeps and you can read")
+        wrong.append(
+            "give the run a directory with --run DIR, on storage that the cluster keeps and you can read, or a URI"
+        )
     elif run.is_file():
         wrong.append(f"--run {run}: is a file; give a directory")
     path = Path(config)

@@ -16,13 +16,14 @@ from rlseq.evaluation.buckets import Buckets, make_buckets
 from rlseq.evaluation.curves import curve_rows
 from rlseq.evaluation.differences import Measured, Measures, PairDifference, attributable, differences, measure
 from rlseq.evaluation.errors import EvaluationError
-from rlseq.evaluation.evaluate import display_path, json_numbers, number
+from rlseq.evaluation.evaluate import json_numbers, number
 from rlseq.evaluation.examples import examples
 from rlseq.evaluation.judging import Arm, Judge
 from rlseq.evaluation.loading import NO_DATA, load_policy
 from rlseq.evaluation.metrics import held_out, larger_is_better
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.evaluation.seeds import Attributable, Scores, aggregate
+from rlseq.training.remote import display_path
 from rlseq.training.trust import OWN, Trust
 from rlseq_envs.task import Ints, SequenceTask, SplitName
 

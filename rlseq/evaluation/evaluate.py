@@ -14,6 +14,7 @@ from rlseq.evaluation.decoding import decode_sources, split_shards
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.loading import LoadedPolicy, load_policy
 from rlseq.evaluation.options import DecodingOptions
+from rlseq.training.remote import display_path
 from rlseq_envs.task import END, Bools, Floats, Ints, SequenceTask, SplitName
 
 
@@ -175,9 +176,3 @@ def json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
 def number(value: float) -> float | None:
     """A number as JSON knows it: one that is not finite becomes null."""
     return float(value) if math.isfinite(value) else None
-
-
-def display_path(path: Path) -> str:
-    """Relative to the working directory where it lies inside."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -18,7 +18,6 @@ from rlseq.config.schema import Config
 from rlseq.decoding.encoding import encode_sources
 from rlseq.evaluation.curves import best_of
 from rlseq.evaluation.decoding import split_shards
-from rlseq.evaluation.evaluate import display_path
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq.evaluation.plateau import SAME_NLL, MleTrend, mle_curve, mle_trend
 from rlseq.objectives.distribution import SamplingDistribution
@@ -27,6 +26,7 @@ from rlseq.training.engine import UpdateRequest
 from rlseq.training.finding import run_of
 from rlseq.training.plain import PlainEngine
 from rlseq.training.preflight import SampleFigures, alike_among, reference_rewards, sample_figures
+from rlseq.training.remote import display_path
 from rlseq.training.rollout import Rollout, RolloutRequest, rollout, shards
 from rlseq.training.run_directory import read_metrics
 from rlseq_envs.scoring import score_sequences

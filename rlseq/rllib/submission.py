@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
-from pathlib import Path
 
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
@@ -50,12 +49,12 @@ class Jobs:
             handler.setLevel(logging.ERROR)  # it tells of each upload and of each closed connection
         self._place = place
 
-    def submit(self, arguments: list[str], run: Path, *, retries: int, cpus: float, gpus: float, trusted: str) -> str:
+    def submit(self, arguments: list[str], run: str, *, retries: int, cpus: float, gpus: float, trusted: str) -> str:
         """Submit a training; the working directory goes along.
 
         Args:
             arguments: A configuration and keys to change.
-            run: Its run directory, as the cluster's machines see it.
+            run: Its run directory, as the cluster's machines see it, or its URI.
             retries: See ``rlseq.training.attempts``.
             cpus: Reserved for the driver.
             gpus: Reserved for the driver.
@@ -67,7 +66,7 @@ class Jobs:
         Raises:
             UserError: The cluster refuses it.
         """
-        command = ["python", "-m", "rlseq.training.attempts", str(retries), str(run), *arguments]
+        command = ["python", "-m", "rlseq.training.attempts", str(retries), run, *arguments]
         try:
             return str(
                 self._client.submit_job(
@@ -77,7 +76,7 @@ class Jobs:
                         "excludes": LEFT_OUT,
                         "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), VARIABLE: trusted},
                     },
-                    metadata={"run": str(run)},
+                    metadata={"run": run},
                     entrypoint_num_cpus=cpus or None,
                     entrypoint_num_gpus=gpus or None,
                 )

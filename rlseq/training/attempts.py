@@ -6,12 +6,14 @@ python -m rlseq.training.attempts RETRIES RUN CONFIG [a.b=c …]
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
+
+from rlseq.config.errors import UserError
+from rlseq.training.remote import discard, exists, fetched
 
 # Exit codes of `rlseq train` after which nothing is tried again: done, the input is wrong, stopped.
 FINAL = (0, 2, 130)
@@ -23,14 +25,17 @@ def attempt(arguments: list[str], run: Path, retries: int) -> int:
 
     Args:
         arguments: A configuration and keys to change.
-        run: The run directory; one with a checkpoint is resumed by the first attempt, too.
+        run: The run directory, or its URI; one with a checkpoint is resumed by the first attempt, too.
         retries: How often a training that was killed or failed is begun again.
 
     Returns:
         The last exit code of ``rlseq train``.
+
+    Raises:
+        UserError: It is a URI that cannot be read.
     """
     stopping: list[int] = []
-    began_here = not run.exists()
+    began_here = not exists(run)
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.append(number)
@@ -38,11 +43,11 @@ def attempt(arguments: list[str], run: Path, retries: int) -> int:
             process.terminate()
 
     for left in range(retries, -1, -1):
-        if any(run.glob("checkpoints/*/*/manifest.json")):
+        if exists(run) and any(fetched(run).glob("checkpoints/*/*/manifest.json")):
             what = ["--resume", str(run), *(key for key in arguments[1:] if key.startswith("compute."))]
         else:
             if began_here:  # by an attempt that saved nothing
-                shutil.rmtree(run, ignore_errors=True)
+                discard(run)
             what = [*arguments, "--run", str(run)]
         process = subprocess.Popen([sys.executable, "-m", "rlseq", "train", *what])
         signal.signal(signal.SIGTERM, stop)
@@ -56,7 +61,11 @@ def attempt(arguments: list[str], run: Path, retries: int) -> int:
 def main() -> None:
     """See the module."""
     retries, run, *arguments = sys.argv[1:]
-    sys.exit(attempt(arguments, Path(run), int(retries)))
+    try:
+        sys.exit(attempt(arguments, Path(run), int(retries)))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from rlseq.config.phases import PHASES, Phase
 from rlseq.training.checkpoint import MANIFEST, Checkpoint, CheckpointError, copy_artifacts, load_checkpoint
 from rlseq.training.files import TEMPORARY
 from rlseq.training.index import best_update, checkpoints_in, is_update
+from rlseq.training.remote import display_path, fetched
 
 Read = TypeVar("Read")
 
@@ -64,8 +65,9 @@ def resolve_checkpoint(path: Path) -> Path:
 def read_checkpoint(path: Path, read: Callable[[Path], Read]) -> Read:
     """What ``read`` makes of the checkpoint that a path means.
 
-    The run may be trained meanwhile: a checkpoint may be replaced or deleted while it is read. Then what the path means
-    is looked up and read again. So readers need no lock, and writers keep no checkpoint longer for their sake.
+    A run under a URI is fetched first. One may be trained meanwhile: a checkpoint may be replaced or deleted while it
+    is read. Then what the path means is looked up and read again. So readers need no lock, and writers keep no
+    checkpoint longer for their sake.
 
     Args:
         path: As of ``resolve_checkpoint``.
@@ -73,8 +75,9 @@ def read_checkpoint(path: Path, read: Callable[[Path], Read]) -> Read:
 
     Raises:
         CheckpointError: There is none; besides whatever ``read`` raises of a checkpoint that stayed as it was.
+        UserError: It is a URI that cannot be read.
     """
-    told = path
+    told, path = path, fetched(path)
     named = path.name in ("best", "latest")  # a link, which is not followed: the index says what it means
     path = path.parent.resolve() / path.name if named else path.resolve()
     while True:
@@ -130,13 +133,13 @@ def _find(path: Path, told: Path) -> Path:
     if (path / MANIFEST).is_file():
         return path
     if not path.is_dir():
-        raise CheckpointError(f"{told}: no such checkpoint or run directory")
+        raise CheckpointError(f"{display_path(told)}: no such checkpoint or run directory")
     inside = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     phases = [inside / phase for phase in reversed(PHASES) if (inside / phase).is_dir()] or [path]
     found_ones = (best_or_latest(place, which) for which in ("best", "latest") for place in phases)
     checkpoint = next(filter(None, found_ones), None)
     if checkpoint is None:
         raise CheckpointError(
-            f"{told} holds no checkpoint: give a run directory or one of its checkpoints/<phase>/<update>"
+            f"{display_path(told)} holds no checkpoint: give a run directory or one of its checkpoints/<phase>/<update>"
         )
     return checkpoint

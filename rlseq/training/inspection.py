@@ -27,6 +27,7 @@ from rlseq.training.checkpoint import (
     verify,
 )
 from rlseq.training.finding import read_checkpoint, run_of
+from rlseq.training.remote import fetched
 from rlseq.training.trust import is_trusted
 from rlseq_envs.user_code import find_module
 
@@ -46,6 +47,7 @@ def inspect_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: There is nothing that could be one.
     """
+    path = fetched(path)
     try:
         return read_checkpoint(path, _inspect)
     except CheckpointError:

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
+import shutil
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -38,7 +40,9 @@ from rlseq.training.files import recover, remove, write_text
 from rlseq.training.finding import best_or_latest, last_checkpoint
 from rlseq.training.index import INDEX, best_update, checkpoints_in, is_update, write_index
 from rlseq.training.provenance import environment, versions
+from rlseq.training.remote import RemoteError, discard, display_path, fetched, local, remote_of, uri_of
 
+logger = logging.getLogger(__name__)
 DAMAGED = ".damaged"  # what a checkpoint that was passed over is called, behind its update
 
 
@@ -58,6 +62,7 @@ class RunDirectory:
     def __init__(self, path: Path, config: Config) -> None:
         self.path, self.config = path, config
         self.passed_over: list[str] = []
+        self._remote = remote_of(path)
         self._lock = _lock(path)
         self._metrics: IO[bytes] | None = None
 
@@ -71,17 +76,27 @@ class RunDirectory:
         Args:
             config: The experiment, written to config.yaml.
             output: Where ``<name>-<date>-<time>`` is made; default: the configuration's ``output``.
-            path: The run directory itself, instead.
+            path: The run directory itself, instead; it may be a URI, as ``output`` may.
             forked_from: The checkpoint that training starts from, noted in environment.json.
 
         Raises:
             RunError: ``path`` exists already, or the directory cannot be written.
+            RemoteError: It is a URI, whose storage cannot be written.
         """
         run = cls(_make(config, output, path), config)
-        run._make_directories()
-        write_text(run.path / "config.yaml", dump_config(config))
-        record = environment() | {"forked_from": str(forked_from) if forked_from else None, "resumed": []}
-        write_text(run.path / "environment.json", json.dumps(record, indent=1) + "\n")
+        source = (uri_of(forked_from) or str(forked_from)) if forked_from else None
+        record = environment() | {"forked_from": source, "resumed": []}
+        try:
+            run._make_directories()
+            write_text(run.path / "config.yaml", dump_config(config))
+            write_text(run.path / "environment.json", json.dumps(record, indent=1) + "\n")
+            if run._remote:
+                run._remote.take()
+            run.bring()
+        except BaseException:
+            run.close()
+            shutil.rmtree(run.path)
+            raise
         return run
 
     @classmethod
@@ -94,9 +109,13 @@ class RunDirectory:
             RunError: It is no run directory, or another process is writing it.
             ConfigError: Its configuration cannot be read.
             CheckpointError: It has checkpoints, and none of them is sound.
+            RemoteError: It is a URI's copy, and the storage cannot be read or written.
         """
+        path = fetched(path)
         run = cls(path, run_config(path))
         try:
+            if run._remote:
+                run._remote.take()
             run._make_directories()
             for phase in PHASES:
                 recover(run.path / "checkpoints" / phase)
@@ -118,6 +137,21 @@ class RunDirectory:
             self._metrics.close()
             self._metrics = None
         self._lock.close()
+
+    def bring(self) -> None:
+        """Have the run as it is where it is kept, if that is a URI.
+
+        Raises:
+            RemoteError: The storage cannot be written.
+            TakenError: Another process goes on with the run.
+        """
+        if self._remote:
+            self._remote.push()
+
+    def discard(self) -> None:
+        """Remove a run that did not begin."""
+        self.close()
+        discard(self.path)
 
     def environment(self) -> dict[str, Any]:
         """What the run was made with: environment.json; what cannot be read of it is not needed to go on."""
@@ -147,6 +181,9 @@ class RunDirectory:
             tensors: The engine's state.
             meta: JSON values, see ``checkpoint``.
             best: Whether it is the phase's best so far.
+
+        Raises:
+            TakenError: Another process goes on with the run, which is kept under a URI.
         """
         place = self.path / "checkpoints" / phase
         save_checkpoint(
@@ -161,6 +198,10 @@ class RunDirectory:
         for number in numbers[: -self.config.checkpoint.keep]:
             if number != kept:
                 remove(place / str(number))
+        try:
+            self.bring()
+        except RemoteError as error:
+            logger.warning("%s: the checkpoint is whole in %s, and the next one brings it along", error, self.path)
         return place / str(update)
 
     def checkpoint(self, phase: Phase, which: Literal["best", "latest"] | int) -> Path:
@@ -252,9 +293,11 @@ def run_config(run: Path) -> Config:
     Raises:
         RunError: It is no run directory.
         ConfigError: Its configuration cannot be read.
+        UserError: It is a URI that cannot be read.
     """
+    run = fetched(run)
     if not (run / "config.yaml").is_file():
-        raise RunError(f"{run} is no run directory: it has no config.yaml")
+        raise RunError(f"{display_path(run)} is no run directory: it has no config.yaml")
     return read_config(run / "config.yaml")
 
 
@@ -284,14 +327,20 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _make(config: Config, output: Path | None, path: Path | None) -> Path:
-    base = path or (output or Path(config.output).expanduser()) / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    base = local(path or (output or Path(config.output).expanduser()) / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}")
     for attempt in range(1, 1000):
         candidate = base if attempt == 1 else base.with_name(f"{base.name}-{attempt}")
         try:
+            if (remote := remote_of(candidate)) and remote.exists():
+                raise FileExistsError
             candidate.mkdir(parents=True)
+        except UserError:
+            raise
         except FileExistsError as error:
             if path:
-                raise RunError(f"{path} exists and is not overwritten: resume it, or give another directory") from error
+                raise RunError(
+                    f"{uri_of(path) or path} exists and is not overwritten: resume it, or give another directory"
+                ) from error
         except OSError as error:
             raise RunError(f"{candidate} cannot be made: {error.strerror}") from error
         except ValueError as error:  # a name with a NUL, or with characters that no file's name has

@@ -12,13 +12,14 @@ from typing import Literal
 
 from rlseq.config.phases import Phase
 from rlseq.training.files import write_text
+from rlseq.training.remote import uri_of
 
 State = Literal["training", "finished", "interrupted", "failed"]
 
 
 def go_on_command(run: Path) -> str:
     """What goes on with a run."""
-    return f"rlseq train --resume {shlex.quote(str(run))}"
+    return f"rlseq train --resume {shlex.quote(uri_of(run) or str(run))}"
 
 
 def write_status(

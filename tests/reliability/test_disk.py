@@ -39,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
     run = RunDirectory.create(settings("hull", "running mean"), path=tmp_path_factory.mktemp("whole") / "run")
     trainer_in(run)[0].train()
     run.close()
-    return digest(run)
+    return digest(run.path)
 
 
 # --------------------------------------------------------------------------------------------------------- checkpoints
@@ -104,7 +104,7 @@ def test_a_checkpoint_that_cannot_be_saved(
     latest = again.latest()
     assert latest is not None and load_checkpoint(latest, resume=True).state
     trainer_in(again)[0].resume()
-    assert digest(again) == whole
+    assert digest(again.path) == whole
     again.close()
 
 
@@ -119,7 +119,7 @@ def test_links_that_cannot_be_made(case: int, whole: str, tmp_path: Path, monkey
     run = RunDirectory.create(settings("hull", "running mean"), path=tmp_path / "run")
     trainer_in(run)[0].train()
     run.close()
-    assert digest(run) == whole and not [path for path in run.path.rglob("*") if path.is_symlink()]
+    assert digest(run.path) == whole and not [path for path in run.path.rglob("*") if path.is_symlink()]
 
 
 # --------------------------------------------------------------------------------------------------------------- sinks
@@ -179,7 +179,7 @@ def test_a_report_that_fails(case: tuple[str, str, Exception], whole: str, tmp_p
     engine = PlainEngine(run.config, env.task, env.rollout)
     Trainer(run.config, env.task, engine, run, Reporter(sinks)).train()
     run.close()
-    assert digest(run) == whole
+    assert digest(run.path) == whole
     (text,) = [text for text in told.texts if "training goes on without it" in text]
     assert name in text and str(failure.args[-1]) in text
     if name != "LogFile":

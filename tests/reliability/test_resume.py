@@ -158,5 +158,5 @@ def test_stopped_and_resumed_to_the_same_bits(case: Case, whole: Callable[[str, 
     torch.manual_seed(7)  # what a new process would begin with is nothing that counts
     again = RunDirectory.open(tmp_path / "run")
     trainer_in(again)[0].resume()
-    assert digest(again) == whole(case.task, case.method)
+    assert digest(again.path) == whole(case.task, case.method)
     again.close()

@@ -73,6 +73,6 @@ def test_two_learners_come_to_the_same_bytes(form: str, tmp_path: Path, ray_clus
         finally:
             engine.close()
             run.close()
-        return digest(run)
+        return digest(run.path)
 
     assert trained(tmp_path / "one") == trained(tmp_path / "other")
