@@ -114,9 +114,12 @@ class Memory:
         index = self.sharing.source * most + self.sharing.place
         one_step = rows.squeeze(-2)
         grid = one_step.new_zeros(len(sources) * most, *one_step.shape[1:]).index_copy_(0, index, one_step)
-        places = grid.unflatten(0, (-1, most)).movedim(1, -2)
-        product = torch.matmul(places, sources).movedim(-2, 1).flatten(0, 1)
-        return product.index_select(0, index).unsqueeze(-2)
+        grid = grid.unflatten(0, (-1, most))
+        if rows.dim() == 3:  # no heads: half as many calls, at each step of a decoding
+            product = torch.bmm(grid, sources)
+        else:
+            product = torch.matmul(grid.movedim(1, -2), sources).movedim(-2, 1)
+        return product.flatten(0, 1).index_select(0, index).unsqueeze(-2)
 
     def shared_by(self, sharing: Sharing) -> Memory:
         """The memory for rows that share its sources; it drops unread ones once they are many."""
