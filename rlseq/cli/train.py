@@ -57,7 +57,8 @@ def train(
         ControlName | None, typer.Option(help="Train a control instead: what comes of it without the reward.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", metavar="DIR", help="The run directory, or its URI; default: runs/<name>-<time>.")
+        Path | None,
+        typer.Option("--run", metavar="DIR", help="The run directory, or its URI; default: runs/<name>-<time>."),
     ] = None,
     save_before: Annotated[
         float | None,

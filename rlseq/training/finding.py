@@ -14,7 +14,7 @@ from rlseq.config.phases import PHASES, Phase
 from rlseq.training.checkpoint import MANIFEST, Checkpoint, CheckpointError, copy_artifacts, load_checkpoint
 from rlseq.training.files import TEMPORARY
 from rlseq.training.index import best_update, checkpoints_in, is_update
-from rlseq.training.remote import display_path, fetched
+from rlseq.training.remote import changes_soon, display_path, fetched
 
 Read = TypeVar("Read")
 
@@ -86,7 +86,7 @@ def read_checkpoint(path: Path, read: Callable[[Path], Read]) -> Read:
             checkpoint = _find(path, told)
             found = read(checkpoint)
         except Exception:
-            if _listing(path) == before:
+            if not changes_soon(told) and _listing(path) == before:
                 raise
         else:
             now = _listing(path)

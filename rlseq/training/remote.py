@@ -22,6 +22,7 @@ import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ Found = TypeVar("Found")
 P = ParamSpec("P")
 # As a path spells it, too, which has one slash after the scheme, or none.
 _URI = re.compile(r"([a-z][a-z0-9+.-]+):(?:/+(.*)|)", re.DOTALL)
+_PAUSES = (0.0, 0.2, 0.8, 2.0)  # seconds
 _INSIDE = re.compile(r"/checkpoints(/.*)?$")
 
 
@@ -101,14 +103,29 @@ def fetched(path: Path | str) -> Path:
         RemoteError: The storage cannot be read.
         UserError: There is no run, or no such storage.
     """
+    refreshed(path)
     place = local(path)
-    if is_uri(path):
-        run = Path(_INSIDE.sub("", str(place)))
-        with _alone(run):
-            Remote(run).pull()
-        if not run.is_dir():
-            raise UserError(f"{uri_of(path)}: there is no run or checkpoint")
+    if is_uri(path) and not _run_of(place).is_dir():
+        raise UserError(f"{uri_of(path)}: there is no run or checkpoint")
     return place
+
+
+def refreshed(path: Path | str) -> bool:
+    """Whether the copy of a URI was not up to date, and is now; never for other paths. Raises as ``fetched``."""
+    if not is_uri(path):
+        return False
+    run = _run_of(local(path))
+    with _alone(run):
+        return Remote(run).pull()
+
+
+def changes_soon(path: Path | str) -> bool:
+    """Whether what a URI has changes within seconds: a file there may be seen before all of it is. Raises likewise."""
+    for seconds in _PAUSES if is_uri(path) else ():
+        time.sleep(seconds)
+        if refreshed(path):
+            return True
+    return False
 
 
 def exists(path: Path | str) -> bool:
@@ -132,6 +149,10 @@ def remote_of(run: Path) -> Remote | None:
         UserError: There is no such storage.
     """
     return Remote(run) if uri_of(run) else None
+
+
+def _run_of(place: Path) -> Path:
+    return Path(_INSIDE.sub("", str(place)))
 
 
 @contextmanager
@@ -223,23 +244,26 @@ class Remote:
             del record.files[name]
             self._write(record)
 
-    def pull(self) -> None:
+    def pull(self) -> bool:
         """Bring here what has changed there; nothing, if this copy is the one that is written.
+
+        Returns:
+            Whether anything has.
 
         Raises:
             RemoteError: The storage cannot be read, or changes all the time.
         """
-        if not self._is_ours():
-            self._fetch()
+        return not self._is_ours() and self._fetch()
 
     def _is_ours(self) -> bool:
         token = self._record().token
         return token is not None and self._writer().get("token") == token
 
-    def _fetch(self) -> None:
+    def _fetch(self) -> bool:
         files, there = self._record().files, self._listing()
+        known = dict(files)
         if not there:
-            return  # a copy of what was never brought there, or is gone: it is all that there is
+            return False  # a copy of what was never brought there, or is gone: it is all that there is
         for _ in range(MOST_LOOKS):
             for name in sorted(there, key=_last_what_names_others):
                 if files.get(name) != (_state(self.place / name), there[name]) and self._ask("read", self._get, name):
@@ -254,7 +278,9 @@ class Remote:
         for directory in sorted((path for path in self.place.rglob("*") if path.is_dir()), reverse=True):
             if not any(directory.iterdir()):
                 directory.rmdir()
-        self._write(_Record({name: files[name] for name in there}))
+        files = {name: files[name] for name in there if name in files}
+        self._write(_Record(files))
+        return files != known
 
     def remove(self) -> None:
         """Remove what was brought there.
