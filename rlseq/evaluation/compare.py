@@ -19,7 +19,7 @@ from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import json_numbers, number
 from rlseq.evaluation.examples import examples
 from rlseq.evaluation.judging import Arm, Judge
-from rlseq.evaluation.loading import NO_DATA, load_policy
+from rlseq.evaluation.loading import NO_DATA, check_trust, load_policy
 from rlseq.evaluation.metrics import held_out, larger_is_better
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.evaluation.seeds import Attributable, Scores, aggregate
@@ -210,10 +210,11 @@ def compare(
 
     Raises:
         EvaluationError: The arms do not share task and instances, two have one name, or there is no such metric.
-        TrustError: A checkpoint names code that is not trusted.
+        TrustError: Checkpoints name code that is not trusted; all of it is named.
         CheckpointError: A checkpoint is missing or damaged.
     """
     check_arms(arms)
+    check_trust([path for arm in arms for path in arm.checkpoints], trust, data)
     load = partial(load_policy, device=device, trust=trust, data=data)
     judge = Judge(split, decoding or DecodingOptions(), max_instances, load=load, with_curves=curves)
     judged = judge.judge(arms)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from rlseq.evaluation.errors import EvaluationError
 from rlseq.models.build import build_policy
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.spaces import TaskSpaces
-from rlseq.training.checkpoint import META, Checkpoint, CheckpointError, load_checkpoint
+from rlseq.training.checkpoint import META, Checkpoint, CheckpointError, load_checkpoint, load_meta
 from rlseq.training.finding import read_checkpoint, run_of
 from rlseq.training.fitting import check_fit
-from rlseq.training.trust import OWN, Trust, code_of
+from rlseq.training.trust import OWN, Trust, TrustError, code_of
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import SequenceTask
 
@@ -79,6 +79,34 @@ def checkpoint_names(directory: Path, meta: Mapping[str, Any]) -> tuple[str, str
     """What a checkpoint may be called, from short to unmistakable: mle, mle-6000, hull-20260101-120000/mle-6000."""
     phase, update = str(meta["phase"]), f"{meta['phase']}-{meta['update']}"
     return phase, update, f"{(run_of(directory) or directory).name}/{update}"
+
+
+def check_trust(paths: Iterable[Path], trust: Trust, data: Mapping[str, Any] = NO_DATA) -> None:
+    """Refuse code that checkpoints name and that is not trusted: that of all of them, before any is loaded.
+
+    Args:
+        paths: As of ``load_policy``.
+        trust: What may be executed.
+        data: As of ``load_policy``.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it cannot be read.
+        TrustError: Some code is not trusted; none of it was executed.
+        ConfigError: A configuration cannot be used by this version.
+    """
+
+    def check(place: Path) -> None:
+        config = parse_config(with_data(load_meta(place)["config"], data), str(place / META))
+        trust.check(place, [named for named in code_of(config) if named.use != "train"])
+
+    refused = []
+    for path in paths:
+        try:
+            read_checkpoint(path, check)
+        except TrustError as error:
+            refused.append(str(error))
+    if refused:
+        raise TrustError("\n".join(refused))
 
 
 def load_policy(

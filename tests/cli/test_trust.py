@@ -110,6 +110,14 @@ def test_what_somebody_else_trained_is_refused_with_the_file_it_would_execute(
     assert {path for path in here.rglob("*") if path.name != ".lock"} == before
 
 
+def test_a_comparison_names_the_code_of_all_its_arms(here: Path) -> None:
+    result = rlseq("compare", "reward", "network", "--arm", "third=reward/checkpoints/mle")
+    assert result.exit_code == 2
+    for place, (told, file) in {"reward": NAMED["reward"], "network": NAMED["network"]}.items():
+        assert f"rlseq inspect {here / place}" in result.stderr and f"  {told}{here / file}\n" in result.stderr
+    assert str(here / "reward" / "checkpoints" / "mle") in result.stderr and not (here / "executed").exists()
+
+
 @pytest.mark.parametrize("kind", NAMED)
 def test_trust_permits_it_once_and_says_what_is_imported(kind: str, here: Path) -> None:
     told = NAMED[kind][0].partition(": ")[2]
