@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -51,10 +52,11 @@ def sweep(
 
     Raises:
         UserError: What is given cannot be used, or no trial came to rl.
-        Stopped: Ctrl-C ended it; the message says how to go on.
+        Stopped: Ctrl-C, SIGTERM or SIGHUP ended it; the message says how to go on.
     """
     refuse(sweep_problems(config, overrides, run, resume, trials, jobs, in_python))
 
+    from rlseq.training.stopping import GivenUp, catching_signals
     from rlseq.training.sweep import Sweep
     from rlseq.training.trust import Trust, code_of, remember
 
@@ -65,10 +67,16 @@ def sweep(
         assert config is not None and run is not None
         made = Sweep.create(Path(run), config, overrides, trials)
     remember(code_of(*made.configs()))
-    try:
-        _train(made, jobs, console)
-    except KeyboardInterrupt as stop:
-        raise Stopped(f"interrupted; go on with: rlseq sweep --resume {made.path}") from stop
+    with catching_signals() as asked:
+        try:
+            _train(made, jobs, console)
+        except (
+            GivenUp,
+            KeyboardInterrupt,
+            Stopped,
+        ) as stop:  # Stopped: of the mle that is shared
+            again = f"rlseq sweep --resume {shlex.quote(str(made.path))}"
+            raise Stopped(f"stopped by {asked.reason or 'Ctrl-C'}; go on with: {again}") from stop
     made.finish()
     return made
 
@@ -104,6 +112,7 @@ def _train(made: Sweep, jobs: int, console: bool) -> None:
     from rlseq.rllib.tuning import run_trials
     from rlseq.training.checkpoint import load_meta
     from rlseq.training.finding import resolve_checkpoint
+    from rlseq.training.stopping import giving_up
 
     config, begin = made.config, 0
     threads = config.compute.threads or max(1, (os.cpu_count() or 1) // jobs)
@@ -112,7 +121,8 @@ def _train(made: Sweep, jobs: int, console: bool) -> None:
         settings = parse_config(config.model_dump(mode="json"), "sweep", ["rl.updates=0", "compute.address=null"])
         _bring_to_end(made.shared, settings, None, [])
         begin = int(load_meta(resolve_checkpoint(made.shared))["update"])
-    started = cluster.start(config.compute if config.compute.address else ComputeConfig(runners=jobs * threads))
+    with giving_up():
+        started = cluster.start(config.compute if config.compute.address else ComputeConfig(runners=jobs * threads))
     try:
         run_trials(
             partial(_trial, str(made.path.absolute()), os.getcwd(), threads, begin),

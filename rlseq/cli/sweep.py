@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +44,6 @@ def sweep(
     from rlseq.api import sweeping
 
     refuse(sweeping.sweep_problems(config, overrides or [], run, resume, trials, jobs, option))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     made = sweeping.sweep(config, overrides or [], run=run, resume=resume, trials=trials, jobs=jobs, trust=trust)
 
     from rlseq.cli.study import report

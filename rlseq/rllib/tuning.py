@@ -13,6 +13,8 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
+from rlseq.training.stopping import GivenUp, stop_asked
+
 REDUCTION = 3  # of the trials that reach a rung, the best third goes on
 RUNGS = 2  # before the end
 
@@ -34,6 +36,9 @@ def run_trials(trial: Trial, count: int, *, width: int, cpus: int, updates: int,
         updates: Most of them that a trial can report.
         place: A directory for Tune's own files, which is removed.
         tell: Told what ends and how.
+
+    Raises:
+        GivenUp: A stop was asked for; trials go on from their last checkpoints when they are run again.
     """
 
     def train(point: dict[str, int]) -> None:
@@ -58,11 +63,29 @@ def run_trials(trial: Trial, count: int, *, width: int, cpus: int, updates: int,
             param_space={"trial": tune.grid_search(list(range(count)))},
             tune_config=tune.TuneConfig(scheduler=scheduler, max_concurrent_trials=width),
             run_config=tune.RunConfig(
-                name="tune", storage_path=str(place.absolute()), verbose=0, callbacks=[_Teller(tell)]
+                name="tune",
+                storage_path=str(place.absolute()),
+                verbose=0,
+                stop=_IfAsked(),
+                callbacks=[_Teller(tell)],
             ),
         )
         tuner.fit()
     shutil.rmtree(place, ignore_errors=True)
+    if stop_asked():
+        raise GivenUp
+
+
+class _IfAsked(tune.Stopper):
+    """Ends all trials, and their processes, if a stop is asked for."""
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """See the base class; asked between Tune's steps, of at most 0.1 s."""
+        return stop_asked() is not None
 
 
 class _Teller(tune.Callback):

@@ -221,6 +221,57 @@ def test_a_signal_ends_a_study_with_its_trainings_and_it_goes_on(case: signal.Si
         assert process.wait(60) == 130
 
 
+SWEEPS = {
+    f"{number.name} to a sweep, in {place}": (number, place)
+    for place in ("its mle", "its trials")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+}
+
+
+@pytest.mark.cases(SWEEPS, sample=1)
+def test_a_signal_ends_a_sweep_with_its_trials_and_it_goes_on(case: tuple[signal.Signals, str], tmp_path: Path) -> None:
+    number, place = case
+    phase, where = ("mle", "mle") if place == "its mle" else ("rl", "trials/*")
+    begin = ["hull", *TINY, f"{phase}.updates=100000", "mle.patience=null", "rl.samples=choice(2, 3)", "--trials", "2"]
+    command, made, marker = [sys.executable, "-m", "rlseq", "sweep"], tmp_path / "made", f"RLSEQ_TEST_SWEEP={tmp_path}"
+    environment = os.environ | dict([marker.split("=", 1)])
+
+    def signalled(arguments: list[str], begun: Callable[[], bool]) -> str:
+        """What it said until it had ended."""
+        with (tmp_path / "console").open("wb") as console:
+            process = subprocess.Popen(
+                [*command, *arguments],
+                cwd=tmp_path,
+                env=environment,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+            while not begun():
+                assert process.poll() is None, (tmp_path / "console").read_text()
+                time.sleep(0.05)
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)  # as a terminal does, Ray's processes included
+            else:
+                process.send_signal(number)
+            assert process.wait(60) == 130, (tmp_path / "console").read_text()
+        for _ in range(100):
+            if not (left := [name for name in _processes("environ") if marker in name.split("\0")]):
+                break
+            time.sleep(0.1)
+        assert not left
+        return (tmp_path / "console").read_text()
+
+    told = signalled([*begin, "--run", "made"], lambda: any(made.glob(f"{where}/checkpoints/{phase}/*/manifest.json")))
+    assert told.splitlines()[-1] == f"stopped by {number.name}; go on with: rlseq sweep --resume made", told
+    saved = [path for path in map(last_checkpoint, made.glob(where)) if path]
+    assert saved and all(load_checkpoint(path, resume=True).state for path in saved)
+    told = signalled(
+        ["--resume", "made"], lambda: any("resumed" in log.read_text() for log in made.glob(f"{where}/train.log"))
+    )
+    assert "go on with: rlseq sweep --resume made" in told, told
+
+
 @pytest.mark.cases(CASES, sample=4)
 def test_a_signal_ends_a_training_with_all_saved(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hanging_reward.py").write_text(HANGS)
@@ -249,12 +300,12 @@ def test_a_signal_ends_a_training_with_all_saved(case: Case, tmp_path: Path, mon
     assert not left
 
 
-def _processes() -> list[str]:
-    """Command lines of all processes."""
+def _processes(what: str = "cmdline") -> list[str]:
+    """Command lines, or environments, of all processes."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob(f"[0-9]*/{what}"):
         try:
-            found.append(path.read_text())
+            found.append(path.read_text(errors="replace"))
         except OSError:
             continue
     return found

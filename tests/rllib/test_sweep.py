@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import rlseq
 from rlseq.config.distributions import draw_points, split_distributions
 from rlseq.config.errors import UserError
 from rlseq.config.load import load_config
+from rlseq.training.run_directory import RunDirectory
 from rlseq.training.sweep import Sweep, is_trained, validations
 from tests.cli.test_commands import TINY, assert_same_weights, done
 from tests.pages import PYTHON, blocks
@@ -77,6 +81,32 @@ def test_trials_have_an_mle_of_their_own_if_it_is_swept_and_one_that_fails_ends_
     assert f"trial {values.index('1e38')}, mle.optimizer.learning_rate=1e38: failed: " in capsys.readouterr().out
     mle, rl = json.loads((tmp_path / "sweep" / "study.json").read_text())["arms"]
     assert mle["runs"] == [f"{rl['runs'][0]}/checkpoints/mle"] and mle["tried"] == rl["tried"] == 3
+
+
+def test_a_signal_ends_trials_and_the_sweep_goes_on_with_them(
+    ray_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their processes are gone, too, even if Ray stays: else the runs would be held when the sweep goes on."""
+    path = tmp_path / "the sweep"
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.wait(0.1):
+            if len({saved.parts[-5] for saved in path.glob("trials/*/checkpoints/rl/*/manifest.json")}) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=send, daemon=True).start()
+    begun = [*SMALL, "rl.samples=choice(2, 3)", "rl.updates=100000", "rl.patience=null"]
+    try:
+        with pytest.raises(rlseq.Stopped) as caught:
+            rlseq.sweep("hull", begun, run=path, trials=2, jobs=2)
+    finally:
+        ended.set()
+    assert str(caught.value) == f"stopped by SIGTERM; go on with: rlseq sweep --resume '{path}'"
+    assert "at best after" not in capsys.readouterr().out  # no trial has come to its end
+    for trial in range(2):
+        RunDirectory.open(path / "trials" / str(trial)).close()  # nobody holds it
 
 
 def test_the_pages_trial_of_ray_tune_runs(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
