@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-LISTENING = "0A"
+OPEN = {"tcp": "0A", "tcp6": "0A", "udp": "07", "udp6": "07"}  # the state of a socket that anyone may write to
 
 
 def family(root: int) -> set[int]:
@@ -21,8 +21,9 @@ def family(root: int) -> set[int]:
 
 
 def listening(pids: set[int]) -> dict[str, str]:
-    """``address:port`` on which any of the processes accepts TCP connections, with the process's name."""
-    sockets = {inode: address for table in ("tcp", "tcp6") for inode, address in _table(Path("/proc/net", table))}
+    """``address:port`` on which any of the processes accepts connections or datagrams, with the process's name."""
+    tables = (_table(Path("/proc/net", kind), state) for kind, state in OPEN.items())
+    sockets = {inode: address for table in tables for inode, address in table}
     found = {}
     for pid in pids:
         with suppress(OSError):  # it ended meanwhile
@@ -47,11 +48,11 @@ def _parents() -> Iterator[tuple[int, int]]:
                 yield int(path.name), int((path / "stat").read_text().rpartition(")")[2].split()[1])
 
 
-def _table(path: Path) -> Iterator[tuple[str, str]]:
-    """Inode and address of each listening socket."""
+def _table(path: Path, state: str) -> Iterator[tuple[str, str]]:
+    """Inode and address of each socket in that state."""
     for line in path.read_text().splitlines()[1:]:
         columns = line.split()
-        if columns[3] == LISTENING:
+        if columns[3] == state:
             host, port = columns[1].split(":")
             words = [bytes.fromhex(host[start : start + 8])[::-1] for start in range(0, len(host), 8)]
             yield columns[9], f"{ipaddress.ip_address(b''.join(words))}:{int(port, 16)}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 import pytest
 
@@ -22,17 +22,21 @@ from tests.support import tiny_config
 SUITE = "Exposure"
 HOLDS_WHEN = "everything listens on loopback alone, secrets are the user's alone, and no daemon or directory is left"
 
-MODES: dict[str, list[str]] = {
-    "plain": [],
-    "one runner": ["compute.runners=1"],
-    "two runners": ["compute.runners=2"],
-    "one learner": ["compute.learners=1"],
-    "two learners": ["compute.learners=2"],
-    "runners and learners": ["compute.runners=2", "compute.learners=2"],
-    "RAY_ADDRESS set, address local": ["compute.runners=1", "compute.address=local"],
-    "study": ["--seeds", "1", "--controls", "none"],
-    "study with learners": ["--seeds", "1", "--controls", "none", "compute.learners=1"],
+STUDY = ["study", "--seeds", "1", "--controls", "none"]
+MODES: dict[str, list[str]] = {  # the test extra has ray[default], whose agent serves HTTP beside the workers
+    "plain": ["train"],
+    "one runner": ["train", "compute.runners=1"],
+    "two runners": ["train", "compute.runners=2"],
+    "one learner": ["train", "compute.learners=1"],
+    "two learners": ["train", "compute.learners=2"],
+    "runners and learners": ["train", "compute.runners=2", "compute.learners=2"],
+    "RAY_ADDRESS set, address local": ["train", "compute.runners=1", "compute.address=local"],
+    "a reward of the user's": ["train", "task.reward={valid: 1.0, mine:worth: 1.0}"],
+    "study": STUDY,
+    "study with learners": [*STUDY, "compute.learners=1"],
+    "sweep": ["sweep", "--trials", "2", "rl.samples=choice(2, 3)"],
 }
+MINE = "import numpy as np\n\n\ndef worth(points, counts, sequences, lengths, ids):\n    return np.ones(len(ids))\n"
 
 
 def watched(arguments: list[str], directory: Path, home: Path) -> tuple[dict[str, str], list[str], int]:
@@ -72,27 +76,30 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.cases(MODES, sample=2)
 def test_loopback_only(case: list[str], small: Path, tmp_path: Path) -> None:
-    command = "study" if "--seeds" in case else "train"
     home = tmp_path / "home"
     home.mkdir()
     directory = Path(mkdtemp(prefix="e-", dir="/tmp"))  # Ray's sockets need a short path
+    (directory / "mine.py").write_text(MINE)
+    command, *keys = case
     try:
-        seen, wrong, code = watched([command, str(small), *case, "--run", str(tmp_path / "run")], directory, home)
+        seen, wrong, code = watched([command, str(small), *keys, "--run", str(tmp_path / "run")], directory, home)
         log = (directory / "log").read_text()
     finally:
         shutil.rmtree(directory)
     assert code == 0, log
     assert {address: name for address, name in seen.items() if not is_loopback(address)} == {}
     assert wrong == []
-    assert bool(seen) == any("runners" in key or "learners" in key for key in case), json.dumps(seen)
+    with_ray = command == "sweep" or any("runners" in key or "learners" in key for key in keys)
+    assert bool(seen) == with_ray, json.dumps(seen)
     assert "ray-dashboard" not in " ".join(seen.values())
 
 
-def test_what_would_be_seen(tmp_path: Path) -> None:
-    """A process that listens everywhere is found: the suite can fail."""
-    import socket
-
-    with socket.create_server(("0.0.0.0", 0)) as server:
-        found: dict[str, Any] = listening(family(os.getpid()))
-        assert not is_loopback(f"0.0.0.0:{server.getsockname()[1]}")
-        assert f"0.0.0.0:{server.getsockname()[1]}" in found
+def test_what_would_be_seen() -> None:
+    """A process that listens everywhere, for connections or datagrams, is found: the suite can fail."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(type=kind) as server:
+            server.bind(("0.0.0.0", 0))
+            if kind == socket.SOCK_STREAM:
+                server.listen()
+            address = f"0.0.0.0:{server.getsockname()[1]}"
+            assert address in listening(family(os.getpid())) and not is_loopback(address)
