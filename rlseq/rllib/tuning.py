@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
@@ -63,36 +64,29 @@ def run_trials(trial: Trial, count: int, *, width: int, cpus: int, updates: int,
             param_space={"trial": tune.grid_search(list(range(count)))},
             tune_config=tune.TuneConfig(scheduler=scheduler, max_concurrent_trials=width),
             run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(place.absolute()),
-                verbose=0,
-                stop=_IfAsked(),
-                callbacks=[_Teller(tell)],
+                name="tune", storage_path=str(place.absolute()), verbose=0, callbacks=[_Teller(tell)]
             ),
         )
         tuner.fit()
     shutil.rmtree(place, ignore_errors=True)
-    if stop_asked():
-        raise GivenUp
-
-
-class _IfAsked(tune.Stopper):
-    """Ends all trials, and their processes, if a stop is asked for."""
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial by itself."""
-        return False
-
-    def stop_all(self) -> bool:
-        """See the base class; asked between Tune's steps, of at most 0.1 s."""
-        return stop_asked() is not None
 
 
 class _Teller(tune.Callback):
-    """Says what becomes of each trial."""
+    """Says what becomes of each trial, and ends all at once if a stop is asked for."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Between Tune's steps, of at most 0.1 s: raised within one, an error may be taken for a trial's.
+
+        Tune's own end of trials takes seconds, and waits for Ray's daemons, which a signal to all may have ended.
+        """
+        if stop_asked():
+            for trial in trials:
+                if actor := trial.temporary_state.ray_actor:
+                    ray.kill(actor)
+            raise GivenUp
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """See the base class."""

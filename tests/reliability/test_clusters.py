@@ -164,6 +164,14 @@ def runners_are_lost(cluster: RayCluster, run: Path) -> str:
     return ""
 
 
+def a_learner_is_lost(cluster: RayCluster, run: Path) -> str:
+    for pid in cluster.pids():
+        with suppress(OSError):
+            if b"_WrappedExecutable" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+    return ""
+
+
 def the_head_is_lost(cluster: RayCluster, run: Path) -> str:
     cluster.kill("/gcs_server")
     return "the head of the Ray cluster at"
@@ -174,27 +182,40 @@ def the_drivers_machine_loses_ray(cluster: RayCluster, run: Path) -> str:
     return "Ray was lost on this machine; go on with: rlseq train --resume"
 
 
-LOST = {
-    case.__name__.replace("_", " "): case
-    for case in (a_node_is_lost, runners_are_lost, the_head_is_lost, the_drivers_machine_loses_ray)
+def the_only_node_with_room_is_lost(cluster: RayCluster, run: Path) -> str:
+    a_node_is_lost(cluster, run)
+    return "no room in 60 seconds (compute.timeout)"
+
+
+RUNNERS, BOTH = ["compute.runners=2"], ["compute.runners=1", "compute.learners=1"]
+LOST = {  # who is lost, the workers, and the CPUs of each node
+    "a node is lost": (a_node_is_lost, RUNNERS, (1, 1)),
+    "runners are lost": (runners_are_lost, RUNNERS, (1, 1)),
+    "the head is lost": (the_head_is_lost, RUNNERS, (1, 1)),
+    "the driver's machine loses Ray": (the_drivers_machine_loses_ray, RUNNERS, (1, 1)),
+    "a learner is lost": (a_learner_is_lost, BOTH, (1, 1)),
+    "a runner beside a learner is lost": (runners_are_lost, BOTH, (1, 1)),
+    "a learner is lost, and there is no room": (the_only_node_with_room_is_lost, BOTH, (0, 2)),
+    "the head is lost, with a learner": (the_head_is_lost, BOTH, (1, 1)),
 }
+Loss = Callable[[RayCluster, Path], str]
 
 
 @pytest.mark.cases(LOST, sample=1)
-def test_lost(case: Callable[[RayCluster, Path], str], small: Path, alone: Path, tmp_path: Path) -> None:
+def test_lost(case: tuple[Loss, list[str], tuple[int, int]], small: Path, alone: Path, tmp_path: Path) -> None:
     """Survived, or said and resumed in one process; either way as if nothing had happened."""
-    run = tmp_path / "run"
-    with RayCluster(1, 1) as cluster:
-        keys = ["compute.runners=2", "compute.timeout=60", f"compute.address={cluster.address}", "log_every=1"]
+    run, (lose, workers, cpus) = tmp_path / "run", case
+    with RayCluster(*cpus) as cluster:
+        keys = [*workers, "compute.timeout=60", f"compute.address={cluster.address}", "log_every=1"]
         process = cluster.run("train", str(small), *keys, "checkpoint.every=5", "--run", str(run))
         wait_until(lambda: (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text().count("rl") > 9)
-        message = case(cluster, run)
+        message = lose(cluster, run)
         code, output = output_of(process)
     if message:
         assert code == 1 and message in output, output
         assert message in (run / "train.log").read_text()
         command = [sys.executable, "-m", "rlseq", "train", "--resume", str(run), "compute.runners=0"]
-        subprocess.run([*command, "compute.address=null"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, "compute.learners=0", "compute.address=null"], check=True, stdout=subprocess.DEVNULL)
     else:
         assert code == 0, output
     assert_same(run, alone)

@@ -222,15 +222,22 @@ def test_a_signal_ends_a_study_with_its_trainings_and_it_goes_on(case: signal.Si
 
 
 SWEEPS = {
-    f"{number.name} to a sweep, in {place}": (number, place)
+    f"{number.name} to {whom}, in {place}": (number, whom, place)
     for place in ("its mle", "its trials")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    for number, whom in (
+        (signal.SIGTERM, "a sweep"),
+        (signal.SIGTERM, "all processes of a sweep"),  # as batch systems do, Ray's daemons included
+        (signal.SIGINT, "all processes of a sweep"),  # as a terminal does
+        (signal.SIGHUP, "a sweep"),
+    )
 }
 
 
 @pytest.mark.cases(SWEEPS, sample=1)
-def test_a_signal_ends_a_sweep_with_its_trials_and_it_goes_on(case: tuple[signal.Signals, str], tmp_path: Path) -> None:
-    number, place = case
+def test_a_signal_ends_a_sweep_with_its_trials_and_it_goes_on(
+    case: tuple[signal.Signals, str, str], tmp_path: Path
+) -> None:
+    number, whom, place = case
     phase, where = ("mle", "mle") if place == "its mle" else ("rl", "trials/*")
     begin = ["hull", *TINY, f"{phase}.updates=100000", "mle.patience=null", "rl.samples=choice(2, 3)", "--trials", "2"]
     command, made, marker = [sys.executable, "-m", "rlseq", "sweep"], tmp_path / "made", f"RLSEQ_TEST_SWEEP={tmp_path}"
@@ -250,8 +257,8 @@ def test_a_signal_ends_a_sweep_with_its_trials_and_it_goes_on(case: tuple[signal
             while not begun():
                 assert process.poll() is None, (tmp_path / "console").read_text()
                 time.sleep(0.05)
-            if number == signal.SIGINT:
-                os.killpg(process.pid, number)  # as a terminal does, Ray's processes included
+            if whom.startswith("all"):
+                os.killpg(process.pid, number)
             else:
                 process.send_signal(number)
             assert process.wait(60) == 130, (tmp_path / "console").read_text()
