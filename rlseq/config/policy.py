@@ -78,6 +78,20 @@ class TransformerKeys(PartConfig):
         return []
 
 
+class TuringMachineKeys(PartConfig):
+    """What the two halves of a Neural Turing Machine share."""
+
+    type: Literal["turing_machine"] = "turing_machine"
+    controller: Literal["lstm", "feed_forward"] = "lstm"  # what drives the heads: an LSTM, or a layer without a state
+    width: Width = 20  # of a location of the memory
+    read_heads: Annotated[int, Range(gt=0), Limit(100)] = 1  # each reads one weighted sum of locations a step
+    write_heads: Annotated[int, Range(gt=0), Limit(100)] = 1  # each erases and adds once a step, one after the other
+    # How heads find locations: by what is there, or also by moving from where they are (Graves et al. 2014, 3.3).
+    addressing: Literal["content", "content_and_location"] = "content_and_location"
+    shift: Annotated[int, Range(gt=0), Limit(100)] = 1  # how many locations a head moves at most in a step
+    forget_bias: Number = 1.0  # first bias of an LSTM's forget gate (Jozefowicz et al. 2015)
+
+
 # -------------------------------------------------------------------------------------------------------- encoders
 class LSTMEncoderConfig(PartConfig):
     """A stacked bidirectional LSTM."""
@@ -108,6 +122,22 @@ class TransformerEncoderConfig(TransformerKeys):
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""
         return _no_sequence(self.type, sources) + super().misfits(policy, sources, choices)
+
+
+class TuringMachineEncoderConfig(TuringMachineKeys):
+    """The reading half of a Neural Turing Machine (Graves et al. 2014): what it wrote is handed to the decoder."""
+
+    locations: Annotated[int, Range(gt=0), Limit(10**5)] = 128  # of the memory
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        wrong = _no_sequence(self.type, sources)
+        if 2 * self.shift >= self.locations and self.addressing == "content_and_location":
+            wrong.append(
+                f"policy.encoder.shift {self.shift} goes round a memory of {self.locations} locations: "
+                f"set policy.encoder.locations to {2 * self.shift + 1} or more"
+            )
+        return wrong
 
 
 def _no_sequence(kind: str, sources: Mapping[str, Space]) -> list[str]:
@@ -163,6 +193,52 @@ class TransformerDecoderConfig(TransformerKeys):
     match: MatchFunction = "additive"  # how well a state and a position match, for an output that points
 
 
+class LSTMDecoderConfig(PartConfig):
+    """An LSTM without attention: the encoder's last state is all that it gets (Sutskever et al. 2014)."""
+
+    type: Literal["lstm"] = "lstm"
+    forget_bias: Number = 1.0  # first bias of the LSTM's forget gate (Jozefowicz et al. 2015)
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        return _cannot_point(self.type, policy)
+
+
+class TuringMachineDecoderConfig(TuringMachineKeys):
+    """The writing half of a Neural Turing Machine (Graves et al. 2014): it begins with the memory of the encoder."""
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        wrong, encoder = _cannot_point(self.type, policy), policy.encoder
+        if isinstance(encoder, TuringMachineEncoderConfig):
+            if encoder.width != self.width:
+                wrong.append(
+                    f"policy.decoder.width {self.width} is not that of the memory, policy.encoder.width "
+                    f"{encoder.width}: set policy.decoder.width to {encoder.width}"
+                )
+            if 2 * self.shift >= encoder.locations and self.addressing == "content_and_location":
+                wrong.append(
+                    f"policy.decoder.shift {self.shift} goes round a memory of {encoder.locations} locations: "
+                    f"set policy.encoder.locations to {2 * self.shift + 1} or more"
+                )
+        elif not isinstance(encoder, OwnPartConfig):
+            wrong.append(
+                f"policy.decoder.type {self.type!r} goes on with the memory of an encoder that writes one, but "
+                f"{encoder.type!r} writes none: set policy.encoder.type to turing_machine"
+            )
+        return wrong
+
+
+def _cannot_point(kind: str, policy: PolicyConfig) -> list[str]:
+    """Why a decoder that attends to no position of the source does not go with the output."""
+    if not policy.output.attention_is_output:
+        return []
+    return [
+        f"policy.decoder.type {kind!r} attends to no position, but policy.output.type {policy.output.type!r} "
+        "points at one: set policy.decoder.type to attention_lstm"
+    ]
+
+
 # --------------------------------------------------------------------------------------------------------- outputs
 class VocabularyConfig(PartConfig):
     """Tokens of a vocabulary."""
@@ -205,10 +281,18 @@ class PointerConfig(PartConfig):
 
 # ------------------------------------------------------------------------------------------------------ the policy
 EncoderSection = Annotated[
-    LSTMEncoderConfig | TransformerEncoderConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD
+    LSTMEncoderConfig | TransformerEncoderConfig | TuringMachineEncoderConfig | OwnPartConfig,
+    Field(discriminator="type"),
+    BARE_WORD,
 ]
 DecoderSection = Annotated[
-    AttentionLSTMConfig | TransformerDecoderConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD
+    AttentionLSTMConfig
+    | LSTMDecoderConfig
+    | TransformerDecoderConfig
+    | TuringMachineDecoderConfig
+    | OwnPartConfig,
+    Field(discriminator="type"),
+    BARE_WORD,
 ]
 OutputSection = Annotated[VocabularyConfig | PointerConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD]
 

@@ -13,10 +13,13 @@ from rlseq.config.policy import PolicyConfig, VocabularyConfig
 from rlseq.config.schema import Config
 from rlseq.models.critic import Critic
 from rlseq.models.decoders.attention_lstm import AttentionLSTM
+from rlseq.models.decoders.lstm import LSTMDecoder
 from rlseq.models.decoders.transformer import TransformerDecoder
+from rlseq.models.decoders.turing_machine import TuringMachineDecoder
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
 from rlseq.models.encoders.transformer import TransformerEncoder
+from rlseq.models.encoders.turing_machine import TuringMachineEncoder
 from rlseq.models.layers.embedding import TokenEmbedding, VectorEmbedding
 from rlseq.models.outputs.pointer import PointerOutput
 from rlseq.models.outputs.vocabulary import VocabularyOutput
@@ -30,8 +33,17 @@ from rlseq_envs.spaces import Space
 INTERFACES: dict[str, type[nn.Module]] = {"encoder": Encoder, "decoder": Decoder, "output": Output}
 # Networks by slot and type; each is called with its sizes and its section.
 NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
-    "encoder": {"lstm": RecurrentEncoder, "transformer": TransformerEncoder},
-    "decoder": {"attention_lstm": AttentionLSTM, "transformer": TransformerDecoder},
+    "encoder": {
+        "lstm": RecurrentEncoder,
+        "transformer": TransformerEncoder,
+        "turing_machine": TuringMachineEncoder,
+    },
+    "decoder": {
+        "attention_lstm": AttentionLSTM,
+        "lstm": LSTMDecoder,
+        "transformer": TransformerDecoder,
+        "turing_machine": TuringMachineDecoder,
+    },
     "output": {"vocabulary": VocabularyOutput, "pointer": PointerOutput},
 }
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 KEPT_ABOVE = 0.8  # sources that no row reads are dropped once fewer than this fraction is still read
 SOURCE = "source"  # the bank of an encoder that has one
+TAPE = "tape"  # the bank of an encoder that writes one, a position for each of its locations
 
 
 @dataclass(frozen=True)
