@@ -24,6 +24,7 @@ SHIPPED = [config.name for config in list_configs()]
 # Sizes alone: what makes an experiment what it is stays as it is shipped.
 SIZES = {
     "convex_hull": ["task.validation_size=20", "task.test_size=20", "policy.hidden_size=8"],
+    "tape": ["task.validation_size=20", "task.test_size=20", "policy.hidden_size=8", "policy.embedding_size=8"],
     "translation": [
         *("task.cldr_sizes=[200, 20, 20]", "task.vocabulary_size=150"),
         *("policy.embedding_size=8", "policy.hidden_size=8"),

@@ -286,11 +286,7 @@ EncoderSection = Annotated[
     BARE_WORD,
 ]
 DecoderSection = Annotated[
-    AttentionLSTMConfig
-    | LSTMDecoderConfig
-    | TransformerDecoderConfig
-    | TuringMachineDecoderConfig
-    | OwnPartConfig,
+    AttentionLSTMConfig | LSTMDecoderConfig | TransformerDecoderConfig | TuringMachineDecoderConfig | OwnPartConfig,
     Field(discriminator="type"),
     BARE_WORD,
 ]

@@ -18,7 +18,7 @@ from rlseq.config.section import Section
 PLACES = {section.path for section in sections()}
 TASKS = [section.kind for section in sections() if section.path == "task"]
 LEAST: dict[str, Any] = {"name": "least", "mle": {"updates": 1}, "rl": {"updates": 1}}
-OUTPUTS = {"convex_hull": "pointer", "translation": "vocabulary", "custom": "vocabulary"}
+OUTPUTS = {"convex_hull": "pointer", "translation": "vocabulary", "tape": "vocabulary", "custom": "vocabulary"}
 
 
 def explain(*arguments: str) -> tuple[int, str]:

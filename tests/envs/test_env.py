@@ -20,7 +20,7 @@ from rlseq_envs.tasks.convex_hull import ConvexHullTask
 from tests.support import only
 
 COPY = "test/Copy-v0"
-OURS = ("rlseq/ConvexHull-v0", "rlseq/Translation-v0")
+OURS = ("rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0")
 SENTENCES = ["a b c", "b a", "c c a b", "b", "a c b a", "c b"]
 
 
@@ -78,6 +78,7 @@ def arguments(tmp_path_factory):
         rlseq_envs.register(COPY, CopyTask, digits=3)
     return {
         "rlseq/ConvexHull-v0": {"max_points": 8, "reward": {"valid": 1.0, "edge_f1": 0.5, "coverage": 0.25}},
+        "rlseq/Tape-v0": {"lengths": (1, 4), "repeats": (1, 2), "bits": 3, "reward": {"bits": 1.0, "exact": 0.5}},
         "rlseq/Translation-v0": {**files, "units": "word", "max_length": 6, "max_source_length": 8},
         COPY: {},
     }

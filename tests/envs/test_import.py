@@ -7,16 +7,16 @@ SCRIPT = """
 import sys
 import gymnasium
 import rlseq_envs
-assert {"rlseq/ConvexHull-v0", "rlseq/Translation-v0"} <= set(gymnasium.registry)
+assert {"rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0"} <= set(gymnasium.registry)
 light = not {"numba", "sacrebleu", "sentencepiece"} & set(sys.modules)
-import rlseq_envs.tasks.convex_hull, rlseq_envs.env, rlseq_envs.tasks.translation
+import rlseq_envs.tasks.convex_hull, rlseq_envs.env, rlseq_envs.tasks.tape, rlseq_envs.tasks.translation
 heavy = {"torch", "ray", "rlseq", "shapely", "matplotlib"} & set(sys.modules)
 print(light, sorted(heavy))
 """
 IN_ANY_ORDER = """
 import {first}, {second}
 import gymnasium
-print({{"rlseq/ConvexHull-v0", "rlseq/Translation-v0"}} <= set(gymnasium.registry))
+print({{"rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0"}} <= set(gymnasium.registry))
 """
 
 

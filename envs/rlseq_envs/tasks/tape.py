@@ -267,8 +267,11 @@ class TapeTask(SequenceTask):
             return tokens
         size = self.settings.item_length + 1
         asked = [place for place in marks_at if tokens[place] == self._count + 2]
-        if len(tokens) < 3 * size or len(tokens) % size or marks_at != [*range(0, len(tokens), size)] or (
-            asked != [len(tokens) - size]
+        if (
+            len(tokens) < 3 * size
+            or len(tokens) % size
+            or marks_at != [*range(0, len(tokens), size)]
+            or (asked != [len(tokens) - size])
         ):
             return (
                 f"line {number}: give two items or more of {size - 1} symbols, each behind a /, "
