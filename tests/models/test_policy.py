@@ -78,6 +78,14 @@ def transformer(points: bool, heads: int = 2, **keys: Any) -> EncoderDecoder:
     return shaken(build_policy(config, POINTS if points else text_spaces(7, 9)))
 
 
+def turing(heads: int = 1, **keys: Any) -> EncoderDecoder:
+    """Both halves a Neural Turing Machine's; keys that only one of them has go to that one."""
+    part = {"type": "turing_machine", "width": 5, "read_heads": heads, "write_heads": heads}
+    base = {"encoder": part | {"locations": 7}, "decoder": part}
+    config = policy_config(base, **{"hidden_size": 8, "dropout": 0.0} | keys)
+    return shaken(build_policy(config, text_spaces(7, 9)))
+
+
 def mixed(encoder: str, decoder: str, points: bool) -> EncoderDecoder:
     """One half a transformer's."""
     base = {"encoder": encoder, "decoder": decoder, "output": "pointer" if points else "vocabulary"}
@@ -100,11 +108,17 @@ MIXED = [
     *grid(mixed, encoder=("transformer",), decoder=("attention_lstm",), points=both),
     *grid(mixed, encoder=("lstm",), decoder=("transformer",), points=both),
 ]
+MIXED += grid(mixed, encoder=("turing_machine",), decoder=("attention_lstm", "transformer"), points=both)
+MIXED += grid(mixed, encoder=("lstm", "transformer", "turing_machine"), decoder=("lstm",), points=(False,))
+controllers, addressings = ("lstm", "feed_forward"), ("content", "content_and_location")
+TURING = grid(turing, controller=controllers, addressing=addressings, heads=(1, 2))
+TURING += grid(turing, shift=(2,), embedding_size=(6,))
 DOCUMENTED = grid(documented, points=both)
 TOYS = grid(toy, encoder=ENCODERS, decoder=DECODERS)
-EVERY = [*ATTENTION, *EMBEDDINGS, *POINTING, *LAYERS, *UNNORMALISED, *TRANSFORMERS, *MIXED, *DOCUMENTED, *TOYS]
+EVERY = [*ATTENTION, *EMBEDDINGS, *POINTING, *LAYERS, *UNNORMALISED, *TRANSFORMERS, *TURING, *MIXED, *DOCUMENTED, *TOYS]
 FEW = [
     *TRANSFORMERS[::3],
+    *TURING[::2],
     *MIXED,
     *DOCUMENTED,
     *TOYS,
@@ -254,7 +268,7 @@ def test_sources_encoded_in_parts_are_one_memory(build: Build) -> None:
     assert_same_distribution(ours, theirs, 1e-5)
 
 
-@pytest.mark.parametrize("build", [*ATTENTION, *POINTING, *UNNORMALISED, *DOCUMENTED, *TOYS])
+@pytest.mark.parametrize("build", [*ATTENTION, *POINTING, *UNNORMALISED, *TURING, *DOCUMENTED, *TOYS])
 def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> None:
     policy = build()
     source = sources(policy, SOURCE_LENGTHS)

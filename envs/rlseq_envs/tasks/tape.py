@@ -1,12 +1,13 @@
 """Tapes to be copied, copied several times, or searched: what a network with a memory is tried on.
 
-The tasks are those of Graves, Wayne & Danihelka, Neural Turing Machines (2014). There a network reads and writes vectors
-of bits. Here such a vector is one symbol of 2^bits, so that a policy chooses it by one distribution; a wrong symbol is
-judged by how many of its bits are wrong. Token i + 1 is symbol i, and 0 is END. In a source, marks follow the symbols:
+The tasks are those of Graves, Wayne & Danihelka, Neural Turing Machines (2014). There a network reads and writes
+vectors of bits. Here such a vector is one symbol of 2^bits, so that a policy chooses it by one distribution; a wrong
+symbol is judged by how many of its bits are wrong. Token i + 1 is symbol i, and 0 is END. In a source there are marks
+behind the symbols:
 
 * copy: ``s … s xR``, where the mark xR asks for R copies.
-* recall: ``/ s s s / s s s … ? s s s``, items of a few symbols, and an item that is asked for. The answer is what followed
-  this item when it first came.
+* recall: ``/ s s s / s s s … ? s s s``, items of a few symbols, and an item that is asked for. The answer is what
+  followed this item when it first came.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class TapeTask(SequenceTask):
 
     Reward components, each in [0, 1], over the symbols of the output or the reference, whichever has more:
 
-    * ``bits``: 1 − bit error, the share of bits that are right. A symbol that is missing or too many counts as if it were
-      guessed: half of its bits are wrong.
+    * ``bits``: 1 − bit error, the share of bits that are right. A symbol that is missing or too many counts as if it
+      were guessed: half of its bits are wrong.
     * ``symbols``: the share of symbols that are right.
     * ``exact``: 1 if all symbols are right, and none is missing or too many.
 
@@ -119,7 +120,7 @@ class TapeTask(SequenceTask):
         return tokens, lengths, repeats, _scaled(_word(streams, _ASKED), np.maximum(lengths - 1, 1))
 
     def source(self, ids: Ints) -> Source[npt.NDArray[Any]]:
-        """Symbols and marks, (batch_size, longest), and how many there are; raises ValueError if an id is of no split."""
+        """Symbols and marks, (batch_size, longest), and how many; raises ValueError if an id is of no split."""
         tokens, lengths, repeats, asked = self._drawn(ids)
         if self.settings.kind == "copy":
             padded = np.pad(tokens, ((0, 0), (0, 1)))
@@ -212,7 +213,7 @@ class TapeTask(SequenceTask):
 
     # ------------------------------------------------------------------------------------------------------------ text
     def render(self, instance_id: int, sequence: Ints) -> Rendering:
-        """Symbols as numbers from 0; the drawing shows the bits of output and reference over time, a row for each bit."""
+        """Symbols as numbers from 0; drawn are the bits of output and reference over time, a row for each bit."""
         ids = np.array([instance_id])
         tape = self.source(ids).fields[TAPE].values[0]
         reference = self.references(ids)[0][0]

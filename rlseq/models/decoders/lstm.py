@@ -33,8 +33,8 @@ class LSTMDecoder(Decoder):
 
     def prepare(self, memory: Memory) -> Memory:
         """The summary alone; the encoder's banks are let go."""
-        nothing = memory.summary.new_zeros(len(memory), 0, 0)
-        return Memory({self.bank: Bank(nothing, nothing[:, :, 0].bool())}, memory.summary)
+        nothing = memory.summary[:, :0]
+        return Memory({self.bank: Bank(nothing[:, :, None], nothing.bool())}, memory.summary)
 
     def initial_state(self, memory: Memory) -> LSTMState:
         """Mapped from the encoder's summary."""

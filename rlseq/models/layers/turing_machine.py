@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlseq.config.policy import TuringMachineKeys
+from rlseq.models.layers.heads import move_and_write
 from rlseq.models.layers.linear import Linear
 from rlseq.models.layers.recurrent import lstm_step
 
 BLANK = 1e-6  # what stands in each place of the first memory
-_SMALLEST = 1e-12  # of what is divided by
 
 
 class MachineState(NamedTuple):
@@ -50,20 +50,18 @@ class TuringMachine(nn.Module):
         super().__init__()
         self.hidden_size, self.width, self.recurrent = hidden_size, config.width, config.controller == "lstm"
         self.readers, self.writers = config.read_heads, config.write_heads
-        self.moves = config.addressing == "content_and_location"
-        self.shift = config.shift
+        self.shift = config.shift if config.addressing == "content_and_location" else 0
         gates = 4 * hidden_size if self.recurrent else hidden_size
         read = self.readers * self.width
         self.inputs = nn.Linear(input_size, gates)
         self.past = nn.Linear(read + hidden_size if self.recurrent else read, gates, bias=False)
-        each = self.width + 1 + (2 * self.shift + 3 if self.moves else 0)
+        each = self.width + 1 + (2 * self.shift + 3 if self.shift else 0)
         self._parts = [each * (self.readers + self.writers), *[self.width * self.writers] * 2]
         self.heads = nn.Linear(hidden_size, sum(self._parts))
         self.first_reads = nn.Parameter(torch.zeros(read))
         with torch.no_grad():
-            nn.init.xavier_uniform_(self.inputs.weight)
-            nn.init.xavier_uniform_(self.past.weight)
-            nn.init.xavier_uniform_(self.heads.weight)
+            for layer in (self.inputs, self.past, self.heads):
+                nn.init.xavier_uniform_(layer.weight)
             self.inputs.bias.zero_()
             self.heads.bias.zero_()
             if self.recurrent:
@@ -86,56 +84,21 @@ class TuringMachine(nn.Module):
         """The inputs' part of the controller's gates."""
         return linear(inputs, self.inputs.weight, self.inputs.bias)
 
-    def forward(
-        self, read: Tensor, state: MachineState, linear: Linear = F.linear, counted: Tensor | None = None
-    ) -> MachineState:
+    def forward(self, read: Tensor, state: MachineState, linear: Linear = F.linear) -> MachineState:
         """The next state.
 
         Args:
             read: (rows, …) as of ``read``.
             state: The last one.
             linear: Does the linear maps.
-            counted: (rows, 1) True of rows that go on; others stay as they are. None: all go on.
         """
-        hidden, cell = self._control(read, state, linear)
-        heads, erased, added = linear(hidden, self.heads.weight, self.heads.bias).split(self._parts, 1)
-        weights = self._find(heads.unflatten(1, (self.readers + self.writers, -1)), state)
-        if counted is not None:
-            hidden, cell = torch.where(counted, hidden, state.hidden), torch.where(counted, cell, state.cell)
-            weights = torch.where(counted[:, :, None], weights, state.weights)
-        matrix, writing = state.matrix, weights[:, self.readers :]
-        if counted is not None:
-            writing = writing * counted[:, :, None]
-        erased, added = (part.unflatten(1, (self.writers, -1)) for part in (erased.sigmoid(), added.tanh()))
-        for where, erase, add in zip(writing.unbind(1), erased.unbind(1), added.unbind(1), strict=True):
-            change = torch.addcmul(add[:, None], matrix, erase[:, None], value=-1)
-            matrix = torch.addcmul(matrix, where[:, :, None], change)
-        reads = torch.bmm(weights[:, : self.readers], matrix).flatten(1)
-        if counted is not None:
-            reads = torch.where(counted, reads, state.reads)
-        return MachineState(hidden, cell, reads, weights, matrix)
-
-    def _control(self, read: Tensor, state: MachineState, linear: Linear) -> tuple[Tensor, Tensor]:
-        """The controller's next state."""
-        if not self.recurrent:
-            return torch.tanh(read + linear(state.reads, self.past.weight, None)), state.cell
-        past = linear(torch.cat([state.reads, state.hidden], 1), self.past.weight, None)
-        return lstm_step(read + past, state.cell)
-
-    def _find(self, heads: Tensor, state: MachineState) -> Tensor:
-        """Where heads (rows, heads, …) are (ibid., eqs. 5 to 9): (rows, heads, locations)."""
-        key, rest = heads[:, :, : self.width].tanh(), heads[:, :, self.width :]
-        lengths = torch.linalg.vector_norm(state.matrix, dim=2)[:, None]
-        lengths = lengths * torch.linalg.vector_norm(key, dim=2, keepdim=True)
-        likeness = torch.bmm(key, state.matrix.mT) / lengths.clamp_min(_SMALLEST)
-        found = (F.softplus(rest[:, :, :1]) * likeness).softmax(2)
-        if not self.moves:
-            return found
-        found = torch.lerp(state.weights, found, rest[:, :, 1:2].sigmoid())
-        moves = rest[:, :, 2:-1].softmax(2)
-        wrapped = torch.cat([found[:, :, -self.shift :], found, found[:, :, : self.shift]], 2)
-        # A move by s − shift brings location i to i + s − shift.
-        windows = wrapped.unfold(2, 2 * self.shift + 1, 1)
-        moved = (windows @ moves.flip(2)[:, :, :, None])[:, :, :, 0]
-        sharp = moved.clamp_min(_SMALLEST).pow(1 + F.softplus(rest[:, :, -1:]))
-        return sharp / sharp.sum(2, keepdim=True)
+        if self.recurrent:
+            past = linear(torch.cat([state.reads, state.hidden], 1), self.past.weight, None)
+            hidden, cell = lstm_step(read + past, state.cell)
+        else:
+            hidden, cell = torch.tanh(read + linear(state.reads, self.past.weight, None)), state.cell
+        parts = linear(hidden, self.heads.weight, self.heads.bias).split(self._parts, 1)
+        heads = parts[0].unflatten(1, (self.readers + self.writers, -1))
+        erased, added = (part.unflatten(1, (self.writers, -1)) for part in parts[1:])
+        reads, weights, matrix = move_and_write(heads, erased, added, state.weights, state.matrix, self.shift)
+        return MachineState(hidden, cell, reads.flatten(1), weights, matrix)
