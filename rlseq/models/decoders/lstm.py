@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,9 +34,9 @@ class LSTMDecoder(Decoder):
         self.bridge = nn.Linear(sizes.hidden_size, 2 * sizes.hidden_size)
 
     def prepare(self, memory: Memory) -> Memory:
-        """The summary alone; the encoder's banks are let go."""
+        """With a bank of no position, for it reads the summary alone."""
         nothing = memory.summary[:, :0]
-        return Memory({self.bank: Bank(nothing[:, :, None], nothing.bool())}, memory.summary)
+        return replace(memory, banks={**memory.banks, self.bank: Bank(nothing[:, :, None], nothing.bool())})
 
     def initial_state(self, memory: Memory) -> LSTMState:
         """Mapped from the encoder's summary."""
