@@ -191,7 +191,7 @@ def test_a_drawing_has_the_bits_of_output_and_reference() -> None:
     drawing: Any = found.drawing
     assert drawing.values.tolist() == [[0, 1, 1], [0, 1, 1], [0, 1, 0]]
     assert [int(symbol) for symbol in found.reference.split()] == (drawing.reference.T @ [1, 2, 4]).tolist()
-    assert task.render(0, np.array([END])).drawing.values.shape == (3, 0)  # type: ignore[union-attr]
+    assert task.render(0, np.array([END])).drawing.values.shape == (3, 0)
 
 
 # --------------------------------------------------------------------------------------------------------- settings

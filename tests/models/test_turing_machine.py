@@ -86,9 +86,9 @@ def test_a_step_and_its_gradients_are_those_of_the_equations(readers: int, write
 def test_gradients_hold_through_several_steps() -> None:
     arguments, later = step_arguments(2, 2, 1), step_arguments(2, 2, 1, seed=1)
 
-    def two(*given: Any) -> Any:
-        _, weights, matrix = move_and_write(*given, 1)
-        return move_and_write(*later[:3], weights, matrix, 1)
+    def two(heads: Any, erased: Any, added: Any, before: Any, matrix: Any) -> Any:
+        _, weights, matrix = move_and_write(heads, erased, added, before, matrix, 1)
+        return move_and_write(later[0], later[1], later[2], weights, matrix, 1)
 
     assert torch.autograd.gradcheck(two, tuple(arguments[:-1]), atol=1e-6)
 
@@ -103,7 +103,7 @@ def test_a_head_that_stands_still_or_meets_a_blank_memory_stays_finite() -> None
     given = [
         each.requires_grad_() for each in (heads, torch.zeros(1, 1, WIDTH), torch.ones(1, 1, WIDTH), before, memory)
     ]
-    reads, weights, matrix = move_and_write(*given, 1)
+    reads, weights, matrix = move_and_write(given[0], given[1], given[2], given[3], given[4], 1)
     torch.testing.assert_close(weights, before)
     torch.testing.assert_close(reads[0, 0], matrix[0, 2])
     (reads.sum() + weights.square().sum()).backward()

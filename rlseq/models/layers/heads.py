@@ -40,7 +40,8 @@ def move_and_write(
             found = _Step.apply(heads.float(), erased.float(), added.float(), before, matrix, shift)
     else:
         found = _Step.apply(heads, erased, added, before, matrix, shift)
-    return found  # type: ignore[no-any-return]
+    reads, weights, memory = found
+    return reads, weights, memory
 
 
 class _Step(torch.autograd.Function):
