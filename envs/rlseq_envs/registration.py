@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium
 
-from rlseq_envs.settings import ConvexHullSettings, TranslationSettings
+from rlseq_envs.settings import ConvexHullSettings, StorySettings, TranslationSettings
 from rlseq_envs.task import SequenceTask
 
 TaskLike = SequenceTask | type[SequenceTask] | str
@@ -60,3 +60,4 @@ def _find_class(name: str) -> Any:
 
 register(ConvexHullSettings.env_id, "rlseq_envs.tasks.convex_hull:ConvexHullTask")
 register(TranslationSettings.env_id, "rlseq_envs.tasks.translation:TranslationTask")
+register(StorySettings.env_id, "rlseq_envs.tasks.story:StoryTask")
