@@ -13,9 +13,11 @@ from rlseq.config.policy import PolicyConfig, VocabularyConfig
 from rlseq.config.schema import Config
 from rlseq.models.critic import Critic
 from rlseq.models.decoders.attention_lstm import AttentionLSTM
+from rlseq.models.decoders.memory_network import MemoryNetwork
 from rlseq.models.decoders.transformer import TransformerDecoder
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
+from rlseq.models.encoders.story import StoryEncoder
 from rlseq.models.encoders.transformer import TransformerEncoder
 from rlseq.models.layers.embedding import TokenEmbedding, VectorEmbedding
 from rlseq.models.outputs.pointer import PointerOutput
@@ -30,8 +32,8 @@ from rlseq_envs.spaces import Space
 INTERFACES: dict[str, type[nn.Module]] = {"encoder": Encoder, "decoder": Decoder, "output": Output}
 # Networks by slot and type; each is called with its sizes and its section.
 NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
-    "encoder": {"lstm": RecurrentEncoder, "transformer": TransformerEncoder},
-    "decoder": {"attention_lstm": AttentionLSTM, "transformer": TransformerDecoder},
+    "encoder": {"lstm": RecurrentEncoder, "transformer": TransformerEncoder, "story": StoryEncoder},
+    "decoder": {"attention_lstm": AttentionLSTM, "transformer": TransformerDecoder, "memory_network": MemoryNetwork},
     "output": {"vocabulary": VocabularyOutput, "pointer": PointerOutput},
 }
 
@@ -90,7 +92,8 @@ def _build(config: PolicyConfig, spaces: TaskSpaces, classes: Mapping[str, Any])
 
     points, width, hidden_size = classes["output"].points, config.width, config.hidden_size
     feed_size, pointed_at = (hidden_size, spaces.choices.points_to) if points else (width, None)
-    encoder = make("encoder", EncoderSizes(spaces.sources, width, hidden_size, config.dropout, pointed_at))
+    memories = config.decoder.memories
+    encoder = make("encoder", EncoderSizes(spaces.sources, width, hidden_size, config.dropout, pointed_at, memories))
     longest = spaces.choices.longest
     decoder = make("decoder", DecoderSizes(width, hidden_size, feed_size, config.dropout, not points, longest))
     words = None

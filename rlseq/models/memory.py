@@ -14,6 +14,11 @@ KEPT_ABOVE = 0.8  # sources that no row reads are dropped once fewer than this f
 SOURCE = "source"  # the bank of an encoder that has one
 
 
+def memory_bank(number: int) -> str:
+    """The bank with one more vector of each position of ``SOURCE``, of decoders that read several."""
+    return f"memory {number}"
+
+
 @dataclass(frozen=True)
 class Sharing:
     """Which of a few sources each of many rows reads, so that no source is there twice.

@@ -37,6 +37,7 @@ from tests.support import (
     shaken,
     sources,
     stepped_log_probs,
+    story_policy,
     targets,
     text_spaces,
 )
@@ -100,12 +101,28 @@ MIXED = [
     *grid(mixed, encoder=("transformer",), decoder=("attention_lstm",), points=both),
     *grid(mixed, encoder=("lstm",), decoder=("transformer",), points=both),
 ]
+STORIES = grid(story_policy, hops=(1, 3), tying=("adjacent", "layer_wise", "none"))
+STORIES += grid(story_policy, hops=(1,), tying=("adjacent", "layer_wise"), normalise=("none",))
+STORIES += grid(story_policy, words=("position", "bag"), temporal=both, share_embeddings=both)
+STORIES += grid(story_policy, decoder=("attention_lstm", "transformer"), same=both)
 DOCUMENTED = grid(documented, points=both)
 TOYS = grid(toy, encoder=ENCODERS, decoder=DECODERS)
-EVERY = [*ATTENTION, *EMBEDDINGS, *POINTING, *LAYERS, *UNNORMALISED, *TRANSFORMERS, *MIXED, *DOCUMENTED, *TOYS]
+EVERY = [
+    *ATTENTION,
+    *EMBEDDINGS,
+    *POINTING,
+    *LAYERS,
+    *UNNORMALISED,
+    *TRANSFORMERS,
+    *MIXED,
+    *STORIES,
+    *DOCUMENTED,
+    *TOYS,
+]
 FEW = [
     *TRANSFORMERS[::3],
     *MIXED,
+    *STORIES[::3],
     *DOCUMENTED,
     *TOYS,
     *grid(attention_policy, match=("bilinear",), feed_context=both, layers=(2,)),
