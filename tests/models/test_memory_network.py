@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlseq.models.encoder_decoder import EncoderDecoder
-from rlseq.models.encoders.story import StoryEncoder, position_weights
+from rlseq.models.encoders.story import StoryEncoder, place_weights
 from rlseq_envs.source import Source
 from tests.support import random_stories, stepped_log_probs, story_policy
 
@@ -114,6 +114,6 @@ def test_a_longer_story_than_there_are_ages_has_them_equal() -> None:
 
 
 def test_weights_of_places_do_not_depend_on_padding() -> None:
-    wide, narrow = (position_weights(torch.tensor([2, 0, 3]), longest, 5) for longest in (7, 3))
-    torch.testing.assert_close(wide[:, :3], narrow)
-    assert not wide[:, 3:].any() and not wide[1].any() and not wide[0, 2].any()
+    wide, narrow = (place_weights(torch.tensor([2, 0, 3]), longest) for longest in (7, 3))
+    torch.testing.assert_close(wide[:, :, :3], narrow)
+    assert not wide[:, :, 3:].any() and not wide[1].any() and not wide[0, :, 2].any()

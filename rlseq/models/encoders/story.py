@@ -10,7 +10,7 @@ from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.memory import SOURCE, Bank, Memory, memory_bank
 from rlseq.models.parts import Encoder, EncoderSizes
 from rlseq.models.policy import length_mask
-from rlseq_envs.source import Padded, Source
+from rlseq_envs.source import Source
 
 
 class StoryEncoder(Encoder):
@@ -41,27 +41,28 @@ class StoryEncoder(Encoder):
     def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
         """See ``Encoder``."""
         tables, banks = [*self.tables, embedding], {}
-        words = source.fields[self.story]
-        assert words.lengths is not None
-        there = words.lengths > 0
-        ages = self._ages(there) if self.ages else None
+        words, lengths = source.fields[self.story]
+        question, question_lengths = source.fields[self.question]
+        assert lengths is not None and question_lengths is not None
+        there = lengths > 0
+        ages = self._ages(there)[there] if self.ages else None
+        told, told_lengths = words[there], lengths[there]  # batches are padded a lot: only what is there is summed
         for number, table in enumerate(tables):
-            values = self._summed(words, table)
+            sentences = self._summed(told, told_lengths, table)
             if ages is not None:
-                values = values + self.ages[number][ages]
-            name = SOURCE if number == len(self.tables) else memory_bank(number)
-            banks[name] = Bank(values.masked_fill(~there[:, :, None], 0.0), there)
-        return Memory(banks, self._summed(source.fields[self.question], tables[0]))
+                sentences = sentences + self.ages[number][ages]
+            values = sentences.new_zeros(*there.shape, sentences.shape[-1]).masked_scatter(there[:, :, None], sentences)
+            banks[SOURCE if number == len(self.tables) else memory_bank(number)] = Bank(values, there)
+        return Memory(banks, self._summed(question, question_lengths, tables[0]))
 
-    def _summed(self, words: Padded[Tensor], table: nn.Module) -> Tensor:
-        """(…, size) of words (…, length)."""
-        values, lengths = words
-        assert lengths is not None
-        vectors: Tensor = table(values) * self.scale
-        counted = length_mask(lengths.flatten(), values.shape[-1]).view(values.shape)
-        if self.weighs:
-            return (vectors * position_weights(lengths, values.shape[-1], vectors.shape[-1])).sum(-2)
-        return (vectors * counted[..., None]).sum(-2)
+    def _summed(self, words: Tensor, lengths: Tensor, table: nn.Module) -> Tensor:
+        """(rows, size) of words (rows, longest)."""
+        vectors: Tensor = table(words)
+        if not self.weighs:
+            counted = length_mask(lengths, words.shape[1]).to(vectors) * self.scale
+            return torch.matmul(counted[:, None], vectors)[:, 0]
+        first, second = torch.matmul(place_weights(lengths, words.shape[1]).to(vectors) * self.scale, vectors).unbind(1)
+        return first - torch.arange(1, first.shape[1] + 1, device=first.device) / first.shape[1] * second
 
     def _ages(self, there: Tensor) -> Tensor:
         """How many sentences ago each one was, (sources, sentences); in training more, for some were empty."""
@@ -72,19 +73,19 @@ class StoryEncoder(Encoder):
         return (until[:, -1:] - until).clamp(0, self.oldest)
 
 
-def position_weights(lengths: Tensor, longest: int, size: int) -> Tensor:
-    """l_kj = (1 − j / J) − (k / d)(1 − 2 j / J) of word j of J, feature k of d, from 1 (ibid., sec. 4.1); 0 beyond J.
+def place_weights(lengths: Tensor, longest: int) -> Tensor:
+    """1 − j / J and 1 − 2 j / J of word j of J, from 1; 0 beyond J.
+
+    The weight of feature k of d is l_kj = (1 − j / J) − (k / d)(1 − 2 j / J) (ibid., sec. 4.1): two sums of words are
+    all that it takes.
 
     Args:
-        lengths: (…) words of each sentence, J.
+        lengths: (rows,) words of each sentence, J.
         longest: Words that there is room for.
-        size: Features, d.
 
     Returns:
-        (…, longest, size).
+        (rows, 2, longest).
     """
     place = torch.arange(1, longest + 1, device=lengths.device)
-    share = (place / lengths.clamp_min(1)[..., None])[..., None]
-    feature = torch.arange(1, size + 1, device=lengths.device) / size
-    weights = (1 - share) - feature * (1 - 2 * share)
-    return weights * (place <= lengths[..., None])[..., None]
+    share = place / lengths.clamp_min(1)[:, None]
+    return torch.stack([1 - share, 1 - 2 * share], 1) * (place <= lengths[:, None])[:, None]
