@@ -29,6 +29,7 @@ SIZES = {
         *("task.cldr_sizes=[200, 20, 20]", "task.vocabulary_size=150"),
         *("policy.embedding_size=8", "policy.hidden_size=8"),
     ],
+    "story": ["task.validation_size=20", "task.test_size=20", "policy.hidden_size=8"],
 }
 FEW = [
     *("mle.updates=2", "mle.batch_size=8", "mle.validate_every=2", "rl.updates=2", "rl.batch_size=4"),
@@ -49,7 +50,19 @@ def small_form(name: str, directory: Path) -> list[str]:
         files = {key: str(directory / place) for key, place in task.items() if key.endswith(("_source", "_target"))}
         write_corpus(files)
         sizes = ["task.vocabulary_size=60", *sizes[2:], *(f"task.{key}={place}" for key, place in files.items())]
+    if "train_files" in task:
+        files = {key: [str(directory / place) for place in task[key]] for key in ("train_files", "test_files")}
+        write_stories([place for places in files.values() for place in places])
+        sizes = ["policy.hidden_size=8", *(f"task.{key}=[{','.join(places)}]" for key, places in files.items())]
     return sizes + FEW
+
+
+def write_stories(files: list[str]) -> None:
+    """Small stories at the places that a configuration names."""
+    story = "1 Ada went to the attic.\n2 Where is Ada?\tattic\t1\n3 Ada went home.\n4 Where is Ada?\thome\t3\n"
+    for place in map(Path, files):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(gzip.compress(story.encode() * 10))
 
 
 def write_corpus(files: dict[str, str]) -> None:

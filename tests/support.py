@@ -22,6 +22,7 @@ from rlseq.decoding.ranking import Ranking
 from rlseq.decoding.search import Beam, Search
 from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.encoders.story import StoryEncoder
 from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
@@ -77,6 +78,15 @@ def attention_policy(vocabulary: int = 7, seed: int = 0, shared: bool = False, *
     return shaken(build_policy(config, text_spaces(vocabulary, vocabulary if shared else 9, shared), seed), seed)
 
 
+def story_policy(seed: int = 0, same: bool = True, **keys: Any) -> EncoderDecoder:
+    """Of stories of up to 5 sentences, each of up to 3 words of 9."""
+    sections = {"encoder": {"type": "story"}, "decoder": keys.pop("decoder", "memory_network")}
+    config = policy_config(sections, **{"hidden_size": 8, "dropout": 0.0} | keys)
+    sources = {"story": Space((None, None), (5, 3), 9, "int64"), "question": Space.of_tokens(9, 2)}
+    choices = Choices(9, 9, same_as="story") if same else Choices(9, 7)
+    return shaken(build_policy(config, TaskSpaces(sources, choices), seed), seed)
+
+
 def pointer_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
     config = policy_config(POINTER, **{"hidden_size": 8, "dropout": 0.0} | keys)
     return shaken(build_policy(config, POINTS, seed), seed)
@@ -91,10 +101,22 @@ def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> So
     if example is not None:
         found: Source[Tensor] = example(torch.tensor(lengths), generator)
         return found
+    if isinstance(policy.encoder, StoryEncoder):
+        return random_stories(torch.tensor(lengths), len(policy.embedding.table.weight), generator)
     if isinstance(policy.embedding, TokenEmbedding):
         count = len(policy.embedding.table.weight)
         return Source.of(text=(torch.randint(count, (rows, longest), generator=generator), torch.tensor(lengths)))
     return Source.of(points=(torch.rand(rows, longest, 2, generator=generator), torch.tensor(lengths)))
+
+
+def random_stories(sentences: Tensor, words: int, generator: torch.Generator) -> Source[Tensor]:
+    """Stories of so many sentences (rows,) of up to 3 words, garbage in their padding, and questions of 2."""
+    rows, longest = len(sentences), int(sentences.max())
+    sizes = torch.randint(1, 4, (rows, longest), generator=generator)
+    sizes = sizes * (torch.arange(longest) < sentences[:, None])
+    story = torch.randint(words, (rows, longest, 3), generator=generator)
+    question = torch.randint(words, (rows, 2), generator=generator)
+    return Source.of(story=(story, sizes), question=(question, torch.full((rows,), 2)))
 
 
 def only(source: Source[Array]) -> tuple[Array, Array]:

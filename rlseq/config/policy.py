@@ -23,10 +23,16 @@ class PartConfig(Section):
 
     Attributes:
         attention_is_output: Whether attention is the distribution of the next token.
+        memories: Of a decoder: how many vectors of each position of the source it reads.
     """
 
     attention_is_output: ClassVar[bool] = False
     type: str
+
+    @property
+    def memories(self) -> int:
+        """See the class."""
+        return 1
 
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """What of the other slots and of the task does not go with it, each with its remedy."""
@@ -140,6 +146,34 @@ class TuringMachineEncoderConfig(TuringMachineKeys):
         return wrong
 
 
+class StoryEncoderConfig(PartConfig):
+    """Sentences as vectors, the question as the summary (Sukhbaatar et al. 2015)."""
+
+    type: Literal["story"] = "story"
+    words: Literal["position", "bag"] = "position"  # a sum of words weighted by where they stand, or a plain one
+    temporal: bool = True  # a learned vector for how many sentences ago each one was
+    noise: Fraction = 0.0  # in training, chance of an empty sentence before each one, which ages those before it
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        fields = [space.tokens for space in sources.values()]
+        axes = [len(space.axes) for space in sources.values()]
+        if axes != [2, 1] or None in fields or len(set(fields)) != 1:
+            kind = "own" if _no_sequence("lstm", sources) else "lstm"
+            return [
+                "policy.encoder.type 'story' reads sentences and a question in words of one vocabulary, but a source "
+                f"has {_told(sources)}: set policy.encoder.type to {kind}"
+            ]
+        if policy.output.attention_is_output:
+            return ["policy.encoder.type 'story' has no positions to point at: set policy.output.type to vocabulary"]
+        if policy.width != policy.hidden_size:
+            return [
+                f"policy.embedding_size {policy.width} is not policy.hidden_size, but the sum of a sentence's words is "
+                f"its vector: set policy.embedding_size to {policy.hidden_size}"
+            ]
+        return []
+
+
 def _no_sequence(kind: str, sources: Mapping[str, Space]) -> list[str]:
     """Why an encoder of one sequence cannot read the sources."""
     if [field.is_sequence for field in sources.values()] == [True]:
@@ -239,6 +273,33 @@ def _cannot_point(kind: str, policy: PolicyConfig) -> list[str]:
     ]
 
 
+class MemoryNetworkConfig(PartConfig):
+    """Hops over the memories of a story, the question added at each (Sukhbaatar et al. 2015)."""
+
+    type: Literal["memory_network"] = "memory_network"
+    hops: Annotated[int, Range(gt=0), Limit(100)] = 3  # how often memories are matched and read
+    # Which embeddings are one: what a hop reads is what the next one matches (adjacent), all hops' are the same, with a
+    # learned map between hops (layer_wise), or none are.
+    tying: Literal["adjacent", "layer_wise", "none"] = "adjacent"
+    normalise: Literal["softmax", "none"] = "softmax"  # how matches become weights; none: as they are (linear start)
+
+    @property
+    def memories(self) -> int:
+        """See the base class."""
+        return {"adjacent": self.hops + 1, "layer_wise": 2, "none": 2 * self.hops}[self.tying]
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        if policy.output.attention_is_output:
+            return ["policy.decoder.type 'memory_network' cannot point: set policy.decoder.type to attention_lstm"]
+        if not isinstance(policy.encoder, StoryEncoderConfig):
+            return [
+                "policy.decoder.type 'memory_network' reads the memories of policy.encoder.type 'story': "
+                "set policy.decoder.type to attention_lstm"
+            ]
+        return []
+
+
 # --------------------------------------------------------------------------------------------------------- outputs
 class VocabularyConfig(PartConfig):
     """Tokens of a vocabulary."""
@@ -254,7 +315,9 @@ class VocabularyConfig(PartConfig):
                 "policy.output.type 'vocabulary' needs a task whose tokens are of a fixed number, but they point into "
                 "the source: set policy.output.type to pointer"
             ]
-        if self.share_embeddings and (choices.same_as is None or len(sources) != 1):
+        if self.share_embeddings and (
+            choices.same_as is None or len({space.tokens for space in sources.values()}) != 1
+        ):
             return [
                 "policy.output.share_embeddings needs one vocabulary for source and output (of translation, "
                 "task.shared_vocabulary): set policy.output.share_embeddings to false"
@@ -281,12 +344,17 @@ class PointerConfig(PartConfig):
 
 # ------------------------------------------------------------------------------------------------------ the policy
 EncoderSection = Annotated[
-    LSTMEncoderConfig | TransformerEncoderConfig | TuringMachineEncoderConfig | OwnPartConfig,
+    LSTMEncoderConfig | TransformerEncoderConfig | TuringMachineEncoderConfig | StoryEncoderConfig | OwnPartConfig,
     Field(discriminator="type"),
     BARE_WORD,
 ]
 DecoderSection = Annotated[
-    AttentionLSTMConfig | LSTMDecoderConfig | TransformerDecoderConfig | TuringMachineDecoderConfig | OwnPartConfig,
+    AttentionLSTMConfig
+    | LSTMDecoderConfig
+    | TransformerDecoderConfig
+    | TuringMachineDecoderConfig
+    | MemoryNetworkConfig
+    | OwnPartConfig,
     Field(discriminator="type"),
     BARE_WORD,
 ]

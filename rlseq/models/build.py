@@ -14,10 +14,12 @@ from rlseq.config.schema import Config
 from rlseq.models.critic import Critic
 from rlseq.models.decoders.attention_lstm import AttentionLSTM
 from rlseq.models.decoders.lstm import LSTMDecoder
+from rlseq.models.decoders.memory_network import MemoryNetwork
 from rlseq.models.decoders.transformer import TransformerDecoder
 from rlseq.models.decoders.turing_machine import TuringMachineDecoder
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
+from rlseq.models.encoders.story import StoryEncoder
 from rlseq.models.encoders.transformer import TransformerEncoder
 from rlseq.models.encoders.turing_machine import TuringMachineEncoder
 from rlseq.models.layers.embedding import TokenEmbedding, VectorEmbedding
@@ -37,12 +39,14 @@ NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
         "lstm": RecurrentEncoder,
         "transformer": TransformerEncoder,
         "turing_machine": TuringMachineEncoder,
+        "story": StoryEncoder,
     },
     "decoder": {
         "attention_lstm": AttentionLSTM,
         "lstm": LSTMDecoder,
         "transformer": TransformerDecoder,
         "turing_machine": TuringMachineDecoder,
+        "memory_network": MemoryNetwork,
     },
     "output": {"vocabulary": VocabularyOutput, "pointer": PointerOutput},
 }
@@ -102,7 +106,8 @@ def _build(config: PolicyConfig, spaces: TaskSpaces, classes: Mapping[str, Any])
 
     points, width, hidden_size = classes["output"].points, config.width, config.hidden_size
     feed_size, pointed_at = (hidden_size, spaces.choices.points_to) if points else (width, None)
-    encoder = make("encoder", EncoderSizes(spaces.sources, width, hidden_size, config.dropout, pointed_at))
+    memories = config.decoder.memories
+    encoder = make("encoder", EncoderSizes(spaces.sources, width, hidden_size, config.dropout, pointed_at, memories))
     longest = spaces.choices.longest
     decoder = make("decoder", DecoderSizes(width, hidden_size, feed_size, config.dropout, not points, longest))
     words = None

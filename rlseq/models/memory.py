@@ -15,6 +15,11 @@ SOURCE = "source"  # the bank of an encoder that has one
 TAPE = "tape"  # the bank of an encoder that writes one, a position for each of its locations
 
 
+def memory_bank(number: int) -> str:
+    """The bank with one more vector of each position of ``SOURCE``, of decoders that read several."""
+    return f"memory {number}"
+
+
 @dataclass(frozen=True)
 class Sharing:
     """Which of a few sources each of many rows reads, so that no source is there twice.

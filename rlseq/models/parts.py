@@ -51,6 +51,8 @@ class EncoderSizes:
         dropout: The policy's.
         points_to: The field at whose positions the output points: the bank has them in their order, with their embedded
             ``inputs``. None: it does not point.
+        memories: How many vectors of each position the decoder reads, ``PartConfig.memories``. The last is the values
+            of the bank ``SOURCE``, the others those of banks of their own, ``memory_bank(0)`` first.
     """
 
     sources: Mapping[str, Space]
@@ -58,6 +60,7 @@ class EncoderSizes:
     hidden_size: int
     dropout: float
     points_to: str | None
+    memories: int = 1
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 import rlseq_envs
 from rlseq_envs.env import SequenceEnv, SequenceVectorEnv, score_sequences
-from rlseq_envs.source import Source
+from rlseq_envs.source import Source, source_sizes
 from rlseq_envs.spaces import Choices, Space
 from rlseq_envs.task import END, Rendering, Reward, SequenceTask, Split
 from rlseq_envs.tasks.convex_hull import ConvexHullTask
 from tests.support import only
 
 COPY = "test/Copy-v0"
-OURS = ("rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0")
+OURS = ("rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0", "rlseq/Story-v0")
 SENTENCES = ["a b c", "b a", "c c a b", "b", "a c b a", "c b"]
 
 
@@ -80,6 +80,7 @@ def arguments(tmp_path_factory):
         "rlseq/ConvexHull-v0": {"max_points": 8, "reward": {"valid": 1.0, "edge_f1": 0.5, "coverage": 0.25}},
         "rlseq/Tape-v0": {"lengths": (1, 4), "repeats": (1, 2), "bits": 3, "reward": {"bits": 1.0, "exact": 0.5}},
         "rlseq/Translation-v0": {**files, "units": "word", "max_length": 6, "max_source_length": 8},
+        "rlseq/Story-v0": {"reward": {"exact_match": 1.0, "f1": 0.5}, "memory": 6, "sentences": (3, 8)},
         COPY: {},
     }
 
@@ -204,14 +205,14 @@ def test_nothing_after_end_or_the_limit_counts(task):
     assert (a.rewards == b.rewards).all() and (a.lengths == b.lengths).all() and not b.truncated.any()
     endless = np.ones((6, 60), np.int64)
     result = score_sequences(task, ids, endless)
-    assert (result.lengths == task.length_limits(only(task.source(ids))[1])).all() and result.truncated.all()
+    assert (result.lengths == task.length_limits(task.sizes(ids))).all() and result.truncated.all()
 
 
 def test_sizes_are_those_of_the_sources(task):
     for split in ("train", "validation"):
         ids = task.instances(split).ids(0, 5)[[3, 0, 3, 4]]
         sizes = task.sizes(ids)
-        assert sizes.dtype == np.int64 and sizes.tolist() == only(task.source(ids))[1].tolist()
+        assert sizes.dtype == np.int64 and sizes.tolist() == source_sizes(task.source(ids)).tolist()
 
 
 @pytest.mark.parametrize("name", OURS)

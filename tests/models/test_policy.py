@@ -37,6 +37,7 @@ from tests.support import (
     shaken,
     sources,
     stepped_log_probs,
+    story_policy,
     targets,
     text_spaces,
 )
@@ -113,13 +114,30 @@ MIXED += grid(mixed, encoder=("lstm", "transformer", "turing_machine"), decoder=
 controllers, addressings = ("lstm", "feed_forward"), ("content", "content_and_location")
 TURING = grid(turing, controller=controllers, addressing=addressings, heads=(1, 2))
 TURING += grid(turing, shift=(2,), embedding_size=(6,))
+STORIES = grid(story_policy, hops=(1, 3), tying=("adjacent", "layer_wise", "none"))
+STORIES += grid(story_policy, hops=(1,), tying=("adjacent", "layer_wise"), normalise=("none",))
+STORIES += grid(story_policy, words=("position", "bag"), temporal=both, share_embeddings=both)
+STORIES += grid(story_policy, decoder=("attention_lstm", "transformer"), same=both)
 DOCUMENTED = grid(documented, points=both)
 TOYS = grid(toy, encoder=ENCODERS, decoder=DECODERS)
-EVERY = [*ATTENTION, *EMBEDDINGS, *POINTING, *LAYERS, *UNNORMALISED, *TRANSFORMERS, *TURING, *MIXED, *DOCUMENTED, *TOYS]
+EVERY = [
+    *ATTENTION,
+    *EMBEDDINGS,
+    *POINTING,
+    *LAYERS,
+    *UNNORMALISED,
+    *TRANSFORMERS,
+    *TURING,
+    *MIXED,
+    *STORIES,
+    *DOCUMENTED,
+    *TOYS,
+]
 FEW = [
     *TRANSFORMERS[::3],
     *TURING[::2],
     *MIXED,
+    *STORIES[::3],
     *DOCUMENTED,
     *TOYS,
     *grid(attention_policy, match=("bilinear",), feed_context=both, layers=(2,)),

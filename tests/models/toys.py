@@ -28,7 +28,7 @@ from rlseq.models.spaces import TaskSpaces
 from rlseq.objectives.logits import IMPOSSIBLE
 from rlseq_envs.source import Padded, Source
 from rlseq_envs.spaces import Choices, Space
-from tests.support import policy_config
+from tests.support import policy_config, random_stories
 
 SIZE = 8
 WORDS, VOCABULARY = 9, 7  # of sources; those that an output knows
@@ -140,12 +140,7 @@ class StoryEncoder(ToyEncoder):
     @staticmethod
     def example(lengths: Tensor, generator: torch.Generator) -> Source[Tensor]:
         """As many sentences as each length says."""
-        rows, longest = len(lengths), int(lengths.max())
-        words = torch.randint(1, 4, (rows, longest), generator=generator)
-        words = words * length_mask(lengths, longest)
-        story = torch.randint(9, (rows, longest, 3), generator=generator)
-        question = torch.randint(9, (rows, 2), generator=generator)
-        return Source.of(story=(story, words), question=(question, torch.full((rows,), 2)))
+        return random_stories(lengths, WORDS, generator)
 
 
 class NamingEncoder(MeanEncoder):

@@ -9,15 +9,17 @@ from __future__ import annotations
 from rlseq_envs.settings.convex_hull import ConvexHullSettings
 from rlseq_envs.settings.custom import CustomTaskSettings
 from rlseq_envs.settings.rules import IMPORT_PATH
+from rlseq_envs.settings.story import StorySettings
 from rlseq_envs.settings.tape import TapeSettings
 from rlseq_envs.settings.translation import TranslationSettings
 
-TaskSettings = ConvexHullSettings | TranslationSettings | TapeSettings | CustomTaskSettings
+TaskSettings = ConvexHullSettings | TranslationSettings | TapeSettings | StorySettings | CustomTaskSettings
 
 __all__ = [
     "IMPORT_PATH",
     "ConvexHullSettings",
     "CustomTaskSettings",
+    "StorySettings",
     "TapeSettings",
     "TaskSettings",
     "TranslationSettings",

@@ -64,6 +64,7 @@ class SplitReport:
     lines: int = 0
     pairs: int = 0
     skipped_empty: int = 0
+    skipped_unasked: int = 0
     skipped_long_line: int = 0
     skipped_long_source: int = 0
     skipped_long_target: int = 0
@@ -193,6 +194,15 @@ class _FileReader:
             self.problems.append(Problem(self.path, line, message))
         else:
             self.num_unlisted += 1
+
+
+def read_lines(path: str, report: SplitReport, problems: list[Problem]) -> TextRows:
+    """The lines of one file, plain or gzip; they are of use only if no problem was appended."""
+    reader = _FileReader(path, report)
+    rows = reader.read()
+    report.lines += len(rows)
+    problems.extend(reader.problems)
+    return rows
 
 
 def read_parallel(source: str, targets: Sequence[str], report: SplitReport, problems: list[Problem]) -> ParallelText:

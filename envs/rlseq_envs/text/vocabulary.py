@@ -234,8 +234,12 @@ class ListedVocabulary(Vocabulary):
         return cls(units, ranked[: size - 2])
 
     def _encode_chunk(self, texts: list[str]) -> list[list[int]]:
+        return [self.encode_one(text) for text in texts]
+
+    def encode_one(self, text: str) -> list[int]:
+        """Token ids of one text, ``END`` appended."""
         ids = self._ids
-        return [[*(ids.get(piece, UNKNOWN) for piece in _split(text, self.units)), END] for text in texts]
+        return [*(ids.get(piece, UNKNOWN) for piece in _split(text, self.units)), END]
 
     def _join(self, ids: list[int]) -> str:
         between = " " if self.units == "word" else ""
