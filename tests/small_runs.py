@@ -51,9 +51,9 @@ def small_form(name: str, directory: Path) -> list[str]:
         write_corpus(files)
         sizes = ["task.vocabulary_size=60", *sizes[2:], *(f"task.{key}={place}" for key, place in files.items())]
     if "train_files" in task:
-        files = {key: [str(directory / place) for place in task[key]] for key in ("train_files", "test_files")}
-        write_stories([place for places in files.values() for place in places])
-        sizes = ["policy.hidden_size=8", *(f"task.{key}=[{','.join(places)}]" for key, places in files.items())]
+        stories = {key: [str(directory / place) for place in task[key]] for key in ("train_files", "test_files")}
+        write_stories([place for places in stories.values() for place in places])
+        sizes = ["policy.hidden_size=8", *(f"task.{key}=[{','.join(places)}]" for key, places in stories.items())]
     return sizes + FEW
 
 

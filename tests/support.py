@@ -101,10 +101,10 @@ def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> So
     if example is not None:
         found: Source[Tensor] = example(torch.tensor(lengths), generator)
         return found
-    if isinstance(policy.encoder, StoryEncoder):
-        return random_stories(torch.tensor(lengths), len(policy.embedding.table.weight), generator)
     if isinstance(policy.embedding, TokenEmbedding):
         count = len(policy.embedding.table.weight)
+        if isinstance(policy.encoder, StoryEncoder):
+            return random_stories(torch.tensor(lengths), count, generator)
         return Source.of(text=(torch.randint(count, (rows, longest), generator=generator), torch.tensor(lengths)))
     return Source.of(points=(torch.rand(rows, longest, 2, generator=generator), torch.tensor(lengths)))
 

@@ -88,7 +88,7 @@ def test_answers_are_those_of_the_equations(keys: dict[str, Any]) -> None:
 def test_the_output_may_be_what_the_last_hop_reads() -> None:
     policy = story_policy(share_embeddings=True)
     assert policy.output.head is not None
-    assert policy.output.head[0] is policy.embedding.table.weight  # type: ignore[union-attr]
+    assert policy.output.head[0] is policy.embedding.table.weight
 
 
 def test_noise_ages_sentences_in_training_alone() -> None:
