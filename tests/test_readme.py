@@ -46,6 +46,7 @@ SMALL = {
     "./mine.yaml": SMALL_HULLS,
     "translation": SMALL_TEXT,
     "multi30k": [key for key in SMALL_TEXT if "cldr" not in key],
+    "tape-copy": ["task.validation_size=8", "task.test_size=8", "policy.hidden_size=8", "policy.embedding_size=8"],
     "sorting.yaml": ["evaluation.max_instances=8"],
 }
 
