@@ -255,10 +255,15 @@ class TuringMachineDecoderConfig(TuringMachineKeys):
                     f"policy.decoder.shift {self.shift} goes round a memory of {encoder.locations} locations: "
                     f"set policy.encoder.locations to {2 * self.shift + 1} or more"
                 )
-        elif not isinstance(encoder, OwnPartConfig):
+        else:
+            remedy = (
+                "policy.decoder.type to attention_lstm"
+                if encoder.type == "own"
+                else "policy.encoder.type to " + self.type
+            )
             wrong.append(
-                f"policy.decoder.type {self.type!r} goes on with the memory of an encoder that writes one, but "
-                f"{encoder.type!r} writes none: set policy.encoder.type to turing_machine"
+                f"policy.decoder.type {self.type!r} goes on with the memory that policy.encoder.type {self.type!r} "
+                f"writes, but {encoder.type!r} writes none: set {remedy}"
             )
         return wrong
 

@@ -253,7 +253,7 @@ extra: 1
     ("change", "problem"),
     [
         ("policy: 3", "policy: 3 is not a section of keys and values"),
-        ("policy: {decoder: lstm}", f'policy.decoder.type: "lstm" is not {DECODERS}'),
+        ("policy: {decoder: gru}", f'policy.decoder.type: "gru" is not {DECODERS}'),
         (
             "policy: {}",
             "policy.output.type 'vocabulary' needs a task whose tokens are of a fixed number, but they point into the "

@@ -12,6 +12,8 @@ from tests.pages import ENVIRONMENTS, blocks
 
 SMALL: dict[str, dict[str, Any]] = {
     "rlseq/ConvexHull-v0": {"min_points": 5, "max_points": 7},
+    "rlseq/Story-v0": {"sentences": (3, 5)},
+    "rlseq/Tape-v0": {"lengths": (1, 4)},
     "rlseq/Translation-v0": {"cldr_sizes": (40, 5, 5)},
 }
 
