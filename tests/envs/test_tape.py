@@ -204,6 +204,7 @@ def test_a_drawing_has_the_bits_of_output_and_reference() -> None:
         ({"test_repeats": (1, 2)}, "test_repeats (1, 2) leaves repeats (1, 1)"),
         ({"reward": {"bit": 1.0}}, "did you mean 'bits'?"),
         ({"bits": 13}, "bits is 13"),
+        ({"lengths": (1, 1000), "repeats": (1, 101)}, "a tape may come to 101,000 symbols, more than 100,000: make"),
     ],
 )
 def test_settings_that_do_not_go_together_are_told(keys: dict[str, Any], problem: str) -> None:

@@ -19,6 +19,7 @@ from rlseq_envs.settings.rules import (
 )
 from rlseq_envs.spaces import Choices, Space
 
+LONGEST = 10**5  # symbols read or emitted
 TAPE = "tape"  # the field of a source
 TAPE_REWARDS = ("bits", "symbols", "exact")
 TapeReward = Annotated[str, RewardName(TAPE_REWARDS)]
@@ -55,6 +56,13 @@ class TapeSettings(Settings):
             span = getattr(self, key)
             if span is not None and span[0] > span[1]:
                 yield f"{key} is {span}: give the smaller number first"
+        most = max(self.lengths[1], (self.test_lengths or self.lengths)[1])
+        most *= self.repeats[1] if self.kind == "copy" else self.item_length + 1
+        if most > LONGEST:
+            yield (
+                f"a tape may come to {most:,} symbols, more than {LONGEST:,}: make lengths, test_lengths, repeats or "
+                "item_length smaller"
+            )
         few = [key for key in ("lengths", "test_lengths") if (span := getattr(self, key)) is not None and span[0] < 2]
         if self.kind == "recall":
             yield from (f"{key} begins at 1, but recall needs an item and one behind it: give 2 or more" for key in few)
