@@ -45,6 +45,7 @@ def test_references_are_what_a_plain_reading_of_the_source_gives(keys: dict[str,
     for split in SPLITS:
         ids = task.instances(split).ids(0, 200)
         tapes, sizes = only(task.source(ids))
+        assert (task.sizes(ids) == sizes).all()
         references, lengths = task.references(ids)
         for tape, size, reference, length in zip(tapes, sizes, references, lengths, strict=True):
             assert reference[:length].tolist() == [*plain_answer(task, tape[:size].tolist()), END]

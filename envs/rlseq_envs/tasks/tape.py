@@ -135,6 +135,12 @@ class TapeTask(SequenceTask):
         there = np.arange(marked.shape[1]) <= lengths[:, None]
         return Source.of(tape=((marked * there[:, :, None]).reshape(len(tokens), -1), (lengths + 1) * (size + 1)))
 
+    def sizes(self, ids: Ints) -> Ints:
+        """Symbols and marks of each tape; raises as ``source``."""
+        given, ids = self.settings, np.asarray(ids, np.int64)
+        lengths = self._between(_word(self._streams(ids), _LENGTH), ids, given.lengths, given.test_lengths)
+        return lengths + 1 if given.kind == "copy" else (lengths + 1) * (given.item_length + 1)
+
     def references(self, ids: Ints) -> tuple[Ints, Ints]:
         """The tape as often as it is asked for, or the item behind the one that is asked for; and END."""
         tokens, lengths, repeats, asked = self._drawn(ids)
@@ -162,11 +168,12 @@ class TapeTask(SequenceTask):
         return self._mixture.reward(values, (*columns, np.asarray(ids, np.int64)))
 
     def _columns(self, sequences: Ints, lengths: Ints, ids: Ints) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-        """Sources, references, their lengths, sequences, their lengths, as the rewards read them."""
-        references, reference_lengths = self.references(ids)
+        """Tapes, references, their lengths, sequences, their lengths; a tape is made once for all its samples."""
+        different, instance = np.unique(ids, return_inverse=True)
+        tapes, (references, expected) = self.source(different).fields[TAPE].values, self.references(different)
         shortened = np.minimum(lengths, sequences.shape[1]).astype(np.int64)
-        tapes = self.source(ids).fields[TAPE].values
-        return tapes, references, reference_lengths, np.ascontiguousarray(sequences, np.int64), shortened
+        outputs = np.ascontiguousarray(sequences, np.int64)
+        return tapes[instance], references[instance], expected[instance], outputs, shortened
 
     def _values(self, references: Ints, expected: Ints, sequences: Ints, lengths: Ints) -> dict[str, Floats]:
         """Each component, (batch_size,)."""
