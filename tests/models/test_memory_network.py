@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.story import StoryEncoder, place_weights
+from rlseq.models.spaces import TaskSpaces
 from rlseq_envs.source import Source
-from tests.support import random_stories, stepped_log_probs, story_policy
+from rlseq_envs.task import Ints
+from rlseq_envs.tasks.story import StoryTask
+from tests.support import policy_config, random_stories, stepped_log_probs, story_policy
 
 ANSWERS = torch.tensor([[3, 0, 0], [2, 5, 0], [0, 1, 1], [8, 8, 1]])
 
@@ -117,3 +122,27 @@ def test_weights_of_places_do_not_depend_on_padding() -> None:
     wide, narrow = (place_weights(torch.tensor([2, 0, 3]), longest) for longest in (7, 3))
     torch.testing.assert_close(wide[:, :, :3], narrow)
     assert not wide[:, :, 3:].any() and not wide[1].any() and not wide[0, :, 2].any()
+
+
+def test_it_learns_where_people_are() -> None:
+    task = StoryTask(questions=("person", "object"), sentences=(3, 6))
+    sections = {"encoder": "story", "decoder": "memory_network", "output": {"share_embeddings": True}}
+    policy = build_policy(policy_config(sections, hidden_size=24, dropout=0.0), TaskSpaces.of(task))
+    optimizer = torch.optim.Adam(policy.parameters(), 0.01)
+
+    def read(ids: Ints) -> tuple[Source[Tensor], Tensor, Tensor]:
+        answers, lengths = task.references(ids)
+        return task.source(ids).map(torch.from_numpy), torch.from_numpy(answers), torch.from_numpy(lengths)
+
+    for update in range(250):
+        source, answers, lengths = read(np.arange(64 * update, 64 * (update + 1)))
+        loss = -policy(source, answers, lengths).gather(-1, answers[:, :, None]).sum() / 64
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    ids = task.instances("validation").ids(0, 500)
+    source, answers, lengths = read(ids)
+    chosen = policy.eval()(source, answers, lengths).argmax(-1)
+    right = (chosen[:, 0] == answers[:, 0]).numpy()
+    asks_for_thing = source.fields["question"].lengths.numpy() == 4  # type: ignore[union-attr]
+    assert right[~asks_for_thing].mean() > 0.85 and right[asks_for_thing].mean() > 0.5, (right.mean(), loss)
