@@ -47,9 +47,13 @@ class RayCluster:
         self.address, self.dashboard = f"127.0.0.1:{port}", f"http://127.0.0.1:{web}"
         head = ["--head", f"--port={port}", f"--include-dashboard={dashboard}", "--dashboard-host=127.0.0.1"]
         head += [f"--dashboard-port={web}", f"--dashboard-agent-listen-port={agent}", f"--temp-dir={self.directory}/r"]
-        self._start([*head, f"--num-cpus={cpus[0]}"])
-        for count in cpus[1:]:
-            self.add_node(count)
+        try:
+            self._start([*head, f"--num-cpus={cpus[0]}"])
+            for count in cpus[1:]:
+                self.add_node(count)
+        except BaseException:
+            self._end()
+            raise
 
     def add_node(self, cpus: int) -> None:
         """Have another node join."""
@@ -94,6 +98,9 @@ class RayCluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         """End every process of the cluster, and what it left."""
         deadline = time.monotonic() + 30
         while (pids := [pid for pid in self.pids() if pid != os.getpid()]) and time.monotonic() < deadline:
