@@ -126,7 +126,7 @@ def test_weights_of_places_do_not_depend_on_padding() -> None:
 
 def test_it_learns_where_people_are() -> None:
     task = StoryTask(questions=("person", "object"), sentences=(3, 6))
-    sections = {"encoder": "story", "decoder": "memory_network", "output": {"share_embeddings": True}}
+    sections = {"encoder": "story", "decoder": "memory_network", "output": {"type": "vocabulary"}}
     policy = build_policy(policy_config(sections, hidden_size=24, dropout=0.0), TaskSpaces.of(task))
     optimizer = torch.optim.Adam(policy.parameters(), 0.01)
 
@@ -144,5 +144,5 @@ def test_it_learns_where_people_are() -> None:
     source, answers, lengths = read(ids)
     chosen = policy.eval()(source, answers, lengths).argmax(-1)
     right = (chosen[:, 0] == answers[:, 0]).numpy()
-    asks_for_thing = source.fields["question"].lengths.numpy() == 4  # type: ignore[union-attr]
+    asks_for_thing = source.fields["question"].lengths.numpy() == 4
     assert right[~asks_for_thing].mean() > 0.85 and right[asks_for_thing].mean() > 0.5, (right.mean(), loss)
