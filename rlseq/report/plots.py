@@ -136,7 +136,8 @@ def attention_figure(row: SampleRow) -> Figure:
     assert row.attention is not None
     weights = np.asarray(row.attention)[: len(row.output_labels) or None, : len(row.input_labels) or None]
     height, width = weights.shape
-    figure = Figure(figsize=(1.6 + 0.26 * width, 1.4 + 0.22 * height), dpi=80, layout="constrained")
+    sentences = 0.06 * max(0, max(map(len, row.input_labels), default=0) - 12)  # inches that long labels stand up
+    figure = Figure(figsize=(1.6 + 0.26 * width, 1.4 + 0.22 * height + sentences), dpi=80, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest")
     # Labels are the user's text: a dollar sign in them is no formula.
