@@ -23,8 +23,11 @@ import torch
 
 torch.set_num_threads(1)
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell does to what it runs in the background
+# What a shell, or nohup, has processes in the background ignore, their children would ignore, too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 WITH_RAY = ("tests/rllib/", "tests/faults/")
 LONGEST = (*WITH_RAY, "tests/learning/")
