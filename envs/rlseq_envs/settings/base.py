@@ -49,9 +49,9 @@ class Settings(ABC):
         """
 
     @property
-    @abstractmethod
     def trains_rl_on_others(self) -> bool:
-        """Whether rl may be trained on other instances than cross-entropy."""
+        """Whether rl may be trained on other instances than cross-entropy; a task that can says when."""
+        return False
 
     def environment(self) -> tuple[str, dict[str, Any]]:
         """The id and the arguments that ``gymnasium.make`` makes the task's environment from."""

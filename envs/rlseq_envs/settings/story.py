@@ -85,8 +85,3 @@ class StorySettings(Settings):
         story = Space((None, None), (self.memory, self.max_words), vocabulary, "int64")
         sources = {STORY: story, QUESTION: Space.of_tokens(vocabulary, self.max_words)}
         return sources, Choices(self.max_answer, vocabulary, same_as=STORY)
-
-    @property
-    def trains_rl_on_others(self) -> bool:
-        """Never."""
-        return False

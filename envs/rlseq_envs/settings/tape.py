@@ -88,8 +88,3 @@ class TapeSettings(Settings):
         else:
             size, copied = (longest + 1) * (self.item_length + 1), self.item_length
         return {TAPE: Space.of_tokens(1 + symbols + marks, size)}, Choices(copied + 1, 1 + symbols)
-
-    @property
-    def trains_rl_on_others(self) -> bool:
-        """Never."""
-        return False
