@@ -70,11 +70,7 @@ def sweep(
     with catching_signals() as asked:
         try:
             _train(made, jobs, console)
-        except (
-            GivenUp,
-            KeyboardInterrupt,
-            Stopped,
-        ) as stop:  # Stopped: of the mle that is shared
+        except (GivenUp, KeyboardInterrupt, Stopped) as stop:  # the last is of the mle that is shared
             again = f"rlseq sweep --resume {shlex.quote(str(made.path))}"
             raise Stopped(f"stopped by {asked.reason or 'Ctrl-C'}; go on with: {again}") from stop
     made.finish()

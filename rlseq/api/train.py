@@ -12,7 +12,7 @@ from rlseq.config.controls import CONTROLS
 from rlseq.config.errors import did_you_mean
 from rlseq.config.load import Given, names_data
 from rlseq.config.phases import PHASES
-from rlseq.training.remote import exists, uri_of
+from rlseq.training.remote import exists, fetched, uri_of
 
 if TYPE_CHECKING:
     from rlseq.report.sink import Sink
@@ -120,8 +120,9 @@ def resume(
     from rlseq.training.run_directory import run_config
     from rlseq.training.trust import Trust, code_of, remember
 
-    settings, trusted = resumed_settings(Path(run), overrides), Trust.given(trust)
-    code, before = code_of(settings), code_of(run_config(Path(run)))
+    run = fetched(run)  # once, if it is a URI: its copy is read from here on
+    settings, trusted = resumed_settings(run, overrides), Trust.given(trust)
+    code, before = code_of(settings), code_of(run_config(run))
     trusted.check(run, [each for each in code if each in before])
     remember(code)
 
@@ -129,7 +130,7 @@ def resume(
 
     trusted = trusted.including(code)
     following = training.Following(callbacks, console=console, save_before=save_before, trust=trusted)
-    return training.go_on(Path(run), settings, following)
+    return training.go_on(run, settings, following)
 
 
 def train_problems(

@@ -234,14 +234,15 @@ class Remote:
                 f"this one ends; what it did lies in {self.place}"
             )
         here = self._here()
-        for name in sorted(here, key=_last_what_names_others):
-            if record.files.get(name, ([], None))[0] != here[name]:
-                self._ask("written", self._put, name)
-                record.files[name] = (here[name], None)
-                self._write(record)
-        for name in sorted(set(record.files) - set(here), key=_last_what_names_others, reverse=True):
-            self._ask("written", self._remove, name)
-            del record.files[name]
+        try:
+            for name in sorted(here, key=_last_what_names_others):
+                if record.files.get(name, ([], None))[0] != here[name]:
+                    self._ask("written", self._put, name)
+                    record.files[name] = (here[name], None)
+            for name in sorted(set(record.files) - set(here), key=_last_what_names_others, reverse=True):
+                self._ask("written", self._remove, name)
+                del record.files[name]
+        finally:  # a kill comes before it: then the next time does again what was done
             self._write(record)
 
     def pull(self) -> bool:
