@@ -46,9 +46,10 @@ def test_a_difference_of_one_bit_is_seen(tmp_path: Path) -> None:
 def test_only_own_processes_are_found() -> None:
     """Else the faults would befall the runs of others."""
     training = soak.Training(Path("nowhere"), 1)
-    nested = "import subprocess; subprocess.run(['sleep', '60'])"
+    # Not by name: a child has the command line of its parent until it runs.
+    nested = "import os, subprocess; subprocess.run([os.environ['PROGRAM'], '60'])"
     other = subprocess.Popen(["sleep", "60"])
-    training.process = subprocess.Popen([sys.executable, "-c", nested])
+    training.process = subprocess.Popen([sys.executable, "-c", nested], env=os.environ | {"PROGRAM": "sleep"})
     try:
         while not (found := training.processes("sleep")):
             assert training.process.poll() is None
