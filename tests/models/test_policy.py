@@ -111,6 +111,7 @@ MIXED = [
 ]
 MIXED += grid(mixed, encoder=("turing_machine",), decoder=("attention_lstm", "transformer"), points=both)
 MIXED += grid(mixed, encoder=("lstm", "transformer", "turing_machine"), decoder=("lstm",), points=(False,))
+MIXED += grid(mixed, encoder=("pyramidal",), decoder=("attention_lstm", "lstm", "transformer"), points=(False,))
 controllers, addressings = ("lstm", "feed_forward"), ("content", "content_and_location")
 TURING = grid(turing, controller=controllers, addressing=addressings, heads=(1, 2))
 TURING += grid(turing, shift=(2,), embedding_size=(6,))
