@@ -110,9 +110,27 @@ class LSTMEncoderConfig(PartConfig):
         """See the base class."""
         wrong = _no_sequence(self.type, sources)
         if policy.hidden_size % 2:
+            wrong.append(_odd_size(policy))
+        return wrong
+
+
+class PyramidalEncoderConfig(PartConfig):
+    """Bidirectional LSTMs, each of which halves the positions of the one below (Chan et al. 2016), for long sources."""
+
+    type: Literal["pyramidal"] = "pyramidal"
+    # How often positions are halved, by layers on one that reads them all: n become n / 2^halvings, rounded up.
+    halvings: Annotated[int, Range(gt=0), Limit(20)] = 3
+    forget_bias: Number = 1.0  # first bias of the LSTMs' forget gates (Jozefowicz et al. 2015)
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        wrong = _no_sequence(self.type, sources)
+        if policy.hidden_size % 2:
+            wrong.append(_odd_size(policy))
+        if policy.output.attention_is_output:
             wrong.append(
-                f"policy.hidden_size {policy.hidden_size} is odd, but each direction of the encoder has half of it: "
-                f"set policy.hidden_size to {policy.hidden_size + 1}"
+                "policy.encoder.type 'pyramidal' joins the positions that policy.output.type 'pointer' points at: "
+                "set policy.encoder.type to lstm"
             )
         return wrong
 
@@ -172,6 +190,14 @@ class StoryEncoderConfig(PartConfig):
                 f"its vector: set policy.embedding_size to {policy.hidden_size}"
             ]
         return []
+
+
+def _odd_size(policy: PolicyConfig) -> str:
+    """Why an encoder of two directions cannot have this size."""
+    return (
+        f"policy.hidden_size {policy.hidden_size} is odd, but each direction of the encoder has half of it: "
+        f"set policy.hidden_size to {policy.hidden_size + 1}"
+    )
 
 
 def _no_sequence(kind: str, sources: Mapping[str, Space]) -> list[str]:
@@ -349,7 +375,12 @@ class PointerConfig(PartConfig):
 
 # ------------------------------------------------------------------------------------------------------ the policy
 EncoderSection = Annotated[
-    LSTMEncoderConfig | TransformerEncoderConfig | TuringMachineEncoderConfig | StoryEncoderConfig | OwnPartConfig,
+    LSTMEncoderConfig
+    | PyramidalEncoderConfig
+    | TransformerEncoderConfig
+    | TuringMachineEncoderConfig
+    | StoryEncoderConfig
+    | OwnPartConfig,
     Field(discriminator="type"),
     BARE_WORD,
 ]

@@ -18,6 +18,7 @@ from rlseq.models.decoders.memory_network import MemoryNetwork
 from rlseq.models.decoders.transformer import TransformerDecoder
 from rlseq.models.decoders.turing_machine import TuringMachineDecoder
 from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.encoders.pyramidal import PyramidalEncoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
 from rlseq.models.encoders.story import StoryEncoder
 from rlseq.models.encoders.transformer import TransformerEncoder
@@ -37,6 +38,7 @@ INTERFACES: dict[str, type[nn.Module]] = {"encoder": Encoder, "decoder": Decoder
 NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
     "encoder": {
         "lstm": RecurrentEncoder,
+        "pyramidal": PyramidalEncoder,
         "transformer": TransformerEncoder,
         "turing_machine": TuringMachineEncoder,
         "story": StoryEncoder,

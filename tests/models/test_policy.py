@@ -94,6 +94,14 @@ def mixed(encoder: str, decoder: str, points: bool) -> EncoderDecoder:
     return shaken(build_policy(config, POINTS if points else text_spaces(7, 9)))
 
 
+def pyramidal(decoder: str) -> EncoderDecoder:
+    """One halving, so that sources of a few positions keep several."""
+    config = policy_config(
+        {"encoder": {"type": "pyramidal", "halvings": 1}, "decoder": decoder}, hidden_size=8, dropout=0.0
+    )
+    return shaken(build_policy(config, text_spaces(7, 9)))
+
+
 states = ("encoder", "learned")
 both = (False, True)
 ATTENTION = grid(attention_policy, match=MATCHES, feed_context=both, first_state=states)
@@ -111,6 +119,7 @@ MIXED = [
 ]
 MIXED += grid(mixed, encoder=("turing_machine",), decoder=("attention_lstm", "transformer"), points=both)
 MIXED += grid(mixed, encoder=("lstm", "transformer", "turing_machine"), decoder=("lstm",), points=(False,))
+MIXED += grid(pyramidal, decoder=("attention_lstm", "lstm", "transformer"))
 controllers, addressings = ("lstm", "feed_forward"), ("content", "content_and_location")
 TURING = grid(turing, controller=controllers, addressing=addressings, heads=(1, 2))
 TURING += grid(turing, shift=(2,), embedding_size=(6,))
