@@ -5,25 +5,32 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rlseq_envs.task import Rendering, SequenceTask
+from rlseq_envs.task import Ints, Rendering, SequenceTask
 
 Weights = npt.NDArray[np.float32]
 
 
-def attention_map(
-    task: SequenceTask, drawn: Rendering, attention: Weights, source_length: int
-) -> tuple[Weights, tuple[str, ...]]:
-    """Cut an output's attention to what is real, and label its columns.
+def without_padding(task: SequenceTask, attention: Weights, sizes: Ints) -> list[Weights]:
+    """Cut each instance's attention to the columns that are real.
 
     Args:
-        task: Of the output; a pointer's attention has END in front of the source's positions.
-        drawn: The output as the task renders it.
-        attention: (tokens, positions), padded beyond the source.
-        source_length: Of the output's source.
+        task: A pointer's attention has END in front of the source's positions.
+        attention: (instances, tokens, positions), of a batch whose longest source was not padded.
+        sizes: (instances,) of their sources.
 
     Returns:
-        (tokens, columns), and a label for each column; no labels if the task gives none.
+        (tokens, columns) of each: the source's positions, or those of an encoder that has its own, up to the last
+        that anything was read of.
     """
-    if task.points_to is None:
-        return attention[:, :source_length], drawn.input_labels
-    return attention[:, : source_length + 1], drawn.input_labels and ("END", *drawn.input_labels)
+    end = int(task.points_to is not None)
+    if attention.shape[-1] == sizes.max() + end:
+        return [read[:, : size + end] for read, size in zip(attention, sizes, strict=True)]
+    return [read[:, : np.flatnonzero(read.any(axis=0)).max(initial=0) + 1] for read in attention]
+
+
+def column_labels(task: SequenceTask, drawn: Rendering, columns: int) -> tuple[str, ...]:
+    """The labels that the task gives the positions of a source, or numbers if the columns are others; none if none."""
+    if not drawn.input_labels:
+        return ()
+    labels = drawn.input_labels if task.points_to is None else ("END", *drawn.input_labels)
+    return labels if len(labels) == columns else tuple(str(column + 1) for column in range(columns))

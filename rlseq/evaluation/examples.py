@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from rlseq.decoding.attention_map import Weights, attention_map
+from rlseq.decoding.attention_map import Weights, column_labels, without_padding
 from rlseq.decoding.encoding import encode_sources
 from rlseq.evaluation.evaluate import Outputs
 from rlseq.evaluation.judging import Arm, Judged
 from rlseq.evaluation.loading import LoadedPolicy
 from rlseq_envs.drawing import drawing_to_json
+from rlseq_envs.source import source_sizes
 from rlseq_envs.task import Floats, Rendering, SequenceTask
 
 EXAMPLES = 10  # instances shown side by side
@@ -98,11 +99,13 @@ def _attention(task: SequenceTask, arms: Sequence[Arm], shown: Iterable[Shown], 
 
 
 @torch.no_grad()
-def _read(task: SequenceTask, loaded: LoadedPolicy, outputs: Outputs, rows: list[int]) -> Weights:
-    """Attention (rows, time, positions) of a policy that is forced to emit its outputs again."""
-    memory = encode_sources(loaded.policy, task.source(outputs.ids[rows]), loaded.device).detach()
+def _read(task: SequenceTask, loaded: LoadedPolicy, outputs: Outputs, rows: list[int]) -> list[Weights]:
+    """Attention (time, columns) of a policy that is forced to emit its outputs again, of each row."""
+    source = task.source(outputs.ids[rows])
+    memory = encode_sources(loaded.policy, source, loaded.device).detach()
     targets, lengths = (torch.from_numpy(part[rows]).to(loaded.device) for part in (outputs.sequences, outputs.lengths))
-    return loaded.policy.forced(memory, targets, lengths).attention.cpu().numpy()
+    attention = loaded.policy.forced(memory, targets, lengths).attention.cpu().numpy()
+    return without_padding(task, attention, source_sizes(source))
 
 
 # ------------------------------------------------------------------------------------------------------------- the JSON
@@ -128,11 +131,9 @@ def _output(task: SequenceTask, judged: Judged, instance: int, row: int, attenti
     shown: dict[str, Any] = {"output": text, "reward": float(outputs.rewards[row])} | _drawing(drawn)
     read = attention.get((judged.evaluation.checkpoint, row))
     if read is not None and drawn.input_labels and drawn.output_labels:
-        source_length = int(task.sizes(np.array([instance]))[0])
-        weights, labels = attention_map(task, drawn, read[: outputs.lengths[row]], source_length)
         shown |= {
-            "attention": weights.astype(np.float64).round(3).tolist(),
-            "input_labels": list(labels),
+            "attention": read[: outputs.lengths[row]].astype(np.float64).round(3).tolist(),
+            "input_labels": list(column_labels(task, drawn, read.shape[1])),
             "output_labels": list(drawn.output_labels),
         }
     return shown

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rlseq.decoding.attention_map import attention_map
+from rlseq.decoding.attention_map import column_labels, without_padding
 from rlseq.report.samples import SampleRow
 from rlseq.training.engine import Engine
 from rlseq.training.rollout import Rollout
@@ -33,14 +33,16 @@ def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> l
     if not len(ids):
         return []
     rolled = engine.rollout(ids, num_samples=1, greedy=True, update=update, averaged=True, with_attention=True)
-    rows, sizes = [], source_sizes(rolled.source)
+    rows, reads = [], None
+    if rolled.attention is not None:
+        reads = without_padding(task, rolled.attention[:, 1], source_sizes(rolled.source))
     for row, instance in enumerate(ids.tolist()):
         sample, greedy = (rolled.sequences[row, column, : rolled.lengths[row, column]] for column in (0, 1))
         drawn, best = task.render(instance, sample), task.render(instance, greedy)
         attention, labels = None, best.input_labels
-        if rolled.attention is not None:
-            read = rolled.attention[row, 1, : len(greedy)]
-            attention, labels = attention_map(task, best, read, int(sizes[row]))
+        if reads is not None:
+            attention = reads[row][: len(greedy)]
+            labels = column_labels(task, best, attention.shape[1])
         rows.append(
             SampleRow(
                 id=instance,
