@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import sentencepiece
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, decoders, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 KINDS = ("marian", "t5", "bart")
-LINES = [f"{a} {b} {c}" for a in ("red", "green", "blue") for b in ("cat", "dog", "owl") for c in ("ran", "sat", "flew")]
+_WORDS = (("red", "green", "blue"), ("cat", "dog", "owl"), ("ran", "sat", "flew"))
+LINES = [" ".join(words) for words in product(*_WORDS)]
 _SIZES: dict[str, dict[str, Any]] = {
     "marian": {
         **{"d_model": 16, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32},
@@ -31,7 +33,7 @@ def write_model(directory: Path, kind: str, seed: int = 0, spread: float = 0.3) 
     torch.manual_seed(seed)
     model: Any = transformers.AutoModelForSeq2SeqLM.from_config(config).eval()
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.add_(spread * torch.randn(parameter.shape))
         if hasattr(model, "final_logits_bias"):
@@ -77,9 +79,7 @@ def _bart(directory: Path) -> tuple[int, dict[str, Any]]:
     made = Tokenizer(models.BPE())
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     made.train_from_iterator(LINES, trainers.BpeTrainer(vocab_size=60, special_tokens=special))
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
     _save(made, directory, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>")
     return made.get_vocab_size(), {"forced_bos_token_id": 0, "forced_eos_token_id": None}
 

@@ -88,8 +88,8 @@ class Config(Section):
         wrong = [] if outline is None else self.policy.misfits(*outline)
         if self.mle.attention_regularization and self.policy.attention_is_output:
             wrong.append(
-                "mle.attention_regularization would have every position pointed at alike: the attention of policy.output "
-                "is its output; set it to 0"
+                "mle.attention_regularization would have every position pointed at alike: the attention of "
+                "policy.output is its output; set it to 0"
             )
         if wrong:
             raise ValueError("\n".join(wrong))

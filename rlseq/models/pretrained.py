@@ -42,9 +42,18 @@ class PretrainedPolicy(SequencePolicy):
         config: Its section, with ``model`` filled in.
         spaces: What the task has: text in, tokens of the model's tokenizer out.
 
+    Attributes:
+        begin: (n,) the tokenizer's ids that the decoder reads first, such as a language's code behind its start.
+        barred: (rows of the output layer,) added to logits: −1e9 for what is never emitted.
+        order: (choices,) the tokenizer's id of each of the task's ids.
+
     Raises:
         ValueError: The model does not fit the task; a line for each problem.
     """
+
+    begin: Tensor
+    barred: Tensor
+    order: Tensor
 
     def __init__(self, config: PretrainedConfig, spaces: TaskSpaces) -> None:
         super().__init__()
@@ -200,7 +209,8 @@ class PretrainedPolicy(SequencePolicy):
             features, attention, _ = self._advance(self._read(inputs, 0), state, memory)
             features, attention = features[:, before:], attention[:, before:]
         else:
-            steps, seen = [], []
+            steps: list[Tensor] = []
+            seen: list[Tensor] = []
             for time, tokens in enumerate(inputs.unbind(1)):
                 ids, expected = self._read_in_place(tokens, time, steps, feeding)
                 out, attended, state = self._advance(ids, state, memory, expected)
@@ -232,7 +242,7 @@ def _never_emitted(decoding: Mapping[str, Any], begin: list[int], special: tuple
     return {*begin, *special, *words, *marks, *(decoding.get("suppress_tokens") or [])} - {end}
 
 
-# ------------------------------------------------------------------------------------------------- what transformers has
+# ------------------------------------------------------------------------------------------------ what transformers has
 def _cache(read: tuple[Tensor, ...], source: tuple[Tensor, ...]) -> Any:
     """A cache of transformers that holds keys and values, in turn, of what was read and of the source."""
     from transformers.cache_utils import DynamicCache, DynamicLayer, EncoderDecoderCache
@@ -286,6 +296,7 @@ def read_weights(config: PretrainedConfig) -> dict[str, Any]:
     """
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     try:
         model, found = transformers.AutoModelForSeq2SeqLM.from_pretrained(
             Path(config.path),

@@ -436,7 +436,7 @@ extra: 1
         (
             "mle: {updates: 1, attention_regularization: 0.1}",
             "mle.attention_regularization would have every position pointed at alike: the attention of "
-            "policy.output.type 'pointer' is its output; set it to 0",
+            "policy.output is its output; set it to 0",
         ),
         (
             "mle: {updates: 1, attention_regularization: -1}",

@@ -205,7 +205,7 @@ def test_an_old_key_of_a_network_is_where_it_is_now(kind: str, key: str, value: 
     [
         (
             "policy.type=pointer",
-            "policy.type: moved; write policy.output=vocabulary or policy.output=pointer",
+            "policy.type=pointer: moved; write policy.output=pointer",
         ),
         ("policy.encoder_layers=2", "policy.encoder_layers: moved; write policy.encoder.layers=…"),
         ("policy.match=dot", "policy.match: moved; write policy.decoder.match=…"),

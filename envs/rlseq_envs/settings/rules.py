@@ -180,7 +180,9 @@ def wrong_weights(weights: Mapping[str, float], known: Sequence[str]) -> Iterato
 
 
 def _rules(hint: Any, limits: bool) -> Iterator[Any]:
-    return (rule for rule in get_args(hint)[1:] if rule not in (FILE, DIRECTORY) and (limits or not isinstance(rule, Limit)))
+    return (
+        rule for rule in get_args(hint)[1:] if rule not in (FILE, DIRECTORY) and (limits or not isinstance(rule, Limit))
+    )
 
 
 def _fits(value: Any, hint: Any, limits: bool = True) -> bool:

@@ -1,17 +1,16 @@
 """The tokenizer of a pretrained model as a vocabulary: its ids, but that END's and 0 change places.
 
 It reads two forms of what ``save_pretrained`` of transformers writes: ``tokenizer.json``, and the files of Marian.
-Texts are cut and joined as transformers does it, but that special tokens written in a reference are text.
+Texts are cut and joined as transformers does it, but that special tokens written in a reference are unknown words.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,8 @@ class PretrainedVocabulary(Vocabulary):
     Attributes:
         tokenizer: What a policy has to know of it.
     """
+
+    tokenizer: Tokenizer
 
     def __init__(self, directory: Path) -> None:
         """Read the directory of a model, or what ``save`` wrote.
@@ -70,7 +71,11 @@ class PretrainedVocabulary(Vocabulary):
         return [places.get(token, token) for token in tokens]
 
     def _encode_chunk(self, texts: list[str]) -> list[list[int]]:
-        return [[*self._swap(tokens), END] for tokens in self._made.encode_targets(texts)]
+        never, unknown = {*self.tokenizer.special, self.tokenizer.end}, self._made.unknown
+        stands_for = [] if unknown is None else [unknown]  # what a special token that is written out becomes
+        rows = self._made.encode_targets(texts)
+        sound = (chain.from_iterable(stands_for if each in never else [each] for each in row) for row in rows)
+        return [[*self._swap(row), END] for row in sound]
 
     def encode_sources(self, texts: Iterable[str]) -> TokenRows:
         """See ``Vocabulary``: with all that the tokenizer puts around a text."""
@@ -138,31 +143,29 @@ class _Fast(_Cutter):
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # threads of its own do not survive a fork
         from tokenizers import Tokenizer as Fast
 
-        self._source, self._target = (Fast.from_str(files[FAST].decode()) for _ in range(2))
-        for tokenizer in (self._source, self._target):
-            tokenizer.no_padding()
-            tokenizer.no_truncation()
-        self._target.encode_special_tokens = True
+        self._cut = Fast.from_str(files[FAST].decode())
+        self._cut.no_padding()
+        self._cut.no_truncation()
         named: dict[str, Any] = json.loads(files.get(DETAILS, b"{}"))
         unknown = named.get("unk_token")
         text = unknown.get("content") if isinstance(unknown, dict) else unknown
-        self.unknown = None if text is None else self._source.token_to_id(text)
-        self.pieces = [self._source.id_to_token(token) or "" for token in range(self._source.get_vocab_size())]
-        added = self._source.get_added_tokens_decoder()
+        self.unknown = None if text is None else self._cut.token_to_id(text)
+        self.pieces = [self._cut.id_to_token(token) or "" for token in range(self._cut.get_vocab_size())]
+        added = self._cut.get_added_tokens_decoder()
         self.special = {token for token, each in added.items() if each.special}
 
     def before(self, end: int) -> tuple[int, ...]:
-        around: list[int] = self._source.encode("").ids
+        around: list[int] = self._cut.encode("").ids
         return tuple(around[: around.index(end)]) if end in around else tuple(around)
 
     def encode_sources(self, texts: list[str]) -> list[list[int]]:
-        return [each.ids for each in self._source.encode_batch(texts)]
+        return [each.ids for each in self._cut.encode_batch(texts)]
 
     def encode_targets(self, texts: list[str]) -> list[list[int]]:
-        return [each.ids for each in self._target.encode_batch(texts, add_special_tokens=False)]
+        return [each.ids for each in self._cut.encode_batch(texts, add_special_tokens=False)]
 
     def decode(self, tokens: list[int]) -> str:
-        text: str = self._target.decode(tokens)
+        text: str = self._cut.decode(tokens)
         return text
 
 
@@ -187,9 +190,7 @@ class _Marian(_Cutter):
     def encode_sources(self, texts: list[str]) -> list[list[int]]:
         coded = [self._language(text) for text in texts]
         pieces = self._source.encode([text for _, text in coded], out_type=str, num_threads=1)
-        return [
-            [*self._numbers([*code, *cut]), self._end] for (code, _), cut in zip(coded, pieces, strict=True)
-        ]
+        return [[*self._numbers([*code, *cut]), self._end] for (code, _), cut in zip(coded, pieces, strict=True)]
 
     def encode_targets(self, texts: list[str]) -> list[list[int]]:
         return [self._numbers(cut) for cut in self._target.encode(texts, out_type=str, num_threads=1)]
