@@ -136,6 +136,9 @@ class PretrainedPolicy(SequencePolicy):
         """
         ((values, lengths),) = source.fields.values()
         assert lengths is not None
+        if not len(values):  # transformers cannot compute with no rows
+            one = Source.of(text=(values.new_zeros(1, 1), lengths.new_ones(1)))
+            return self.encode(one).select(lengths)
         mask = length_mask(lengths, values.shape[1])
         states = self.model.get_encoder()(input_ids=self._ids(values), attention_mask=mask.long()).last_hidden_state
         start = self.begin[:1].expand(len(values), 1)
@@ -184,6 +187,13 @@ class PretrainedPolicy(SequencePolicy):
         """
         bank = memory.banks[SOURCE]
         mask = memory.rows(bank.mask)
+        if not len(ids):  # transformers cannot compute with no rows
+            sizes = ids.shape[1]
+            return (
+                mask.new_zeros(0, sizes, bank.values.shape[2], dtype=bank.values.dtype),
+                mask.new_zeros(0, sizes, mask.shape[1], dtype=bank.values.dtype),
+                state,
+            )
         keys = tuple(memory.rows(key).transpose(1, 2) for key in bank.keys)
         cache = _cache(state.layers, keys)
         # The keys of the source are there: of its states no more than their shape is looked at.

@@ -136,6 +136,7 @@ TASKS: dict[str, dict[str, Any]] = {"attention": {"type": "translation"}, "point
 NETWORKS: dict[str, dict[str, Any]] = {
     "attention": {
         **{"hidden_size": 384, "embedding_size": 256, "dropout": 0.3, "word_dropout": 0.0},
+        "type": "parts",
         "encoder": {"type": "lstm", "layers": 1, "forget_bias": 1.0},
         "decoder": {
             **{"type": "attention_lstm", "match": "bilinear", "normalise": "softmax", "feed_context": True},
@@ -145,6 +146,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
     "pointer": {
         **{"hidden_size": 128, "embedding_size": None, "dropout": 0.0, "word_dropout": 0.0},
+        "type": "parts",
         "encoder": {"type": "lstm", "layers": 1, "forget_bias": 1.0},
         "decoder": {
             **{"type": "attention_lstm", "match": "additive", "normalise": "softmax", "feed_context": False},
