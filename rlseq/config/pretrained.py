@@ -32,7 +32,7 @@ class PretrainedConfig(PolicySection):
     model: dict[str, dict[str, Any]] | None = None
 
     @property
-    def hidden_size(self) -> int:  # type: ignore[override]
+    def hidden_size(self) -> int:
         """See the base class."""
         return int(self.described()["hidden_size"])
 

@@ -51,6 +51,7 @@ class PretrainedPolicy(SequencePolicy):
         ValueError: The model does not fit the task; a line for each problem.
     """
 
+    model: Any
     begin: Tensor
     barred: Tensor
     order: Tensor
@@ -59,7 +60,7 @@ class PretrainedPolicy(SequencePolicy):
         super().__init__()
         tokenizer, size = spaces.choices.tokenizer, spaces.choices.size
         assert config.model is not None and tokenizer is not None and size is not None
-        self.model: Any = make_model(config)
+        self.model = make_model(config)
         decoding, rows = config.model["generation"], self.model.get_output_embeddings().weight.shape[0]
         self.size, self.end = size, tokenizer.end
         begin, first = [int(decoding["decoder_start_token_id"])], decoding.get("forced_bos_token_id")
