@@ -19,6 +19,7 @@ from rlseq.training.finding import last_checkpoint
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
+from tests.pretrained import write_model
 
 SHIPPED = [config.name for config in list_configs()]
 # Sizes alone: what makes an experiment what it is stays as it is shipped.
@@ -50,6 +51,10 @@ def small_form(name: str, directory: Path) -> list[str]:
         files = {key: str(directory / place) for key, place in task.items() if key.endswith(("_source", "_target"))}
         write_corpus(files)
         sizes = ["task.vocabulary_size=60", *sizes[2:], *(f"task.{key}={place}" for key, place in files.items())]
+    if shipped(name)["policy"].get("type") == "pretrained":
+        write_model(directory / "model", "marian")
+        places = (f"task.{key}={place}" for key, place in files.items())
+        sizes = [f"policy.path={directory / 'model'}", "task.max_length=60", "task.max_source_length=60", *places]
     if "train_files" in task:
         stories = {key: [str(directory / place) for place in task[key]] for key in ("train_files", "test_files")}
         write_stories([place for places in stories.values() for place in places])

@@ -64,6 +64,26 @@ class Space:
 
 
 @dataclass(frozen=True)
+class Tokenizer:
+    """The tokenizer of a pretrained model. Its ids are a task's, but that of END, which changes places with 0.
+
+    Attributes:
+        place: Its directory, as settings name it; None once it was read.
+        digest: SHA-256 of its files.
+        end: Its id of END.
+        special: Its ids that stand for no text, in order, without those of END and of what is unknown: they are never
+            emitted.
+        before: Its ids that it puts before a text.
+    """
+
+    place: str | None = None
+    digest: str = ""
+    end: int = 0
+    special: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Choices:
     """What can be emitted; 0 is END.
 
@@ -72,12 +92,14 @@ class Choices:
         size: Number of tokens, END included; None: they follow from the source.
         points_to: A field of the source: token i + 1 is its position i.
         same_as: A field of the source whose ids are these tokens, id by id.
+        tokenizer: What tokens are cut by, if that came with a model and was not learnt from the task's data.
     """
 
     longest: int
     size: int | None = None
     points_to: str | None = None
     same_as: str | None = None
+    tokenizer: Tokenizer | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError unless tokens are either of a fixed number or positions."""

@@ -23,7 +23,7 @@ from rlseq.config.schema import Config
 from rlseq.data.tasks import held_out, make_task, signature_difference
 from rlseq.evaluation.compare import compare_checkpoints
 from rlseq.evaluation.evaluate import evaluate_checkpoint
-from rlseq.models.build import build_policy
+from rlseq.models.build import build_policy, initial_weights
 from rlseq.models.own import try_out
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.spaces import TaskSpaces
@@ -48,7 +48,7 @@ from rlseq.training.trust import OWN, Trust, TrustError
 from rlseq_envs.task import SequenceTask
 
 # Of the policy's keys, those that leave its weights what they are.
-FREE_POLICY_KEYS = {"dropout", "output.mask_revisits"}
+FREE_POLICY_KEYS = {"dropout", "output.mask_revisits", "path"}
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,12 @@ def start(config: Config, path: Path | None, following: Following) -> Run:
         with giving_up():
             task = prepare_task(config)
             check_policy(config, task)
+            with blaming_input():
+                weights = initial_weights(config.policy)
         run = RunDirectory.create(config, path=path)
         with _removed_if_not_begun(run):
             task.save_artifacts(run.artifacts)
-            return _train(config, task, run, Trainer.train, None, following)
+            return _train(config, task, run, lambda trainer: trainer.train(weights), None, following)
 
 
 def go_on(path: Path, config: Config, following: Following) -> Run:

@@ -44,7 +44,7 @@ def resolve(node: Node, data: Any) -> Node:
             node = root()["$defs"][node["$ref"].rsplit("/", 1)[-1]]
         elif "discriminator" in node:
             mapping = node["discriminator"]["mapping"]
-            kind = data.get(node["discriminator"]["propertyName"]) if isinstance(data, dict) else None
+            kind = data.get("type", node.get("default_type")) if isinstance(data, dict) else None
             if not isinstance(kind, str) or kind not in mapping:
                 return node
             node = {"$ref": mapping[kind]}
@@ -56,12 +56,12 @@ def with_section_defaults(data: Any, node: Node) -> Any:
     """Fill sections that are given in part from the default of their place, unless that is of another type.
 
     ``rl.optimizer: {clip_norm: 0.5}`` keeps the learning rate that ``rl`` gives its optimiser, which is not the one a
-    bare optimiser section would have.
+    bare optimiser section would have. A section whose ``type`` may be left out gets the type that is meant then.
     """
-    node = resolve(node, data)
+    union, node = node, resolve(node, data)
     if not isinstance(data, dict) or "properties" not in node:
         return data
-    filled = dict(data)
+    filled = {"type": union["default_type"]} | data if "default_type" in union else dict(data)
     for key, child in node["properties"].items():
         if key in data and isinstance(data[key], dict):
             default = child.get("default")
@@ -252,6 +252,8 @@ def _bad_tag(place: Place, value: Any) -> str:
     if not isinstance(value, dict) or "type" not in value:
         return f"{place}.type: missing; give {_choices(tags)}"
     kind = value["type"]
+    if moved := MOVED.get(f"{place}.type={kind}"):
+        return f"{place}.type={kind}: moved; write {moved}"
     return f"{place}.type: {_show(kind)} is not {_choices(tags)}{did_you_mean(str(kind), tags)}"
 
 

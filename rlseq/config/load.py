@@ -20,6 +20,7 @@ from yaml import YAMLError
 
 from rlseq.config.errors import ConfigError, did_you_mean
 from rlseq.config.explain import explain, root, with_section_defaults
+from rlseq.config.pretrained import read_model
 from rlseq.config.schema import Config
 from rlseq.config.upgrade import upgrade
 from rlseq_envs.settings import TaskSettings
@@ -28,6 +29,7 @@ UNREADABLE = (YAMLError, OmegaConfBaseException, ValueError, RecursionError)  # 
 SUFFIXES = (".yaml", ".yml")
 # Keys of the task section that name files to read; each may be one path or a list of them.
 DATA_KEYS = tuple(dict.fromkeys(key for settings in get_args(TaskSettings) for key in settings.file_keys()))
+_DIRECTORY_KEYS = {key for settings in get_args(TaskSettings) for key in settings.directory_keys()}
 DATA_OVERRIDES = tuple(f"task.{key}" for key in DATA_KEYS)
 
 
@@ -318,7 +320,14 @@ def _to_plain(tree: DictConfig, origin: str) -> dict[str, Any]:
 def _check(data: dict[str, Any], origin: str, wrong: list[str]) -> Config:
     task = data.get("task")
     if isinstance(task, dict):
-        data = {**data, "task": {**task, **{key: _absolute(task[key]) for key in DATA_KEYS if key in task}}}
+        placed = {key: _absolute(task[key]) for key in (*DATA_KEYS, *_DIRECTORY_KEYS) if key in task}
+        data = {**data, "task": {**task, **placed}}
+    policy = data.get("policy")
+    if isinstance(policy, dict) and policy.get("type") == "pretrained" and isinstance(policy.get("path"), str):
+        path = _absolute(policy["path"])
+        model, faults = read_model(Path(path))
+        data = {**data, "policy": {**policy, "path": path, "model": model}}
+        wrong = [*wrong, *(f"policy.path: {fault}" for fault in faults)]
     problems = ((key, path, _problem_of_data(Path(path))) for key, path in _data_files(data))
     missing = [f"task.{key}: {problem}: {path}" for key, path, problem in problems if problem]
     return _validate(data, origin, [*wrong, *missing])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from rlseq.config.section import BARE_WORD, Fraction, Section, Width
+from rlseq.config.section import BARE_WORD, Fraction, PolicySection, Section, Width
 from rlseq_envs.settings import IMPORT_PATH
 from rlseq_envs.settings.rules import Limit, Number, Range
 from rlseq_envs.spaces import Choices, Space
@@ -397,9 +397,10 @@ DecoderSection = Annotated[
 OutputSection = Annotated[VocabularyConfig | PointerConfig | OwnPartConfig, Field(discriminator="type"), BARE_WORD]
 
 
-class PolicyConfig(Section):
+class PolicyConfig(PolicySection):
     """An encoder reads the source, a decoder remembers what was emitted and attends, an output chooses a token."""
 
+    type: Literal["parts"] = "parts"
     hidden_size: Width = 384  # of the decoder; each encoder direction has half of it
     # Width of an embedded token or position, and of the attentional vector; default: hidden_size.
     embedding_size: Width | None = None
@@ -410,12 +411,36 @@ class PolicyConfig(Section):
     output: OutputSection = VocabularyConfig()  # what a token is
 
     @property
+    def slots(self) -> dict[str, PartConfig]:
+        """What fills each slot."""
+        return {"encoder": self.encoder, "decoder": self.decoder, "output": self.output}
+
+    @property
     def own_parts(self) -> dict[str, OwnPartConfig]:
         """The classes of the user's, by slot."""
-        slots = {"encoder": self.encoder, "decoder": self.decoder, "output": self.output}
-        return {slot: section for slot, section in slots.items() if isinstance(section, OwnPartConfig)}
+        return {slot: section for slot, section in self.slots.items() if isinstance(section, OwnPartConfig)}
+
+    @property
+    def attention_is_output(self) -> bool:
+        """See the base class."""
+        return self.output.attention_is_output
 
     @property
     def width(self) -> int:
         """Of an embedded token or position, and of the attentional vector."""
         return self.hidden_size if self.embedding_size is None else self.embedding_size
+
+    def misfits(self, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        wrong = [problem for part in self.slots.values() for problem in part.misfits(self, sources, choices)]
+        if self.word_dropout and choices.size is None and all(space.tokens is None for space in sources.values()):
+            wrong.append(
+                "policy.word_dropout leaves out words, but neither side of the task has any: "
+                "set policy.word_dropout to 0"
+            )
+        return wrong
+
+    def described(self) -> dict[str, Any]:
+        """The type of each part, or the class of the user's, and widths."""
+        named = {slot: getattr(section, "class_", section.type) for slot, section in self.slots.items()}
+        return {**named, "hidden_size": self.hidden_size, "embedding_size": self.width}

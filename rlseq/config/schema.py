@@ -6,18 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from rlseq.config.fit import misfits
 from rlseq.config.mle import MLEConfig
 from rlseq.config.phases import Phase, PhaseConfig
 from rlseq.config.policy import PolicyConfig
+from rlseq.config.pretrained import PretrainedConfig
 from rlseq.config.rl import RLConfig
-from rlseq.config.section import Batch, Section
+from rlseq.config.section import Batch, Section, default_type
 from rlseq_envs.settings import TaskSettings
 from rlseq_envs.settings.rules import Limit, PositiveInt, Range, Seconds, Seed
 
 Workers = Annotated[int, Range(ge=0), Limit(10_000)]
 Threads = Annotated[int, Range(gt=0), Limit(1024)]
 GPUs = Annotated[float, Range(ge=0.0), Limit(1024)]
+PolicySections = Annotated[PolicyConfig | PretrainedConfig, default_type("parts")]
 TaskConfig = Annotated[TaskSettings, Field(discriminator="type")]  # their keys: rlseq_envs/settings
 
 
@@ -69,7 +70,7 @@ class Config(Section):
     output: str = "runs"  # run directories are made in it
     log_every: PositiveInt = 20  # updates between log lines and TensorBoard points
     task: TaskConfig  # what is to be generated, and what it is worth
-    policy: PolicyConfig  # the network: an encoder, a decoder, an output
+    policy: PolicySections  # the network: an encoder, a decoder, an output, or a pretrained one that has all three
     mle: MLEConfig  # the first phase: cross-entropy
     rl: RLConfig  # the second phase: the reward
     evaluation: EvaluationConfig = EvaluationConfig()  # validation, and the figures in the end
@@ -84,11 +85,11 @@ class Config(Section):
     @model_validator(mode="after")
     def _policy_fits(self) -> Config:
         outline = self.task.outline()  # of a task of the user's the check comes when it is made
-        wrong = [] if outline is None else misfits(self.policy, *outline)
-        if self.mle.attention_regularization and self.policy.output.attention_is_output:
+        wrong = [] if outline is None else self.policy.misfits(*outline)
+        if self.mle.attention_regularization and self.policy.attention_is_output:
             wrong.append(
                 "mle.attention_regularization would have every position pointed at alike: the attention of "
-                f"policy.output.type {self.policy.output.type!r} is its output; set it to 0"
+                "policy.output is its output; set it to 0"
             )
         if wrong:
             raise ValueError("\n".join(wrong))

@@ -67,7 +67,7 @@ MOVED = {
     f"rl.{old}": f"rl.{section}={{type: {kind}, {f'{new}: ' if new else ''}…}}"
     for (section, kind), (old, _, new) in _OLD_RL.items()
 } | {
-    "policy.type": "policy.output=vocabulary or policy.output=pointer",
+    **{f"policy.type={kind}": f"policy.output={output}" for kind, (output, _) in _OLD_POLICIES.items()},
     **{f"policy.{old}": f"policy.{slot}.{new}=…" for slot, keys in _SLOTS.items() for old, new in keys.items()},
     "policy.forget_bias": "policy.encoder.forget_bias=… and policy.decoder.forget_bias=…",
 }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, overload
 
 import torch
 from torch import nn
 
-from rlseq.config.fit import misfits
 from rlseq.config.policy import PolicyConfig, VocabularyConfig
+from rlseq.config.pretrained import PretrainedConfig
 from rlseq.config.schema import Config
+from rlseq.config.section import PolicySection
 from rlseq.models.critic import Critic
 from rlseq.models.decoders.attention_lstm import AttentionLSTM
 from rlseq.models.decoders.lstm import LSTMDecoder
@@ -29,6 +31,7 @@ from rlseq.models.outputs.vocabulary import VocabularyOutput
 from rlseq.models.own import find_class, make_part
 from rlseq.models.parts import Decoder, DecoderSizes, Encoder, EncoderSizes, Output, OutputSizes, Readout
 from rlseq.models.policy import SequencePolicy
+from rlseq.models.pretrained import PretrainedPolicy, read_weights
 from rlseq.models.readouts import AttentionalVector, Scores, States
 from rlseq.models.spaces import TaskSpaces
 from rlseq_envs.spaces import Space
@@ -54,17 +57,21 @@ NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
 }
 
 
-def build_policy(config: PolicyConfig, spaces: TaskSpaces, seed: int = 0) -> EncoderDecoder:
+@overload
+def build_policy(config: PolicyConfig, spaces: TaskSpaces, seed: int = 0) -> EncoderDecoder: ...
+@overload
+def build_policy(config: PolicySection, spaces: TaskSpaces, seed: int = 0) -> SequencePolicy: ...
+def build_policy(config: PolicySection, spaces: TaskSpaces, seed: int = 0) -> SequencePolicy:
     """A freshly initialised policy; the same seed gives the same weights, whatever ran before.
 
     Raises:
         ValueError: The policy cannot do this task, or a class of the user's cannot be used; a line for each problem
             names the key and the remedy.
     """
-    classes = _classes(config, spaces)
+    draw = _READY[type(config)](config, spaces)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _build(config, spaces, classes)
+        return draw()
 
 
 def build_for_training(config: Config, spaces: TaskSpaces) -> SequencePolicy:
@@ -79,9 +86,32 @@ def build_for_training(config: Config, spaces: TaskSpaces) -> SequencePolicy:
     return policy
 
 
+def _parts(config: PolicyConfig, spaces: TaskSpaces) -> Callable[[], SequencePolicy]:
+    """What draws the weights of a policy of parts; raises as ``build_policy``."""
+    return partial(_build, config, spaces, _classes(config, spaces))
+
+
+def _pretrained(config: PretrainedConfig, spaces: TaskSpaces) -> Callable[[], SequencePolicy]:
+    """What draws weights in the place of those of a pretrained policy; raises as ``build_policy``."""
+    if wrong := config.misfits(spaces.sources, spaces.choices):
+        raise ValueError("\n".join(wrong))
+    return partial(PretrainedPolicy, config, spaces)
+
+
+_READY: dict[type[PolicySection], Callable[[Any, TaskSpaces], Callable[[], SequencePolicy]]] = {
+    PolicyConfig: _parts,
+    PretrainedConfig: _pretrained,
+}
+
+
+def initial_weights(config: PolicySection) -> dict[str, Any] | None:
+    """The weights that training begins with, by name; None: those that were drawn. Raises ValueError."""
+    return read_weights(config) if isinstance(config, PretrainedConfig) else None
+
+
 def _classes(config: PolicyConfig, spaces: TaskSpaces) -> dict[str, Any]:
     """The class for each slot; raises as ``build_policy``, with all problems at once."""
-    found, wrong = {}, misfits(config, spaces.sources, spaces.choices)
+    found, wrong = {}, config.misfits(spaces.sources, spaces.choices)
     for slot, networks in NETWORKS.items():
         section = getattr(config, slot)
         try:

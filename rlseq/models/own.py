@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlseq.config.policy import OwnPartConfig, PartConfig, PolicyConfig
+from rlseq.config.policy import OwnPartConfig, PartConfig
+from rlseq.config.section import PolicySection
 from rlseq.models.policy import SequencePolicy, length_mask, shift_right
 from rlseq_envs.source import Source
 from rlseq_envs.user_code import search_working_directory
@@ -59,7 +60,7 @@ def make_part(slot: str, made_by: Any, config: PartConfig, sizes: Any) -> Any:
 
 @torch.no_grad()
 def try_out(
-    policy: SequencePolicy, config: PolicyConfig, source: Source[Tensor], targets: Tensor, lengths: Tensor
+    policy: SequencePolicy, config: PolicySection, source: Source[Tensor], targets: Tensor, lengths: Tensor
 ) -> None:
     """Have a policy with parts of the user's read instances, at once and step by step.
 

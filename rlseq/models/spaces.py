@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlseq_envs.spaces import Choices, Space
+from rlseq_envs.spaces import Choices, Space, Tokenizer
 
 if TYPE_CHECKING:
     from rlseq_envs.task import SequenceTask
@@ -40,7 +40,11 @@ class TaskSpaces:
             name: Space(**field | {key: tuple(field[key]) for key in ("axes", "longest")})
             for name, field in data["sources"].items()
         }
-        return cls(sources, Choices(**data["choices"]))
+        choices, tokenizer = dict(data["choices"]), data["choices"].get("tokenizer")
+        if tokenizer is not None:
+            lists = {key: tuple(map(int, tokenizer[key])) for key in ("special", "before")}
+            choices["tokenizer"] = Tokenizer(**tokenizer | lists)
+        return cls(sources, Choices(**choices))
 
     def differences(self, other: TaskSpaces) -> Iterator[tuple[str, Any, Any]]:
         """What a policy for one is too small or too large for in the other: key, its value here, its value there.

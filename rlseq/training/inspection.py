@@ -145,10 +145,7 @@ def _network(config: Config | None, checkpoint: Checkpoint | None) -> dict[str, 
     }
     if config is None:
         return counted
-    policy = config.policy
-    slots = {slot: getattr(policy, slot) for slot in ("encoder", "decoder", "output")}
-    named = {slot: getattr(section, "class_", section.type) for slot, section in slots.items()}
-    return {**named, "hidden_size": policy.hidden_size, "embedding_size": policy.width, **counted}
+    return config.policy.described() | counted
 
 
 def _signature(meta: Mapping[str, Any], config: Config | None, checkpoint: Checkpoint | None) -> dict[str, Any]:

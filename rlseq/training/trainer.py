@@ -22,7 +22,7 @@ from rlseq.report.reporter import Reporter
 from rlseq.report.sink import Level
 from rlseq.training.checkpoint import META, Checkpoint, CheckpointError, load_checkpoint
 from rlseq.training.cost import Cost
-from rlseq.training.engine import Engine, TrainingError, WorkersFailed
+from rlseq.training.engine import Engine, Tensors, TrainingError, WorkersFailed
 from rlseq.training.monitors.registry import Alarm, Monitors
 from rlseq.training.preflight import short_form
 from rlseq.training.progress import Progress
@@ -64,8 +64,11 @@ class Trainer:
         self._pace = 0.0  # seconds an update takes
 
     # ------------------------------------------------------------------------------------------- entry points
-    def train(self) -> None:
+    def train(self, weights: Tensors | None = None) -> None:
         """Train from scratch.
+
+        Args:
+            weights: What the policy begins with; None: what was drawn.
 
         Raises:
             Interrupted: A signal asked to stop; the run can be resumed.
@@ -73,6 +76,8 @@ class Trainer:
             RewardError: A reward of the user's own failed; what was trained before is saved.
         """
         self.reporter.start(self.config, self.run, None)
+        if weights is not None:
+            self.engine.set_weights(weights)
         self._train_phases()
 
     def resume(self) -> None:

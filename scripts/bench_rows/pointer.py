@@ -11,6 +11,7 @@ from rlseq.config.load import load_config
 from rlseq.config.schema import Config
 from rlseq.data.tasks import make_task
 from rlseq.models.build import build_policy
+from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.spaces import TaskSpaces
 
 POINTS, SIZE, BATCH = 50, 256, 64
@@ -30,6 +31,7 @@ def pointer_decode_vs_plain(quick: bool) -> Figures:
     config = _config()
     task = make_task(config.task)
     policy = build_policy(config.policy, TaskSpaces.of(task), config.seed)
+    assert isinstance(policy, EncoderDecoder)
     policy.eval()
     ids = task.instances("train").ids(0, BATCH)
     source, limits = task.source(ids).map(torch.from_numpy), torch.from_numpy(task.references(ids)[1])

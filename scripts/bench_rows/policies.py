@@ -34,6 +34,7 @@ def attention_policy(config: Config, vocabulary_size: int) -> EncoderDecoder:
     """An untrained policy in evaluation mode that never emits END."""
     spaces = TaskSpaces({"text": Space.of_tokens(vocabulary_size, LONGEST)}, Choices(LONGEST, vocabulary_size))
     policy = build_policy(config.policy, spaces, config.seed)
+    assert isinstance(policy, EncoderDecoder)
     assert isinstance(policy.output, VocabularyOutput)
     with torch.no_grad():
         policy.output.bias[0] = NO_END

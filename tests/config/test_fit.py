@@ -13,7 +13,6 @@ import torch
 import yaml
 
 from rlseq.config.explain import every_path
-from rlseq.config.fit import misfits
 from rlseq.config.policy import PolicyConfig
 from rlseq.data.tasks import make_task
 from rlseq.models.build import NETWORKS, build_policy
@@ -79,7 +78,7 @@ def combinations(spaces: TaskSpaces) -> Iterator[dict[str, Any]]:
 
 
 def problems(section: dict[str, Any], spaces: TaskSpaces) -> list[str]:
-    return misfits(PolicyConfig.model_validate(section), spaces.sources, spaces.choices)
+    return PolicyConfig.model_validate(section).misfits(spaces.sources, spaces.choices)
 
 
 def remedied(section: dict[str, Any], spaces: TaskSpaces) -> dict[str, Any]:

@@ -136,6 +136,7 @@ TASKS: dict[str, dict[str, Any]] = {"attention": {"type": "translation"}, "point
 NETWORKS: dict[str, dict[str, Any]] = {
     "attention": {
         **{"hidden_size": 384, "embedding_size": 256, "dropout": 0.3, "word_dropout": 0.0},
+        "type": "parts",
         "encoder": {"type": "lstm", "layers": 1, "forget_bias": 1.0},
         "decoder": {
             **{"type": "attention_lstm", "match": "bilinear", "normalise": "softmax", "feed_context": True},
@@ -145,6 +146,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
     "pointer": {
         **{"hidden_size": 128, "embedding_size": None, "dropout": 0.0, "word_dropout": 0.0},
+        "type": "parts",
         "encoder": {"type": "lstm", "layers": 1, "forget_bias": 1.0},
         "decoder": {
             **{"type": "attention_lstm", "match": "additive", "normalise": "softmax", "feed_context": False},
@@ -205,7 +207,7 @@ def test_an_old_key_of_a_network_is_where_it_is_now(kind: str, key: str, value: 
     [
         (
             "policy.type=pointer",
-            "policy.type: moved; write policy.output=vocabulary or policy.output=pointer",
+            "policy.type=pointer: moved; write policy.output=pointer",
         ),
         ("policy.encoder_layers=2", "policy.encoder_layers: moved; write policy.encoder.layers=…"),
         ("policy.match=dot", "policy.match: moved; write policy.decoder.match=…"),

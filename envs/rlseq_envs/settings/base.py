@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rlseq_envs.settings.rules import FILE, field_hints, wrong_values
+from rlseq_envs.settings.rules import DIRECTORY, FILE, field_hints, wrong_values
 from rlseq_envs.spaces import Choices, Space
 
 
@@ -60,4 +60,13 @@ class Settings(ABC):
     @classmethod
     def file_keys(cls) -> list[str]:
         """The keys that name files to read, each one file or several."""
-        return [key for key, hint in field_hints(cls).items() if FILE in getattr(hint, "__metadata__", ())]
+        return cls._keys_marked(FILE)
+
+    @classmethod
+    def directory_keys(cls) -> list[str]:
+        """The keys that name directories to read."""
+        return cls._keys_marked(DIRECTORY)
+
+    @classmethod
+    def _keys_marked(cls, mark: str) -> list[str]:
+        return [key for key, hint in field_hints(cls).items() if mark in getattr(hint, "__metadata__", ())]

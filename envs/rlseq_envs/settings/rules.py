@@ -138,6 +138,8 @@ Tokens = Annotated[int, Range(ge=2), Limit(10**5)]  # of one sequence, END inclu
 FILE = "file"  # marks keys that name files to read
 File = Annotated[str | None, FILE]
 Files = Annotated[str | Sequence[str] | None, FILE]
+DIRECTORY = "directory"  # marks keys that name directories to read
+Directory = Annotated[str | None, DIRECTORY]
 
 
 # ------------------------------------------------------------------------------------------------------ checking them
@@ -178,7 +180,9 @@ def wrong_weights(weights: Mapping[str, float], known: Sequence[str]) -> Iterato
 
 
 def _rules(hint: Any, limits: bool) -> Iterator[Any]:
-    return (rule for rule in get_args(hint)[1:] if rule is not FILE and (limits or not isinstance(rule, Limit)))
+    return (
+        rule for rule in get_args(hint)[1:] if rule not in (FILE, DIRECTORY) and (limits or not isinstance(rule, Limit))
+    )
 
 
 def _fits(value: Any, hint: Any, limits: bool = True) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from rlseq_envs.settings.rules import File, Files, Fraction, Instances, Seed, Tokens
+from rlseq_envs.settings.rules import Directory, File, Files, Fraction, Instances, Seed, Tokens
 from rlseq_envs.settings.text import NEED_REFERENCES, TextSettings
-from rlseq_envs.spaces import Choices, Space
+from rlseq_envs.spaces import Choices, Space, Tokenizer
 
 TEXT = "text"  # the field of a source
 SPLITS = ("train", "validation", "test", "rl")
@@ -37,6 +37,9 @@ class TranslationSettings(TextSettings):
     cldr_sizes: tuple[Instances, Instances, Instances] = (20000, 1000, 1000)  # train, validation, test
     subword_dropout: Fraction = 0.0  # of merges, anew each time a pair is trained on (BPE-dropout); for bpe, in mle
     shared_vocabulary: bool = True  # one vocabulary for both languages
+    # The directory of a pretrained model, whose tokenizer cuts both sides; default: a vocabulary is learnt.
+    tokenizer: Directory = None
+    source_prefix: str = ""  # what a pretrained model reads before each source, such as "translate English to German: "
     max_source_length: Tokens = 100  # tokens of a source, END included
     seed: Seed = 0  # of the made corpus
 
@@ -45,7 +48,17 @@ class TranslationSettings(TextSettings):
         yield from super().conflicts()
         if self.subword_dropout and (self.units, self.subword_model) != ("subword", "bpe"):
             yield "subword_dropout leaves out merges: it needs units 'subword' and subword_model 'bpe'"
+        if self.tokenizer:
+            yield from self._faults_with_a_tokenizer()
+        elif self.source_prefix:
+            yield "source_prefix is read by a pretrained model: give its tokenizer, or leave source_prefix out"
         yield from self._faults_of_files()
+
+    def _faults_with_a_tokenizer(self) -> Iterator[str]:
+        for key in ("units", "vocabulary_size", "subword_model", "subword_dropout", "shared_vocabulary"):
+            value = getattr(self, key)
+            if value != type(self).__dataclass_fields__[key].default:
+                yield f"{key} is {value!r}, but tokenizer brings its own vocabulary: leave {key} out"
 
     def _faults_of_files(self) -> Iterator[str]:
         given = self.named_files
@@ -71,7 +84,9 @@ class TranslationSettings(TextSettings):
     def outline(self) -> tuple[Mapping[str, Space], Choices]:
         """Text, and tokens of the same vocabulary or of another one."""
         same_as = TEXT if self.shared_vocabulary else None
-        return {TEXT: Space.of_tokens(0, self.max_source_length)}, Choices(self.max_length, 0, same_as=same_as)
+        tokenizer = Tokenizer(self.tokenizer) if self.tokenizer else None
+        choices = Choices(self.max_length, 0, same_as=same_as, tokenizer=tokenizer)
+        return {TEXT: Space.of_tokens(0, self.max_source_length)}, choices
 
     @property
     def trains_rl_on_others(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from rlseq_envs.text.corpus import (
     read_parallel,
 )
 from rlseq_envs.text.output import TextOutput
+from rlseq_envs.text.pretrained import PretrainedVocabulary
 from rlseq_envs.text.storage import TextRows, TokenRows
 from rlseq_envs.text.vocabulary import Vocabulary, train_vocabulary
 
@@ -250,7 +251,7 @@ class TranslationTask(SequenceTask):
         source_vocabulary, target_vocabulary = self._source_vocabulary, self._target_vocabulary
         report, limits = self.report.splits[split], (self.settings.max_source_length, self.settings.max_length)
         text = self._texts.pop(split)
-        sources, references = source_vocabulary.encode(self.output.cased(text.sources)), text.targets
+        sources, references = source_vocabulary.encode_sources(self._as_read(text.sources)), text.targets
         again = text.sources if split == "train" and self.settings.subword_dropout else None
         del text  # a large corpus' sources are not to lie in memory as text while its references are encoded
         targets = target_vocabulary.encode(self.output.cased(references[0])) if references else None
@@ -277,6 +278,8 @@ class TranslationTask(SequenceTask):
 
     def _learn_vocabularies(self) -> dict[str, Vocabulary]:
         """Of sources and of targets; one object if it is shared."""
+        if self.settings.tokenizer:
+            return dict.fromkeys(_SIDES, PretrainedVocabulary(Path(self.settings.tokenizer)))
         self._read(["train"])
         text, settings = self._texts["train"], self.settings
         sides = [text.sources, text.targets[0]]
@@ -284,6 +287,10 @@ class TranslationTask(SequenceTask):
         if settings.shared_vocabulary:
             return dict.fromkeys(_SIDES, train_vocabulary(sides, *arguments))
         return {name: train_vocabulary([side], *arguments) for name, side in zip(_SIDES, sides, strict=True)}
+
+    def _as_read(self, sources: Iterable[str]) -> Iterable[str]:
+        """Sources with what a pretrained model reads before each."""
+        return (self.settings.source_prefix + text for text in self.output.cased(sources))
 
     @property
     def _source_vocabulary(self) -> Vocabulary:
@@ -302,7 +309,8 @@ class TranslationTask(SequenceTask):
     def choices(self) -> Choices:  # type: ignore[override]
         """Target tokens, END included; those of the source if both sides have one vocabulary."""
         shared = self._source_vocabulary is self._target_vocabulary
-        return Choices(self.settings.max_length, len(self._target_vocabulary), same_as=TEXT if shared else None)
+        same_as, target = TEXT if shared else None, self._target_vocabulary
+        return Choices(self.settings.max_length, len(target), same_as=same_as, tokenizer=target.tokenizer)
 
     def save_artifacts(self, directory: Path) -> None:
         """Write the vocabulary, as sentencepiece models or JSON lists, and a manifest."""
@@ -355,7 +363,7 @@ class TranslationTask(SequenceTask):
 
     def parse_sources(self, lines: Sequence[str]) -> Source[npt.NDArray[Any]]:
         """Lines of text with the fields of ``source``. Raises ValueError naming the lines that are too long."""
-        encoded = self._source_vocabulary.encode(self.output.cased(lines))
+        encoded = self._source_vocabulary.encode_sources(self._as_read(lines))
         long_lines = np.flatnonzero(encoded.lengths > self.settings.max_source_length) + 1
         if len(long_lines):
             named = ", ".join(map(str, long_lines[:10].tolist()))

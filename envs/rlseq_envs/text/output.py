@@ -14,6 +14,7 @@ from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.rewards.text import TextRewards
 from rlseq_envs.settings.text import TEXT_REWARDS, TextSettings
 from rlseq_envs.task import Ints, Reward, TextPairs
+from rlseq_envs.text.pretrained import PretrainedVocabulary
 from rlseq_envs.text.vocabulary import Vocabulary, load_vocabulary
 
 _PREFIX = "sentence_"  # of rewards as components: no corpus metric is called so
@@ -73,7 +74,7 @@ class TextOutput:
         if self._artifacts is None:
             return self._learn()
         names = {side: self._manifest[side] for side in self._sides}
-        loaded = {name: load_vocabulary(self._artifacts / name) for name in dict.fromkeys(names.values())}
+        loaded = {name: _load(self._artifacts / name) for name in dict.fromkeys(names.values())}
         return {side: loaded[name] for side, name in names.items()}
 
     @property
@@ -162,6 +163,10 @@ class TextOutput:
             name: float(metric.corpus_score(pairs.hypotheses, pairs.references).score)
             for name, metric in self.metrics().items()
         }
+
+
+def _load(place: Path) -> Vocabulary:
+    return PretrainedVocabulary(place) if place.is_dir() else load_vocabulary(place)
 
 
 def _columns(pairs: TextPairs, ids: Ints) -> tuple[list[str], list[tuple[str, ...]], Ints]:

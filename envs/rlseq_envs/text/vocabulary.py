@@ -20,6 +20,7 @@ import sentencepiece
 
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.settings.text import SubwordModel, Units
+from rlseq_envs.spaces import Tokenizer
 from rlseq_envs.task import END, Ints
 from rlseq_envs.text.merges import Merges
 from rlseq_envs.text.storage import TextRows, TokenRows
@@ -47,8 +48,10 @@ class Vocabulary(ABC):
         units: What the tokens are.
         pieces: The text of each token, by id; empty for ``END``.
         digest: SHA-256 of the stored form, in hexadecimal; equal digests encode and decode alike.
+        tokenizer: What a policy has to know of a vocabulary that came with a model; None: it was learnt.
     """
 
+    tokenizer: Tokenizer | None = None
     units: Units
     pieces: tuple[str, ...]
 
@@ -70,6 +73,10 @@ class Vocabulary(ABC):
         remaining = iter(texts)
         chunks = iter(lambda: list(islice(remaining, _ENCODE_CHUNK)), [])
         return TokenRows.gather(chain.from_iterable(self._encode_chunk(chunk) for chunk in chunks), len(self))
+
+    def encode_sources(self, texts: Iterable[str]) -> TokenRows:
+        """Token ids of texts that are read, not emitted: ``END`` included, unless a pretrained model differs."""
+        return self.encode(texts)
 
     def sample(self, texts: list[str], dropout: float, seed: int, ids: Ints) -> list[list[int]]:
         """Token ids of each text, ``END`` included, with merges of subwords left out with probability ``dropout``.
