@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.encoders.pyramidal import PyramidalEncoder
 from rlseq.models.memory import SOURCE
 from rlseq.models.spaces import TaskSpaces
 from rlseq_envs.source import Source
@@ -25,6 +26,7 @@ def pyramid(halvings: int) -> EncoderDecoder:
 
 def plain(policy: EncoderDecoder, frames: Tensor) -> tuple[Tensor, Tensor]:
     """States (positions, 8) of one source (time, 3), and the last ones of both directions (8,)."""
+    assert isinstance(policy.encoder, PyramidalEncoder)
     weights, states, last = policy.state_dict(), policy.embedding(frames), torch.zeros(8)
     for number in range(len(policy.encoder.layers)):
         if number:
