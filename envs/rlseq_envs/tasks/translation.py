@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,7 +80,7 @@ class TranslationTask(SequenceTask):
             raise ValueError("train_source is needed to learn a vocabulary from, or artifacts with one")
         self.report = CorpusReport()
         directory = None if artifacts is None else Path(artifacts)
-        self.output = TextOutput(self.settings, self._learn_vocabularies, directory, _SIDES)
+        self.output = TextOutput(self.settings, self._learn_vocabularies, directory, _SIDES, self._documents)
         if self.corpus_kind == "cldr":
             parse_locales(self.settings.cldr_source_locale, self.settings.cldr_target_locale)
         self._texts: dict[SplitName, ParallelText] = {}
@@ -284,6 +284,10 @@ class TranslationTask(SequenceTask):
         if settings.shared_vocabulary:
             return dict.fromkeys(_SIDES, train_vocabulary(sides, *arguments))
         return {name: train_vocabulary([side], *arguments) for name, side in zip(_SIDES, sides, strict=True)}
+
+    def _documents(self) -> Iterator[Sequence[str]]:
+        """All references of each training pair."""
+        return zip(*self._encoded("train").references, strict=True)
 
     @property
     def _source_vocabulary(self) -> Vocabulary:
