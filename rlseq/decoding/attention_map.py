@@ -24,6 +24,8 @@ def attention_map(
     Returns:
         (tokens, columns), and a label for each column; no labels if the task gives none.
     """
+    if all(None not in space.axes for space in task.sources.values()):  # sources of a fixed size are never padded
+        return attention, drawn.input_labels
     if task.points_to is None:
         return attention[:, :source_length], drawn.input_labels
     return attention[:, : source_length + 1], drawn.input_labels and ("END", *drawn.input_labels)

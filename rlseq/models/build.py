@@ -18,6 +18,7 @@ from rlseq.models.decoders.memory_network import MemoryNetwork
 from rlseq.models.decoders.transformer import TransformerDecoder
 from rlseq.models.decoders.turing_machine import TuringMachineDecoder
 from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.encoders.convolutional import ConvolutionalEncoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
 from rlseq.models.encoders.story import StoryEncoder
 from rlseq.models.encoders.transformer import TransformerEncoder
@@ -40,6 +41,7 @@ NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
         "transformer": TransformerEncoder,
         "turing_machine": TuringMachineEncoder,
         "story": StoryEncoder,
+        "convolutional": ConvolutionalEncoder,
     },
     "decoder": {
         "attention_lstm": AttentionLSTM,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rlseq_envs.rewards.encoding import EncodedPairs, TextEncoder
 from rlseq_envs.rewards.jit import jit
 from rlseq_envs.rewards.ngrams import FREE, ROOT, find, table_size
-from rlseq_envs.task import Floats, Ints
+from rlseq_envs.task import Floats
 
 ORDER, SIGMA = 4, 6.0
 _Grams = npt.NDArray[np.int32]
