@@ -111,7 +111,8 @@ def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> So
         found: Source[Tensor] = example(torch.tensor(lengths), generator)
         return found
     if isinstance(policy.encoder, ConvolutionalEncoder):
-        return Source.of(picture=(torch.randint(256, (rows, 7, 10, 3), generator=generator).byte(), None))
+        pixels = torch.randint(256, (rows, *policy.encoder.picture.largest), generator=generator)
+        return Source.of(picture=(pixels.byte(), None))
     if isinstance(policy.embedding, TokenEmbedding):
         count = len(policy.embedding.table.weight)
         if isinstance(policy.encoder, StoryEncoder):

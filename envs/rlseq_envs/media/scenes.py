@@ -113,8 +113,8 @@ def _draw_contents(seed: int, ids: Ints, attempt: int, objects: tuple[int, int])
 
     low, high = objects
     count = low + below(high - low + 1, 1)[:, 0]
-    kinds = (below(len(names), MOST) for names in (COLORS, SHAPES, SIZES))
-    return Scenes(seed, ids, count, *kinds, below(2, MOST - 1))
+    color, shape, size = (below(len(names), MOST) for names in (COLORS, SHAPES, SIZES))
+    return Scenes(seed, ids, count, color, shape, size, below(2, MOST - 1))
 
 
 def _belongs(scenes: Scenes, split: SplitName) -> Bools:

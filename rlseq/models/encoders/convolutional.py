@@ -26,9 +26,8 @@ class ConvolutionalEncoder(Encoder):
 
     def __init__(self, sizes: EncoderSizes, config: ConvolutionalEncoderConfig) -> None:
         super().__init__()
-        ((self.field, picture),) = sizes.sources.items()
-        rows, columns, colors = picture.largest
-        self.scale = 1 / 255 if picture.dtype == "uint8" else 1.0
+        ((self.field, self.picture),) = sizes.sources.items()
+        rows, columns, colors = self.picture.largest
         widths = [colors, *(config.channels << number for number in range(config.layers))]
         strides = [2 if number < config.halvings else 1 for number in range(config.layers)]
         self.layers = nn.ModuleList(
@@ -47,8 +46,8 @@ class ConvolutionalEncoder(Encoder):
 
     def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
         """See ``Encoder``."""
-        values = embedding(source.fields[self.field].values).to(self.places.dtype) * self.scale
-        maps = values.movedim(-1, 1)
+        values = embedding(source.fields[self.field].values).to(self.places.dtype)
+        maps = (values / 255 if self.picture.dtype == "uint8" else values).movedim(-1, 1)
         for layer in self.layers:
             maps = F.relu(layer(maps))
         cells = self.dropout(F.relu(self.widen(maps.flatten(2).transpose(1, 2)) + self.places))
