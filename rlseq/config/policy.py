@@ -293,7 +293,7 @@ class TuringMachineDecoderConfig(TuringMachineKeys):
         else:
             remedy = (
                 "policy.decoder.type to attention_lstm"
-                if encoder.type == "own"
+                if encoder.type == "own" or _no_sequence(self.type, sources)
                 else "policy.encoder.type to " + self.type
             )
             wrong.append(
