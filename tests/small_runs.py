@@ -30,6 +30,7 @@ SIZES = {
         *("task.cldr_sizes=[200, 20, 20]", "task.vocabulary_size=150"),
         *("policy.embedding_size=8", "policy.hidden_size=8"),
     ],
+    "caption": ["task.sizes=[60, 20, 20]", "task.picture_size=16", "policy.hidden_size=8"],
     "story": ["task.validation_size=20", "task.test_size=20", "policy.hidden_size=8"],
 }
 FEW = [

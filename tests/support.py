@@ -22,6 +22,7 @@ from rlseq.decoding.ranking import Ranking
 from rlseq.decoding.search import Beam, Search
 from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.encoders.convolutional import ConvolutionalEncoder
 from rlseq.models.encoders.story import StoryEncoder
 from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.memory import Memory
@@ -87,6 +88,14 @@ def story_policy(seed: int = 0, same: bool = True, **keys: Any) -> EncoderDecode
     return shaken(build_policy(config, TaskSpaces(sources, choices), seed), seed)
 
 
+def picture_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
+    """Of pictures of 7 x 10 pixels in colour."""
+    sections = {"encoder": {"type": "convolutional", "channels": 4}, "decoder": keys.pop("decoder", "attention_lstm")}
+    config = policy_config({**sections, "hidden_size": 8}, **{"dropout": 0.0} | keys)
+    spaces = TaskSpaces({"picture": Space((7, 10, 3), dtype="uint8")}, Choices(9, 7))
+    return shaken(build_policy(config, spaces, seed), seed)
+
+
 def pointer_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
     config = policy_config(POINTER, **{"hidden_size": 8, "dropout": 0.0} | keys)
     return shaken(build_policy(config, POINTS, seed), seed)
@@ -101,6 +110,9 @@ def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> So
     if example is not None:
         found: Source[Tensor] = example(torch.tensor(lengths), generator)
         return found
+    if isinstance(policy.encoder, ConvolutionalEncoder):
+        pixels = torch.randint(256, (rows, *policy.encoder.picture.largest), generator=generator)
+        return Source.of(picture=(pixels.byte(), None))
     if isinstance(policy.embedding, TokenEmbedding):
         count = len(policy.embedding.table.weight)
         if isinstance(policy.encoder, StoryEncoder):

@@ -10,7 +10,13 @@ from typing import Any
 
 import gymnasium
 
-from rlseq_envs.settings import ConvexHullSettings, StorySettings, TapeSettings, TranslationSettings
+from rlseq_envs.settings import (
+    CaptionSettings,
+    ConvexHullSettings,
+    StorySettings,
+    TapeSettings,
+    TranslationSettings,
+)
 from rlseq_envs.task import SequenceTask
 
 TaskLike = SequenceTask | type[SequenceTask] | str
@@ -62,3 +68,4 @@ register(ConvexHullSettings.env_id, "rlseq_envs.tasks.convex_hull:ConvexHullTask
 register(TranslationSettings.env_id, "rlseq_envs.tasks.translation:TranslationTask")
 register(TapeSettings.env_id, "rlseq_envs.tasks.tape:TapeTask")
 register(StorySettings.env_id, "rlseq_envs.tasks.story:StoryTask")
+register(CaptionSettings.env_id, "rlseq_envs.tasks.caption:CaptionTask")

@@ -192,6 +192,35 @@ class StoryEncoderConfig(PartConfig):
         return []
 
 
+class ConvolutionalEncoderConfig(PartConfig):
+    """Layers of 3 x 3 maps over a picture: a grid of vectors."""
+
+    type: Literal["convolutional"] = "convolutional"
+    layers: Annotated[int, Range(gt=0), Limit(16)] = 3  # one on the other
+    channels: Annotated[int, Range(gt=0), Limit(1024)] = 32  # maps of the first layer; each one has twice those before
+    halvings: Annotated[int, Range(ge=0), Limit(10)] = 2  # the first layers, so many, halve rows and columns
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        fields = list(sources.values())
+        if len(fields) != 1 or fields[0].varying or len(fields[0].axes) != 3 or fields[0].tokens is not None:
+            kind = "own" if _no_sequence("lstm", sources) else "lstm"
+            return [
+                "policy.encoder.type 'convolutional' reads one picture of rows, columns and colours, but a source has "
+                f"{_told(sources)}: set policy.encoder.type to {kind}"
+            ]
+        if policy.output.attention_is_output:
+            return [
+                "policy.encoder.type 'convolutional' has no positions to point at: set policy.output.type to vocabulary"
+            ]
+        if self.halvings > self.layers:
+            return [
+                f"policy.encoder.halvings {self.halvings} is more than there are layers, policy.encoder.layers: "
+                f"set policy.encoder.halvings to {self.layers} or less"
+            ]
+        return []
+
+
 def _odd_size(policy: PolicyConfig) -> str:
     """Why an encoder of two directions cannot have this size."""
     return (
@@ -206,8 +235,14 @@ def _no_sequence(kind: str, sources: Mapping[str, Space]) -> list[str]:
         return []
     return [
         f"policy.encoder.type {kind!r} reads one sequence of tokens or vectors, but a source has "
-        f"{_told(sources)}: set policy.encoder.type to own, with a class that reads it"
+        f"{_told(sources)}: set policy.encoder.type to {_reader(sources)}"
     ]
+
+
+def _reader(sources: Mapping[str, Space]) -> str:
+    """The encoder for sources that are no sequence."""
+    pictures = [space.tokens is None and not space.varying and len(space.axes) == 3 for space in sources.values()]
+    return "convolutional" if pictures == [True] else "own, with a class that reads it"
 
 
 def _told(sources: Mapping[str, Space]) -> str:
@@ -284,7 +319,7 @@ class TuringMachineDecoderConfig(TuringMachineKeys):
         else:
             remedy = (
                 "policy.decoder.type to attention_lstm"
-                if encoder.type == "own"
+                if encoder.type == "own" or _no_sequence(self.type, sources)
                 else "policy.encoder.type to " + self.type
             )
             wrong.append(
@@ -380,6 +415,7 @@ EncoderSection = Annotated[
     | TransformerEncoderConfig
     | TuringMachineEncoderConfig
     | StoryEncoderConfig
+    | ConvolutionalEncoderConfig
     | OwnPartConfig,
     Field(discriminator="type"),
     BARE_WORD,

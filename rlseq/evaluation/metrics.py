@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 LESS_IS_BETTER = frozenset({"TER", "truncated"})
 _MEASURED_BY = {
-    "bleu": {"BLEU", "BLEU-lc"},
+    "bleu": {"BLEU", "BLEU-lc", "BLEU-1"},
+    "cider": {"CIDEr-D"},
     "chrf": {"chrF"},
     "neg_ter": {"TER"},
     "valid": {"accuracy"},

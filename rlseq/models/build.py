@@ -20,6 +20,7 @@ from rlseq.models.decoders.memory_network import MemoryNetwork
 from rlseq.models.decoders.transformer import TransformerDecoder
 from rlseq.models.decoders.turing_machine import TuringMachineDecoder
 from rlseq.models.encoder_decoder import EncoderDecoder
+from rlseq.models.encoders.convolutional import ConvolutionalEncoder
 from rlseq.models.encoders.pyramidal import PyramidalEncoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
 from rlseq.models.encoders.story import StoryEncoder
@@ -45,6 +46,7 @@ NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
         "transformer": TransformerEncoder,
         "turing_machine": TuringMachineEncoder,
         "story": StoryEncoder,
+        "convolutional": ConvolutionalEncoder,
     },
     "decoder": {
         "attention_lstm": AttentionLSTM,

@@ -18,7 +18,11 @@ from rlseq.config.section import Section
 PLACES = {section.path for section in sections()}
 TASKS = [section.kind for section in sections() if section.path == "task"]
 LEAST: dict[str, Any] = {"name": "least", "mle": {"updates": 1}, "rl": {"updates": 1}}
-POLICIES = {"convex_hull": {"output": "pointer"}, "story": {"encoder": "story"}}  # others do with the default
+POLICIES = {
+    "convex_hull": {"output": "pointer"},
+    "story": {"encoder": "story"},
+    "caption": {"encoder": "convolutional"},
+}  # others do with the default
 
 
 def explain(*arguments: str) -> tuple[int, str]:

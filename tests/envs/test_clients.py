@@ -11,6 +11,7 @@ from tests.envs.test_env import OURS
 from tests.pages import ENVIRONMENTS, blocks
 
 SMALL: dict[str, dict[str, Any]] = {
+    "rlseq/Caption-v0": {"sizes": (40, 5, 5), "picture_size": 12},
     "rlseq/ConvexHull-v0": {"min_points": 5, "max_points": 7},
     "rlseq/Story-v0": {"sentences": (3, 5)},
     "rlseq/Tape-v0": {"lengths": (1, 4)},

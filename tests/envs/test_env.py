@@ -20,7 +20,7 @@ from rlseq_envs.tasks.convex_hull import ConvexHullTask
 from tests.support import only
 
 COPY = "test/Copy-v0"
-OURS = ("rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0", "rlseq/Story-v0")
+OURS = ("rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0", "rlseq/Story-v0", "rlseq/Caption-v0")
 SENTENCES = ["a b c", "b a", "c c a b", "b", "a c b a", "c b"]
 
 
@@ -81,6 +81,7 @@ def arguments(tmp_path_factory):
         "rlseq/Tape-v0": {"lengths": (1, 4), "repeats": (1, 2), "bits": 3, "reward": {"bits": 1.0, "exact": 0.5}},
         "rlseq/Translation-v0": {**files, "units": "word", "max_length": 6, "max_source_length": 8},
         "rlseq/Story-v0": {"reward": {"exact_match": 1.0, "f1": 0.5}, "memory": 6, "sentences": (3, 8)},
+        "rlseq/Caption-v0": {"sizes": (60, 8, 8), "picture_size": 12, "captions": 2, "max_length": 26},
         COPY: {},
     }
 

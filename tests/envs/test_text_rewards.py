@@ -15,7 +15,7 @@ from nltk.translate.gleu_score import sentence_gleu
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import CHRF, TER
 
-from rlseq_envs.rewards import edits, ngrams, overlap, ter, text
+from rlseq_envs.rewards import cider, edits, ngrams, overlap, ter, text
 from rlseq_envs.rewards.encoding import TextEncoder
 from rlseq_envs.rewards.text import TextRewards
 from rlseq_envs.settings.text import REWARD_OPTIONS, TEXT_REWARDS, TextOptions
@@ -176,10 +176,10 @@ def test_kernels_are_right_without_machine_code(monkeypatch):
                 monkeypatch.setattr(module, name, function.py_func)
 
     batch = (["b c d e a", "a a b", ""], [["a b c d e", "a b b", "x"]])
-    names = ("chrf", "gleu", "neg_ter", "neg_repetition")
+    names = ("cider", "chrf", "gleu", "neg_ter", "neg_repetition")
     options = TextOptions(repetition_order=1, chrf_word_order=2)
     compiled = TextRewards(options)(names, *batch)
-    for module in (ngrams, ter):
+    for module in (cider, ngrams, ter):
         plain(module)
     interpreted = TextRewards(options)(names, *batch)
     for name in names:
@@ -199,7 +199,7 @@ def test_every_option_changes_the_signature_of_its_rewards_and_of_no_others():
 
     usual = signatures(TextOptions())
     assert len(set(usual.values())) == len(TEXT_REWARDS)
-    tokens = {"bleu", "gleu", "rouge_l", "length_ratio", "neg_repetition"}
+    tokens = {"bleu", "cider", "gleu", "rouge_l", "length_ratio", "neg_repetition"}
     changes: dict[str, tuple[Any, set[str]]] = {
         "reward_tokenizer": ("none", tokens),
         "lowercase": (True, set(TEXT_REWARDS) - {"neg_ter"}),

@@ -32,6 +32,7 @@ from tests.support import (
     POINTS,
     ReverseTask,
     attention_policy,
+    picture_policy,
     pointer_policy,
     policy_config,
     shaken,
@@ -127,6 +128,8 @@ STORIES = grid(story_policy, hops=(1, 3), tying=("adjacent", "layer_wise", "none
 STORIES += grid(story_policy, hops=(1,), tying=("adjacent", "layer_wise"), normalise=("none",))
 STORIES += grid(story_policy, words=("position", "bag"), temporal=both, share_embeddings=both)
 STORIES += grid(story_policy, decoder=("attention_lstm", "transformer"), same=both)
+PICTURES = grid(picture_policy, decoder=("attention_lstm", "lstm", "transformer"))
+PICTURES += grid(picture_policy, decoder=("attention_lstm",), layers=(1, 3), halvings=(0, 1))
 DOCUMENTED = grid(documented, points=both)
 TOYS = grid(toy, encoder=ENCODERS, decoder=DECODERS)
 EVERY = [
@@ -139,6 +142,7 @@ EVERY = [
     *TURING,
     *MIXED,
     *STORIES,
+    *PICTURES,
     *DOCUMENTED,
     *TOYS,
 ]
@@ -147,6 +151,7 @@ FEW = [
     *TURING[::2],
     *MIXED,
     *STORIES[::3],
+    *PICTURES[::2],
     *DOCUMENTED,
     *TOYS,
     *grid(attention_policy, match=("bilinear",), feed_context=both, layers=(2,)),
@@ -295,7 +300,7 @@ def test_sources_encoded_in_parts_are_one_memory(build: Build) -> None:
     assert_same_distribution(ours, theirs, 1e-5)
 
 
-@pytest.mark.parametrize("build", [*ATTENTION, *POINTING, *UNNORMALISED, *TURING, *DOCUMENTED, *TOYS])
+@pytest.mark.parametrize("build", [*ATTENTION, *POINTING, *UNNORMALISED, *TURING, *PICTURES, *DOCUMENTED, *TOYS])
 def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> None:
     policy = build()
     source = sources(policy, SOURCE_LENGTHS)

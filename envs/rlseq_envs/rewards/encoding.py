@@ -110,11 +110,11 @@ class _TokenIds(dict[str, int]):
 class _Units(dict[str, tuple[int, ...]]):
     """A piece of text that is tokenised by itself, a word or a whole text, to the ids of its tokens; words are kept."""
 
-    def __init__(self, tokenize: Callable[[str], str], wordwise: bool) -> None:
+    def __init__(self, tokenize: Callable[[str], str], wordwise: bool, tokens: Sequence[str]) -> None:
         super().__init__()
         self.tokenize = tokenize
         self.wordwise = wordwise
-        self.token_ids = _TokenIds()
+        self.token_ids = _TokenIds(zip(tokens, range(len(tokens)), strict=True))
 
     def __missing__(self, unit: str) -> tuple[int, ...]:
         if self.wordwise and unit.isalnum():  # what any word-wise tokenizer leaves whole
@@ -134,21 +134,33 @@ class TextEncoder:
         wordwise: It looks at nothing beyond white space, line feeds aside, so that each distinct word is tokenised
             once; texts with line feeds go through it as a whole.
         lowercase: Lower-case the texts first.
+        tokens: Those that have the ids from 0 on, whatever is forgotten.
     """
 
-    def __init__(self, tokenize: Callable[[str], str], *, wordwise: bool, lowercase: bool = False) -> None:
-        self._tokenize, self._wordwise, self._lowercase = tokenize, wordwise, lowercase
-        self._units = _Units(tokenize, wordwise)
+    def __init__(
+        self, tokenize: Callable[[str], str], *, wordwise: bool, lowercase: bool = False, tokens: Sequence[str] = ()
+    ) -> None:
+        self._tokenize, self._wordwise, self._lowercase, self._tokens = tokenize, wordwise, lowercase, tokens
+        self._units = _Units(tokenize, wordwise, tokens)
+
+    def knowing(self, tokens: Sequence[str]) -> TextEncoder:
+        """One that tokenises alike, with other tokens as the first."""
+        return TextEncoder(self._tokenize, wordwise=self._wordwise, lowercase=self._lowercase, tokens=tokens)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Those that have an id, in its order."""
+        return tuple(self._units.token_ids)
 
     def pairs(
         self, hypotheses: Sequence[str], references: Sequence[Sequence[str]], limit: int = MAX_CACHED_UNITS
     ) -> EncodedPairs:
         """Encode a batch, see ``encode_pairs``; more than ``limit`` words or tokens known before are forgotten."""
-        if max(len(self._units), len(self._units.token_ids)) > limit:
-            self._units = _Units(self._tokenize, self._wordwise)
-        return encode_pairs(self._encode, hypotheses, references)
+        if max(len(self._units), len(self._units.token_ids) - len(self._tokens)) > limit:
+            self._units = _Units(self._tokenize, self._wordwise, self._tokens)
+        return encode_pairs(self.encode, hypotheses, references)
 
-    def _encode(self, texts: Iterable[str]) -> tuple[_Ids, Ints, Ints]:
+    def encode(self, texts: Iterable[str]) -> tuple[_Ids, Ints, Ints]:
         """Token ids of the distinct texts in one row, and where those of each text begin and end.
 
         Samples of one source share its references, and often are equal themselves.

@@ -12,7 +12,7 @@ from rlseq_envs.rewards.encoding import EncodedPairs
 from rlseq_envs.rewards.jit import jit
 from rlseq_envs.task import Ints
 
-_ROOT, _FREE = 0, -1
+ROOT, FREE = 0, -1
 
 
 def count_matches(pairs: EncodedPairs, order: int) -> Ints:
@@ -37,17 +37,17 @@ def count_repeats(pairs: EncodedPairs, order: int) -> Ints:
 
 
 @jit
-def _find(keys, parent, token):  # type: ignore[no-untyped-def]
+def find(keys, parent, token):  # type: ignore[no-untyped-def]
     """Where the table has a node, or the free place for it; the table's length is a power of 2."""
     key, mask = (parent << 32) | token, len(keys) - 1
     place = ((parent * 40503 + token * 40503059) >> 7) & mask
-    while keys[place] != _FREE and keys[place] != key:
+    while keys[place] != FREE and keys[place] != key:
         place = (place + 1) & mask
     return place
 
 
 @jit
-def _table_size(length, order):  # type: ignore[no-untyped-def]
+def table_size(length, order):  # type: ignore[no-untyped-def]
     """At most half of the table is in use."""
     size = 16
     while size < 2 * order * length:
@@ -58,12 +58,12 @@ def _table_size(length, order):  # type: ignore[no-untyped-def]
 @jit
 def _insert(tokens, order, keys, nodes, counts):  # type: ignore[no-untyped-def]
     """Count all n-grams up to ``order`` in an empty trie; returns how many of the highest order were there before."""
-    used, repeats = _ROOT, 0
+    used, repeats = ROOT, 0
     for i in range(len(tokens)):
-        node = _ROOT
+        node = ROOT
         for n in range(min(order, len(tokens) - i)):
-            place = _find(keys, node, tokens[i + n])
-            if keys[place] == _FREE:
+            place = find(keys, node, tokens[i + n])
+            if keys[place] == FREE:
                 used += 1
                 keys[place], nodes[place], counts[used] = (node << 32) | tokens[i + n], used, 0
             elif n == order - 1:
@@ -77,10 +77,10 @@ def _insert(tokens, order, keys, nodes, counts):  # type: ignore[no-untyped-def]
 def _match(tokens, order, keys, nodes, counts, seen, matches):  # type: ignore[no-untyped-def]
     """Add the clipped matches of each order; an n-gram that is not there begins no longer one that is."""
     for i in range(len(tokens)):
-        node = _ROOT
+        node = ROOT
         for n in range(min(order, len(tokens) - i)):
-            place = _find(keys, node, tokens[i + n])
-            if keys[place] == _FREE:
+            place = find(keys, node, tokens[i + n])
+            if keys[place] == FREE:
                 break
             node = nodes[place]
             seen[node] += 1
@@ -90,7 +90,7 @@ def _match(tokens, order, keys, nodes, counts, seen, matches):  # type: ignore[n
 @jit
 def _count_matches(tokens, starts, ends, references, reference_starts, reference_ends, order, matches):  # type: ignore[no-untyped-def]
     longest = (reference_ends - reference_starts).max() if reference_starts.size else 0
-    keys = np.empty(_table_size(longest, order), dtype=np.int64)
+    keys = np.empty(table_size(longest, order), dtype=np.int64)
     nodes = np.empty(len(keys), dtype=np.int64)
     counts, seen = np.zeros(order * longest + 1, dtype=np.int64), np.zeros(order * longest + 1, dtype=np.int64)
     for r in range(reference_starts.shape[1]):
@@ -99,8 +99,8 @@ def _count_matches(tokens, starts, ends, references, reference_starts, reference
             first, last = reference_starts[b, r], reference_ends[b, r]
             # Consecutive rows often are samples for one reference: its trie is kept.
             if b == 0 or first != reference_starts[b - 1, r] or last != reference_ends[b - 1, r]:
-                size = _table_size(last - first, order)
-                keys[:size] = _FREE
+                size = table_size(last - first, order)
+                keys[:size] = FREE
                 _insert(references[first:last], order, keys[:size], nodes, counts)
             seen[: order * (last - first) + 1] = 0
             _match(tokens[starts[b] : ends[b]], order, keys[:size], nodes, counts, seen, matches[b, r])
@@ -109,9 +109,9 @@ def _count_matches(tokens, starts, ends, references, reference_starts, reference
 @jit
 def _count_repeats(tokens, starts, ends, order, repeats):  # type: ignore[no-untyped-def]
     longest = (ends - starts).max() if len(starts) else 0
-    keys = np.empty(_table_size(longest, order), dtype=np.int64)
+    keys = np.empty(table_size(longest, order), dtype=np.int64)
     nodes, counts = np.empty(len(keys), dtype=np.int64), np.zeros(order * longest + 1, dtype=np.int64)
     for b in range(len(starts)):
-        size = _table_size(ends[b] - starts[b], order)
-        keys[:size] = _FREE
+        size = table_size(ends[b] - starts[b], order)
+        keys[:size] = FREE
         repeats[b] = _insert(tokens[starts[b] : ends[b]], order, keys[:size], nodes, counts)

@@ -9,6 +9,7 @@ import numpy as np
 
 from rlseq_envs.rewards import edits, overlap
 from rlseq_envs.rewards.bleu import SentenceBleu
+from rlseq_envs.rewards.cider import CiderD, DocumentFrequencies
 from rlseq_envs.rewards.encoding import EncodedPairs, TextEncoder, encode_characters, encode_pairs
 from rlseq_envs.rewards.ter import ter
 from rlseq_envs.settings.text import TextOptions
@@ -18,9 +19,19 @@ from rlseq_envs.task import Floats
 class TextRewards:
     """Computes rewards of batches of texts; what several of them read is tokenised once."""
 
-    def __init__(self, options: TextOptions) -> None:
-        """Raises ValueError if sacrebleu does not know the tokenizer or the smoothing, or lacks what they need."""
-        self.options = options
+    def __init__(
+        self, options: TextOptions, documents: Callable[[TextEncoder], DocumentFrequencies] | None = None
+    ) -> None:
+        """Nothing is counted yet.
+
+        Args:
+            options: How they are computed.
+            documents: Gives what ``cider`` takes for rare, at its first use; None: every n-gram weighs 1.
+
+        Raises:
+            ValueError: sacrebleu does not know the tokenizer or the smoothing, or lacks what they need.
+        """
+        self.options, self._documents = options, documents
         self.bleu = SentenceBleu(
             options.reward_tokenizer, options.smoothing, options.smoothing_value, lowercase=options.lowercase
         )
@@ -28,6 +39,12 @@ class TextRewards:
         self.words = TextEncoder(_unchanged, wordwise=True, lowercase=lowercase)
         self.folded_words = self.words if lowercase else TextEncoder(_unchanged, wordwise=True, lowercase=True)
         self.chrf_words = TextEncoder(overlap.split_punctuation, wordwise=True, lowercase=lowercase)
+
+    @cached_property
+    def cider(self) -> CiderD:
+        """CIDEr-D under the document frequencies."""
+        encoder = self.bleu.encoder
+        return CiderD(encoder, self._documents(encoder) if self._documents else DocumentFrequencies())
 
     def __call__(
         self, names: Iterable[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]
@@ -57,6 +74,8 @@ class TextRewards:
             "neg_repetition": f"order:{options.repetition_order},{tokens}",
             "neg_ter": "tok:tercom,case:lc",
         }
+        if name == "cider":
+            parts[name] = f"documents:{self.cider.frequencies.digest[:16]},{tokens}"
         spaced = f"case:{case}" if name in ("exact_match", "neg_wer", "neg_cer") else tokens
         return f"{name}({parts.get(name, spaced)},version:1)"
 
@@ -66,32 +85,36 @@ def _unchanged(text: str) -> str:
 
 
 class _Batch:
-    """A batch of texts in every form that a reward reads, made when it is asked for."""
+    """A batch of texts in every form that a reward reads, made when it is asked for.
+
+    Attributes:
+        texts: Hypotheses and references as they came.
+    """
 
     def __init__(self, rewards: TextRewards, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
         self.rewards, self.options = rewards, rewards.options
-        self._texts = hypotheses, references
+        self.texts = hypotheses, references
 
     @cached_property
     def tokens(self) -> EncodedPairs:
         """Tokens of the tokenizer."""
-        return self.rewards.bleu.encoder.pairs(*self._texts)
+        return self.rewards.bleu.encoder.pairs(*self.texts)
 
     @cached_property
     def words(self) -> EncodedPairs:
         """What stands between white space."""
-        return self.rewards.words.pairs(*self._texts)
+        return self.rewards.words.pairs(*self.texts)
 
     @cached_property
     def folded_words(self) -> EncodedPairs:
         """The same without case."""
         encoder = self.rewards.folded_words
-        return self.words if encoder is self.rewards.words else encoder.pairs(*self._texts)
+        return self.words if encoder is self.rewards.words else encoder.pairs(*self.texts)
 
     @cached_property
     def chrf_words(self) -> EncodedPairs | None:
         """What chrF++ takes for words."""
-        return self.rewards.chrf_words.pairs(*self._texts) if self.options.chrf_word_order else None
+        return self.rewards.chrf_words.pairs(*self.texts) if self.options.chrf_word_order else None
 
     @cached_property
     def letters(self) -> EncodedPairs:
@@ -107,7 +130,7 @@ class _Batch:
         def changed(texts: Iterable[str]) -> Iterable[str]:
             return [change(text.lower() if self.options.lowercase else text) for text in texts]
 
-        return encode_pairs(lambda texts: encode_characters(changed(texts)), *self._texts)
+        return encode_pairs(lambda texts: encode_characters(changed(texts)), *self.texts)
 
 
 def _chrf(batch: _Batch) -> Floats:
@@ -130,6 +153,7 @@ def length_ratio(pairs: EncodedPairs) -> Floats:
 
 _REWARDS: dict[str, Callable[[_Batch], Floats]] = {
     "bleu": lambda batch: batch.rewards.bleu.score(batch.tokens) / 100,
+    "cider": lambda batch: batch.rewards.cider(*batch.texts),
     "chrf": _chrf,
     "gleu": lambda batch: overlap.gleu(batch.tokens),
     "rouge_l": lambda batch: edits.rouge_l(batch.tokens),

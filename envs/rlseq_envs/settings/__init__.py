@@ -6,6 +6,7 @@ more than the standard library.
 
 from __future__ import annotations
 
+from rlseq_envs.settings.caption import CaptionSettings
 from rlseq_envs.settings.convex_hull import ConvexHullSettings
 from rlseq_envs.settings.custom import CustomTaskSettings
 from rlseq_envs.settings.rules import IMPORT_PATH
@@ -13,10 +14,13 @@ from rlseq_envs.settings.story import StorySettings
 from rlseq_envs.settings.tape import TapeSettings
 from rlseq_envs.settings.translation import TranslationSettings
 
-TaskSettings = ConvexHullSettings | TranslationSettings | TapeSettings | StorySettings | CustomTaskSettings
+TaskSettings = (
+    ConvexHullSettings | TranslationSettings | TapeSettings | StorySettings | CaptionSettings | CustomTaskSettings
+)
 
 __all__ = [
     "IMPORT_PATH",
+    "CaptionSettings",
     "ConvexHullSettings",
     "CustomTaskSettings",
     "StorySettings",

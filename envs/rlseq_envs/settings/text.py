@@ -20,10 +20,10 @@ from rlseq_envs.settings.rules import (
 Units = Literal["subword", "word", "character"]
 SubwordModel = Literal["bpe", "unigram"]
 Smoothing = Literal["none", "floor", "add-k", "exp"]
-Metric = Literal["BLEU", "chrF", "TER", "BLEU-lc"]
+Metric = Literal["BLEU", "chrF", "TER", "BLEU-lc", "BLEU-1", "CIDEr-D"]
 
 TEXT_REWARDS = (
-    *("bleu", "chrf", "gleu", "rouge_l", "exact_match", "length_ratio"),
+    *("bleu", "cider", "chrf", "gleu", "rouge_l", "exact_match", "length_ratio"),
     *("neg_ter", "neg_wer", "neg_cer", "neg_repetition"),
 )
 NEED_REFERENCES = frozenset(TEXT_REWARDS) - {"neg_repetition"}
@@ -43,7 +43,8 @@ TextReward = Annotated[str, RewardName(TEXT_REWARDS)]
 class TextOptions:
     """How rewards of text are computed."""
 
-    reward_tokenizer: str = "13a"  # any of sacrebleu's; of bleu, gleu, rouge_l, length_ratio, neg_repetition and BLEU
+    # Any of sacrebleu's; of bleu, cider, gleu, rouge_l, length_ratio, neg_repetition, BLEU and CIDEr-D.
+    reward_tokenizer: str = "13a"
     lowercase: bool = False  # lower-case what is read, and compare without case; neg_ter always compares so
     smoothing: Smoothing = "exp"  # of bleu
     smoothing_value: NonNegativeFloat | None = None  # for floor and add-k; default: sacrebleu's
@@ -63,7 +64,8 @@ class TextSettings(TextOptions, Settings):
     max_length: Tokens = 80  # tokens of an output, END included
     reward: dict[TextReward, NonNegativeFloat] = field(default_factory=lambda: {"bleu": 1.0})  # weights of the mixture
     reward_timeout: Seconds = 60.0  # seconds that one call of a user's reward may take
-    metrics: tuple[Metric, ...] = ("BLEU", "chrF", "TER")  # BLEU-lc: without case
+    # BLEU-lc: without case; BLEU-1: of single words; CIDEr-D: what is measured says itself what is rare
+    metrics: tuple[Metric, ...] = ("BLEU", "chrF", "TER")
 
     def conflicts(self) -> Iterator[str]:
         """See the base class."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,7 +81,7 @@ class TranslationTask(SequenceTask):
             raise ValueError("train_source is needed to learn a vocabulary from, or artifacts with one")
         self.report = CorpusReport()
         directory = None if artifacts is None else Path(artifacts)
-        self.output = TextOutput(self.settings, self._learn_vocabularies, directory, _SIDES)
+        self.output = TextOutput(self.settings, self._learn_vocabularies, directory, _SIDES, self._documents)
         if self.corpus_kind == "cldr":
             parse_locales(self.settings.cldr_source_locale, self.settings.cldr_target_locale)
         self._texts: dict[SplitName, ParallelText] = {}
@@ -291,6 +291,10 @@ class TranslationTask(SequenceTask):
     def _as_read(self, sources: Iterable[str]) -> Iterable[str]:
         """Sources with what a pretrained model reads before each."""
         return (self.settings.source_prefix + text for text in self.output.cased(sources))
+
+    def _documents(self) -> Iterator[Sequence[str]]:
+        """All references of each training pair."""
+        return zip(*self._encoded("train").references, strict=True)
 
     @property
     def _source_vocabulary(self) -> Vocabulary:

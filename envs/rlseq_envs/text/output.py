@@ -10,6 +10,8 @@ from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF, TER
 
+from rlseq_envs.rewards.cider import CiderDMetric, DocumentFrequencies
+from rlseq_envs.rewards.encoding import TextEncoder
 from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.rewards.text import TextRewards
 from rlseq_envs.settings.text import TEXT_REWARDS, TextSettings
@@ -19,6 +21,7 @@ from rlseq_envs.text.vocabulary import Vocabulary, load_vocabulary
 
 _PREFIX = "sentence_"  # of rewards as components: no corpus metric is called so
 _MANIFEST = "vocabulary.json"
+_DOCUMENTS = "documents.npz"
 _MADE_WITH = ("units", "lowercase")  # settings that a vocabulary belongs to
 
 
@@ -30,6 +33,8 @@ class TextOutput:
         learn: Learns the vocabulary of each side. It is called at the first use, and never if there are artifacts.
         artifacts: A directory that ``save`` wrote the vocabularies to; None if they are to be learnt.
         sides: What has a vocabulary; outputs are made of that of "target".
+        documents: Gives the references of each training instance, which say what the reward ``cider`` takes for rare.
+            It is called at the first use, and never if there are artifacts of a task with this reward.
 
     Attributes:
         corpus: What ``save`` was told of the corpus that the artifacts were made from; None without artifacts.
@@ -44,9 +49,11 @@ class TextOutput:
         learn: Callable[[], Mapping[str, Vocabulary]],
         artifacts: Path | None = None,
         sides: Sequence[str] = ("target",),
+        documents: Callable[[], Iterable[Sequence[str]]] | None = None,
     ) -> None:
         self._settings, self._learn, self._artifacts, self._sides = settings, learn, artifacts, sides
-        self._rewards = TextRewards(settings)
+        self._documents = documents
+        self._rewards = TextRewards(settings, self._document_frequencies if documents else None)
         self._mixture = Mixture(settings.reward, TEXT_REWARDS, settings.reward_timeout, _PREFIX)
         self._manifest = self._read_manifest(artifacts) if artifacts else {}
         self.corpus: str | None = self._manifest.get("corpus")
@@ -95,6 +102,8 @@ class TextOutput:
             shared = sum(vocabulary is other for other in everyone) > 1
             manifest[side] = vocabulary.save(directory, "shared" if shared else side)
         (directory / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        if self._documents and "cider" in self._mixture.names:
+            self._rewards.cider.frequencies.save(directory / _DOCUMENTS)
 
     def cased(self, texts: Iterable[str]) -> Iterable[str]:
         """Texts as they are read: in lower case if the settings say so."""
@@ -105,6 +114,12 @@ class TextOutput:
         return self.vocabulary.decode(sequences, lengths)
 
     # Worth
+
+    def _document_frequencies(self, encoder: TextEncoder) -> DocumentFrequencies:
+        if self._artifacts is not None and (self._artifacts / _DOCUMENTS).is_file():
+            return DocumentFrequencies.load(self._artifacts / _DOCUMENTS)
+        assert self._documents is not None
+        return DocumentFrequencies.count(encoder, self._documents())
 
     @property
     def signature(self) -> str:
@@ -147,18 +162,21 @@ class TextOutput:
     # Measures
 
     def metrics(self) -> dict[str, Any]:
-        """New sacrebleu metrics, by name, those of the setting ``metrics``."""
+        """New metrics of sacrebleu, or with its methods, by name, those of the setting ``metrics``."""
         lowercase, tokenizer = self._settings.lowercase, self._settings.reward_tokenizer
+        tokens = f"tok:{tokenizer}|case:{'lc' if lowercase else 'mixed'}"
         made = {
             "BLEU": BLEU(tokenize=tokenizer, lowercase=lowercase, force=True),
             "BLEU-lc": BLEU(tokenize=tokenizer, lowercase=True, force=True),
+            "BLEU-1": BLEU(tokenize=tokenizer, lowercase=lowercase, force=True, max_ngram_order=1),
+            "CIDEr-D": CiderDMetric(self._rewards.bleu.encoder, tokens),
             "chrF": CHRF(lowercase=lowercase),
             "TER": TER(),
         }
         return {name: made[name] for name in self._settings.metrics}
 
     def corpus_metrics(self, pairs: TextPairs) -> dict[str, float]:
-        """Corpus scores of sacrebleu, 0…100; smaller is better for TER alone."""
+        """Corpus scores, 0…100, of CIDEr-D up to 1000; smaller is better for TER alone."""
         return {
             name: float(metric.corpus_score(pairs.hypotheses, pairs.references).score)
             for name, metric in self.metrics().items()

@@ -1,0 +1,1 @@
+"""Pictures: made, and read from files."""
