@@ -209,7 +209,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     mrt = ["rl.objective=mrt", "rl.baseline=none", "rl.samples=2"]
     recipes = {
         "hull": ("hull", terms),
-        "translation": ("translation", [*terms, "mle.attention_regularization=0.1"]),
+        "translation": (
+            "translation",
+            [*terms, "mle.attention_regularization=0.1", "task.metrics=[BLEU, chrF, TER, BLEU-1, CIDEr-D]"],
+        ),
         "mrt": ("hull", mrt),
     }
     recipes["mixer"] = ("hull", ["rl.objective=mixer", "rl.baseline=critic", "rl.variance_every=1"])

@@ -186,17 +186,15 @@ class PretrainedPolicy(SequencePolicy):
 
         ``inputs`` (rows, steps, width) are read in the place of the ids' embeddings.
         """
-        bank = memory.banks[SOURCE]
-        mask = memory.rows(bank.mask)
-        if not len(ids):  # transformers cannot compute with no rows
-            sizes = ids.shape[1]
-            return (
-                mask.new_zeros(0, sizes, bank.values.shape[2], dtype=bank.values.dtype),
-                mask.new_zeros(0, sizes, mask.shape[1], dtype=bank.values.dtype),
-                state,
-            )
-        keys = tuple(memory.rows(key).transpose(1, 2) for key in bank.keys)
-        cache = _cache(state.layers, keys)
+        bank, rows = memory.banks[SOURCE], len(ids)
+
+        def filled(part: Tensor) -> Tensor:
+            """One row if there are none: transformers cannot compute with none. So weights have gradients of 0 then."""
+            return part if rows else torch.cat([part, part.new_ones(1, *part.shape[1:])])
+
+        mask, ids, inputs = filled(memory.rows(bank.mask)), filled(ids), None if inputs is None else filled(inputs)
+        keys = tuple(filled(memory.rows(key)).transpose(1, 2) for key in bank.keys)
+        cache = _cache(tuple(map(filled, state.layers)), keys)
         # The keys of the source are there: of its states no more than their shape is looked at.
         states = bank.values.new_zeros(1, 1, 1).expand(*mask.shape, bank.values.shape[2])
         out = self.model.get_decoder()(
@@ -208,8 +206,8 @@ class PretrainedPolicy(SequencePolicy):
             use_cache=True,
             output_attentions=True,
         )
-        kept = (part for layer in cache.self_attention_cache.layers for part in (layer.keys, layer.values))
-        return out.last_hidden_state * self.scale, out.cross_attentions[-1].mean(1), Kept(tuple(kept))
+        kept = (part[:rows] for layer in cache.self_attention_cache.layers for part in (layer.keys, layer.values))
+        return out.last_hidden_state[:rows] * self.scale, out.cross_attentions[-1].mean(1)[:rows], Kept(tuple(kept))
 
     # ------------------------------------------------------------------------------------------------- teacher forcing
     def forced(self, memory: Memory, targets: Tensor, lengths: Tensor, feeding: Feeding | None = None) -> Forced:

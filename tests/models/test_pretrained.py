@@ -189,6 +189,20 @@ def test_every_parameter_learns(case: Case) -> None:
     assert all(weight.grad.isfinite().all() for weight in policy.parameters() if weight.grad is not None)
 
 
+def test_no_rows_have_gradients_of_zero(case: Case) -> None:
+    """Learners wait for every gradient of each other; one of them may have drawn nothing to learn from."""
+    policy = copy.deepcopy(case.policy)
+    source = Source.of(text=(torch.zeros(0, 1, dtype=torch.long), torch.zeros(0, dtype=torch.long)))
+    memory = policy.encode(source)
+    forced = policy.forced(memory, torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, dtype=torch.long))
+    assert forced.features.shape == (0, policy.model.config.d_model) and forced.attention.shape[:2] == (0, 3)
+    policy.project(forced.features).sum().backward()
+    learning = [weight.grad for weight in policy.parameters() if weight.requires_grad]
+    assert all(gradient is not None and not gradient.any() for gradient in learning)
+    step, state, _ = policy.step(source.fields["text"].values[:, 0], 0, policy.initial_state(memory), memory)
+    assert len(step) == 0 and {len(part) for part in state.layers} == {0}
+
+
 # ---------------------------------------------------------------------------------------------------------- decoding
 def test_greedy_is_that_of_generate(case: Case) -> None:
     memory = case.policy.encode(case.source)
