@@ -16,12 +16,12 @@ from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.drawing import Picture
 from rlseq_envs.media.scenes import Scenes, caption_scenes, draw_scenes, make_scenes
 from rlseq_envs.settings.caption import PICTURE, CaptionSettings
-from rlseq_envs.settings.text import SELECTION_METRIC
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
-from rlseq_envs.task import END, Ints, Rendering, Reward, SequenceTask, Split, SplitName, TextPairs
+from rlseq_envs.task import END, Ints, Rendering, Split, SplitName
 from rlseq_envs.text.output import TextOutput
 from rlseq_envs.text.storage import TextRows, TokenRows
+from rlseq_envs.text.task import TextTask
 from rlseq_envs.text.vocabulary import Vocabulary, train_vocabulary
 
 _FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41}
@@ -42,14 +42,12 @@ class Captioned:
     tokens: TokenRows
 
 
-class CaptionTask(SequenceTask):
+class CaptionTask(TextTask):
     """Say what a picture shows.
 
     A source is a picture, (batch_size, height, width, 3) uint8. The reward is a mixture of ``TEXT_REWARDS``, by default
     CIDEr-D, against all captions of the picture. Cross-entropy trains on one of them, drawn anew by each seed.
     """
-
-    selection_metric = SELECTION_METRIC
 
     def __init__(self, artifacts: str | Path | None = None, **settings: Any) -> None:
         """Nothing is made yet.
@@ -178,30 +176,10 @@ class CaptionTask(SequenceTask):
         """Reward and vocabulary, exactly."""
         return f"caption|{self.output.signature}"
 
-    def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
-        """The weighted sum of the rewards that were chosen, against all captions."""
-        return self.output.reward(self.text_pairs(sequences, lengths, ids), ids)
-
-    def text_reward(self, texts: Sequence[str], ids: Ints) -> Reward:
-        """See the base class."""
-        return self.output.reward(TextPairs(list(texts), self._references(ids)), ids)
-
-    def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
-        """Corpus scores, 0…100, of CIDEr-D up to 1000; smaller is better for TER alone."""
-        return self.output.corpus_metrics(self.text_pairs(sequences, lengths, ids))
-
-    def text_pairs(self, sequences: Ints, lengths: Ints, ids: Ints) -> TextPairs:
-        """Outputs and all captions."""
-        return TextPairs(self.format_outputs(sequences, lengths), self._references(ids))
-
     def _references(self, ids: Ints) -> list[list[str]]:
         captioned, rows = self._locate(ids)
         count = self.settings.captions
         return [captioned.texts.take(rows * count + number) for number in range(count)]
-
-    def text_metrics(self) -> dict[str, Any]:
-        """New metrics, by name, those of the setting ``metrics``."""
-        return self.output.metrics()
 
     # Text
 
@@ -215,7 +193,3 @@ class CaptionTask(SequenceTask):
             drawing=Picture(self.source(ids).fields[PICTURE].values[0]),
             output_labels=self.output.vocabulary.labels(sequence),
         )
-
-    def format_outputs(self, sequences: Ints, lengths: Ints) -> list[str]:
-        """The text of each sequence."""
-        return self.output.decode(sequences, lengths)

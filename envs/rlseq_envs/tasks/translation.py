@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rlseq_envs.settings.text import SELECTION_METRIC
 from rlseq_envs.settings.translation import TEXT, TranslationSettings
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
-from rlseq_envs.task import END, Ints, Rendering, Reward, SequenceTask, Split, SplitName, TextPairs
+from rlseq_envs.task import END, Ints, Rendering, Split, SplitName
 from rlseq_envs.text.cldr import make_corpus, parse_locales
 from rlseq_envs.text.corpus import (
     CorpusError,
@@ -30,6 +29,7 @@ from rlseq_envs.text.corpus import (
 from rlseq_envs.text.output import TextOutput
 from rlseq_envs.text.pretrained import PretrainedVocabulary
 from rlseq_envs.text.storage import TextRows, TokenRows
+from rlseq_envs.text.task import TextTask
 from rlseq_envs.text.vocabulary import Vocabulary, train_vocabulary
 
 _FIRST_IDS: dict[SplitName, int] = {
@@ -56,15 +56,13 @@ class _Encoded:
     texts: TextRows | None = None
 
 
-class TranslationTask(SequenceTask):
+class TranslationTask(TextTask):
     """Parallel text as a sequence task.
 
     Sources are token ids, (batch_size, source_length), END included so that attention has an end to look at. The reward
     is a mixture of ``TEXT_REWARDS``, by default the sentence BLEU of the detokenised output, 0…1. Each split is read at
     its first use; ``prepare`` reads them all and gathers every fault. ``report`` counts what was skipped.
     """
-
-    selection_metric = SELECTION_METRIC
 
     def __init__(self, artifacts: str | Path | None = None, **settings: Any) -> None:
         """Nothing is read yet but the manifest of the artifacts.
@@ -327,29 +325,9 @@ class TranslationTask(SequenceTask):
         """Reward and vocabulary, exactly."""
         return f"translation|{self.output.signature}"
 
-    def reward(self, sequences: Ints, lengths: Ints, ids: Ints) -> Reward:
-        """The weighted sum of the rewards that were chosen, of the detokenised sequences against all references."""
-        return self.output.reward(self.text_pairs(sequences, lengths, ids), ids)
-
-    def text_reward(self, texts: Sequence[str], ids: Ints) -> Reward:
-        """See the base class."""
-        return self.output.reward(TextPairs(list(texts), self._references(ids)), ids)
-
-    def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
-        """Corpus scores of sacrebleu, 0…100; smaller is better for TER alone."""
-        return self.output.corpus_metrics(self.text_pairs(sequences, lengths, ids))
-
-    def text_pairs(self, sequences: Ints, lengths: Ints, ids: Ints) -> TextPairs:
-        """Detokenised outputs and all references."""
-        return TextPairs(self.format_outputs(sequences, lengths), self._references(ids))
-
     def _references(self, ids: Ints) -> list[list[str]]:
         encoded, rows = self._locate(ids)
         return [stream.take(rows) for stream in encoded.references]
-
-    def text_metrics(self) -> dict[str, Any]:
-        """New sacrebleu metrics, by name, those of the setting ``metrics``."""
-        return self.output.metrics()
 
     # Text
 
@@ -373,7 +351,3 @@ class TranslationTask(SequenceTask):
             named = ", ".join(map(str, long_lines[:10].tolist()))
             raise ValueError(f"lines {named} have more than max_source_length {self.settings.max_source_length} tokens")
         return Source.of(text=encoded.padded(np.arange(len(encoded))))
-
-    def format_outputs(self, sequences: Ints, lengths: Ints) -> list[str]:
-        """Detokenised text of each sequence."""
-        return self.output.decode(sequences, lengths)
