@@ -52,6 +52,11 @@ class Space:
             return len(self.axes) == 1
         return len(self.axes) == 2 and self.axes[1] is not None and self.dtype == "float32"
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is rows, columns and colours of a fixed size."""
+        return self.tokens is None and not self.varying and len(self.axes) == 3
+
     @staticmethod
     def of_tokens(count: int, longest: int) -> Space:
         """A sequence of ids below ``count``, ``longest`` of them at most."""

@@ -202,8 +202,7 @@ class ConvolutionalEncoderConfig(PartConfig):
 
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""
-        fields = list(sources.values())
-        if len(fields) != 1 or fields[0].varying or len(fields[0].axes) != 3 or fields[0].tokens is not None:
+        if [space.is_picture for space in sources.values()] != [True]:
             kind = "own" if _no_sequence("lstm", sources) else "lstm"
             return [
                 "policy.encoder.type 'convolutional' reads one picture of rows, columns and colours, but a source has "
@@ -241,8 +240,8 @@ def _no_sequence(kind: str, sources: Mapping[str, Space]) -> list[str]:
 
 def _reader(sources: Mapping[str, Space]) -> str:
     """The encoder for sources that are no sequence."""
-    pictures = [space.tokens is None and not space.varying and len(space.axes) == 3 for space in sources.values()]
-    return "convolutional" if pictures == [True] else "own, with a class that reads it"
+    is_picture = [space.is_picture for space in sources.values()] == [True]
+    return "convolutional" if is_picture else "own, with a class that reads it"
 
 
 def _told(sources: Mapping[str, Space]) -> str:

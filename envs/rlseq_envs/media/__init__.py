@@ -1,1 +1,1 @@
-"""Pictures: made, and read from files."""
+"""Pictures that are made."""

@@ -147,23 +147,14 @@ class CaptionTask(TextTask):
         return zip(*[texts] * self.settings.captions, strict=True)
 
     @cached_property
-    def _spaces(self) -> tuple[Mapping[str, Space], Choices]:
-        return self.settings.spaces(len(self.output.vocabulary))
-
-    @property
     def sources(self) -> Mapping[str, Space]:  # type: ignore[override]
         """A picture."""
-        return self._spaces[0]
+        return self.settings.spaces(len(self.output.vocabulary))[0]
 
-    @property
+    @cached_property
     def choices(self) -> Choices:  # type: ignore[override]
         """Tokens of captions, and END."""
-        return self._spaces[1]
-
-    @property
-    def points_to(self) -> None:
-        """Nothing, whatever the data."""
-        return None
+        return self.settings.spaces(len(self.output.vocabulary))[1]
 
     def save_artifacts(self, directory: Path) -> None:
         """Write the vocabulary and a manifest, and the document frequencies of the reward ``cider``."""

@@ -219,18 +219,14 @@ class StoryTask(SequenceTask):
         return ListedVocabulary.count(texts, 10**7, "word")
 
     @cached_property
-    def _spaces(self) -> tuple[Mapping[str, Space], Choices]:
-        return self.settings.spaces(len(self.vocabulary))
-
-    @property
     def sources(self) -> Mapping[str, Space]:  # type: ignore[override]
         """Sentences and a question."""
-        return self._spaces[0]
+        return self.settings.spaces(len(self.vocabulary))[0]
 
-    @property
+    @cached_property
     def choices(self) -> Choices:  # type: ignore[override]
         """The words of the source, and END."""
-        return self._spaces[1]
+        return self.settings.spaces(len(self.vocabulary))[1]
 
     @property
     def points_to(self) -> None:

@@ -21,6 +21,11 @@ class TextTask(SequenceTask):
     output: TextOutput
     selection_metric = SELECTION_METRIC
 
+    @property
+    def points_to(self) -> None:
+        """Nothing, whatever the data."""
+        return None
+
     @abstractmethod
     def _references(self, ids: Ints) -> list[list[str]]:
         """One list per reference stream, each with one text per instance."""
