@@ -287,15 +287,36 @@ class TransformerDecoderConfig(TransformerKeys):
     match: MatchFunction = "additive"  # how well a state and a position match, for an output that points
 
 
-class LSTMDecoderConfig(PartConfig):
+class LSTMDecoderKeys(PartConfig):
+    """What the LSTMs share that begin with the encoder's last state."""
+
+    forget_bias: Number = 1.0  # first bias of the LSTM's forget gate (Jozefowicz et al. 2015)
+
+
+class LSTMDecoderConfig(LSTMDecoderKeys):
     """An LSTM without attention: the encoder's last state is all that it gets (Sutskever et al. 2014)."""
 
     type: Literal["lstm"] = "lstm"
-    forget_bias: Number = 1.0  # first bias of the LSTM's forget gate (Jozefowicz et al. 2015)
 
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""
         return _cannot_point(self.type, policy)
+
+
+class FixedOutputLSTMConfig(LSTMDecoderKeys):
+    """An LSTM with a weight vector for each position of its training: what pointing is compared with."""
+
+    type: Literal["fixed_output_lstm"] = "fixed_output_lstm"
+    match: MatchFunction = "additive"  # how well a decoder state and an encoder state match
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        if policy.output.attention_is_output:
+            return []
+        return [
+            "policy.decoder.type 'fixed_output_lstm' chooses positions of the source, but policy.output.type "
+            f"{policy.output.type!r} does not: set policy.decoder.type to attention_lstm"
+        ]
 
 
 class TuringMachineDecoderConfig(TuringMachineKeys):
@@ -422,6 +443,7 @@ EncoderSection = Annotated[
 DecoderSection = Annotated[
     AttentionLSTMConfig
     | LSTMDecoderConfig
+    | FixedOutputLSTMConfig
     | TransformerDecoderConfig
     | TuringMachineDecoderConfig
     | MemoryNetworkConfig

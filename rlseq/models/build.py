@@ -15,6 +15,7 @@ from rlseq.config.schema import Config
 from rlseq.config.section import PolicySection
 from rlseq.models.critic import Critic
 from rlseq.models.decoders.attention_lstm import AttentionLSTM
+from rlseq.models.decoders.fixed_output import FixedOutputLSTM
 from rlseq.models.decoders.lstm import LSTMDecoder
 from rlseq.models.decoders.memory_network import MemoryNetwork
 from rlseq.models.decoders.transformer import TransformerDecoder
@@ -51,6 +52,7 @@ NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
     "decoder": {
         "attention_lstm": AttentionLSTM,
         "lstm": LSTMDecoder,
+        "fixed_output_lstm": FixedOutputLSTM,
         "transformer": TransformerDecoder,
         "turing_machine": TuringMachineDecoder,
         "memory_network": MemoryNetwork,
@@ -142,8 +144,9 @@ def _build(config: PolicyConfig, spaces: TaskSpaces, classes: Mapping[str, Any])
     feed_size, pointed_at = (hidden_size, spaces.choices.points_to) if points else (width, None)
     memories = config.decoder.memories
     encoder = make("encoder", EncoderSizes(spaces.sources, width, hidden_size, config.dropout, pointed_at, memories))
-    longest = spaces.choices.longest
-    decoder = make("decoder", DecoderSizes(width, hidden_size, feed_size, config.dropout, not points, longest))
+    positions = 0 if pointed_at is None else spaces.sources[pointed_at].largest[0] + 1
+    steps = DecoderSizes(width, hidden_size, feed_size, config.dropout, not points, spaces.choices.longest, positions)
+    decoder = make("decoder", steps)
     words = None
     if spaces.choices.size is not None:
         words = TokenEmbedding(spaces.choices.size, width, config.dropout, config.word_dropout)

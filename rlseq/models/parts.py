@@ -75,6 +75,7 @@ class DecoderSizes:
         reads: Whether another part needs what attention reads, ``DecoderOutput.context``, of width ``hidden_size``. If
             none does, the output points: attention over the bank is the distribution of the next token.
         longest: The most steps that a sequence of the task has.
+        positions: The most that the output can point at in a source, END among them; 0: it does not point.
     """
 
     input_size: int
@@ -83,6 +84,7 @@ class DecoderSizes:
     dropout: float
     reads: bool
     longest: int
+    positions: int = 0
 
 
 @dataclass(frozen=True)

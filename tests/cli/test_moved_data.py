@@ -106,6 +106,17 @@ def test_what_is_no_data_file_is_refused(
     assert result.exit_code == 2 and message in " ".join(result.stderr.split()), result.output
 
 
+def test_positions_that_were_not_trained_are_refused_in_the_data_given_anew(tmp_path: Path) -> None:
+    keys = [*write_points(tmp_path), *HULL, "policy.decoder.type=fixed_output_lstm"]
+    done("train", "hull", *keys, "rl.updates=0", "--run", tmp_path / "run")
+    np.save(tmp_path / "larger.npy", np.random.default_rng(0).random((3, 12, 2)))
+    large = " ".join(["0.1", "0.2"] * 12)
+    for command in (["evaluate", f"task.test_file={tmp_path / 'larger.npy'}"], ["generate"]):
+        result = rlseq(command[0], tmp_path / "run", *command[1:], input=large)
+        assert result.exit_code == 2, result.output
+        assert "has 12 positions, but policy.decoder.type 'fixed_output_lstm' knows the 10 of" in result.stderr
+
+
 def test_a_run_whose_data_were_moved_goes_on_as_if_they_were_not(tmp_path: Path) -> None:
     keys = [*HULL, "checkpoint.every=1", "checkpoint.keep=10"]
     done("train", "hull", *keys, *write_points(tmp_path / "points"), "--run", tmp_path / "whole")

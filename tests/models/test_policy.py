@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rlseq.config.errors import UserError
 from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.layers.recurrent import LSTMLayer
@@ -95,6 +96,13 @@ def mixed(encoder: str, decoder: str, points: bool) -> EncoderDecoder:
     return shaken(build_policy(config, POINTS if points else text_spaces(7, 9)))
 
 
+def fixed_output(match: str, mask_revisits: bool) -> EncoderDecoder:
+    """Positions chosen by their numbers."""
+    pointer = {"type": "pointer", "mask_revisits": mask_revisits}
+    base = {"decoder": {"type": "fixed_output_lstm", "match": match}, "output": pointer}
+    return shaken(build_policy(policy_config(base, hidden_size=8, dropout=0.0), POINTS))
+
+
 def pyramidal(decoder: str) -> EncoderDecoder:
     """One halving, so that sources of a few positions keep several."""
     config = policy_config(
@@ -121,6 +129,7 @@ MIXED = [
 MIXED += grid(mixed, encoder=("turing_machine",), decoder=("attention_lstm", "transformer"), points=both)
 MIXED += grid(mixed, encoder=("lstm", "transformer", "turing_machine"), decoder=("lstm",), points=(False,))
 MIXED += grid(pyramidal, decoder=("attention_lstm", "lstm", "transformer"))
+FIXED = grid(fixed_output, match=MATCHES, mask_revisits=both)
 controllers, addressings = ("lstm", "feed_forward"), ("content", "content_and_location")
 TURING = grid(turing, controller=controllers, addressing=addressings, heads=(1, 2))
 TURING += grid(turing, shift=(2,), embedding_size=(6,))
@@ -141,6 +150,7 @@ EVERY = [
     *TRANSFORMERS,
     *TURING,
     *MIXED,
+    *FIXED,
     *STORIES,
     *PICTURES,
     *DOCUMENTED,
@@ -154,9 +164,11 @@ FEW = [
     *PICTURES[::2],
     *DOCUMENTED,
     *TOYS,
+    *FIXED[::3],
     *grid(attention_policy, match=("bilinear",), feed_context=both, layers=(2,)),
     *grid(pointer_policy, match=("additive",), feed_context=both, mask_revisits=both),
 ]
+ROWS_SHARE = [*ATTENTION, *POINTING, *FIXED, *UNNORMALISED, *TURING, *PICTURES, *DOCUMENTED, *TOYS]
 every_policy = pytest.mark.parametrize("build", EVERY)
 few_policies = pytest.mark.parametrize("build", FEW)
 
@@ -265,6 +277,14 @@ def test_an_encoding_does_not_see_its_padding(build: Build) -> None:
     assert torch.equal(first.summary, second.summary)
 
 
+def test_positions_that_were_not_trained_are_refused() -> None:
+    policy = fixed_output("additive", mask_revisits=False)
+    longest = POINTS.sources["points"].largest[0]
+    policy.encode(sources(policy, [longest, 3]))
+    with pytest.raises(UserError, match=f"has {longest + 1} positions, but .* knows the {longest} of its training"):
+        policy.encode(sources(policy, [longest + 1, 3]))
+
+
 def test_attention_of_padding_is_zero_and_of_the_rest_sums_to_one() -> None:
     for policy in (attention_policy(), pointer_policy()):
         memory = policy.encode(sources(policy, SOURCE_LENGTHS))
@@ -300,7 +320,7 @@ def test_sources_encoded_in_parts_are_one_memory(build: Build) -> None:
     assert_same_distribution(ours, theirs, 1e-5)
 
 
-@pytest.mark.parametrize("build", [*ATTENTION, *POINTING, *UNNORMALISED, *TURING, *PICTURES, *DOCUMENTED, *TOYS])
+@pytest.mark.parametrize("build", ROWS_SHARE)
 def test_rows_that_share_a_source_step_as_rows_with_their_own(build: Build) -> None:
     policy = build()
     source = sources(policy, SOURCE_LENGTHS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import LSTMDecoderConfig
+from rlseq.config.policy import LSTMDecoderKeys
 from rlseq.models.decoders.attention_lstm import LSTMState
 from rlseq.models.layers.linear import Linear
 from rlseq.models.layers.recurrent import LSTMLayer, lstm_step
@@ -27,7 +27,7 @@ class LSTMDecoder(Decoder):
     bank = "nowhere"  # a bank of no position: it attends to nothing
     holds_context = True
 
-    def __init__(self, sizes: DecoderSizes, config: LSTMDecoderConfig) -> None:
+    def __init__(self, sizes: DecoderSizes, config: LSTMDecoderKeys) -> None:
         super().__init__()
         self.input_size = sizes.input_size
         self.lstm = LSTMLayer(sizes.input_size, sizes.hidden_size, config.forget_bias)
@@ -59,13 +59,13 @@ class LSTMDecoder(Decoder):
     ) -> tuple[DecoderOutput, LSTMState]:
         """See ``Decoder``."""
         hidden, cell = lstm_step(read + linear(state.hidden, self.lstm.weight_hh_l0, None), state.cell)
-        return self._attending_to_nothing(hidden[:, None]), LSTMState(hidden, cell)
+        return self._output(hidden[:, None], memory, forbidden, linear), LSTMState(hidden, cell)
 
     def forced(self, inputs: Tensor, memory: Memory, forbidden: Tensor | None) -> DecoderOutput:
         """See ``Decoder``."""
         hidden, cell = self.initial_state(memory)
-        return self._attending_to_nothing(self.lstm(inputs, (hidden[None], cell[None]))[0])
+        return self._output(self.lstm(inputs, (hidden[None], cell[None]))[0], memory, forbidden, F.linear)
 
-    @staticmethod
-    def _attending_to_nothing(hidden: Tensor) -> DecoderOutput:
+    def _output(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear) -> DecoderOutput:
+        """What is made of states (rows, time, hidden_size): here nothing is attended to."""
         return DecoderOutput(hidden, hidden[:, :, :0], hidden[:, :, :0], None)
