@@ -103,22 +103,22 @@ def _gain_rows(result: Result) -> list[list[str]]:
             result["title"] if metric == primary else "",
             metric,
             str(len(result["seeds"])),
-            *(_points(result, arm, metric) for arm in ("mle", "rl")),
-            *_gain(result, attributable.get(metric), metric),
-            _duration(time) if metric == primary else "",
+            *(points(result, arm, metric) for arm in ("mle", "rl")),
+            *gain(result, attributable.get(metric), metric),
+            duration(time) if metric == primary else "",
         ]
         for metric in shown
     ]
 
 
-def _gain(result: Result, item: dict[str, Any] | None, metric: str) -> list[str]:
+def gain(result: Result, item: dict[str, Any] | None, metric: str) -> list[str]:
     if item is None:
         return ["–", "not defined", ""]
-    control = f"{_points(result, item['best_control'], metric)} ({item['best_control']})"
+    control = f"{points(result, item['best_control'], metric)} ({item['best_control']})"
     return [control, _interval(item), _chance(item["p_value"])]
 
 
-def _points(result: Result, arm: str, metric: str) -> str:
+def points(result: Result, arm: str, metric: str) -> str:
     """Mean ± standard deviation over the seeds that the metric is defined for."""
     values = next(entry["per_seed"].get(metric, []) for entry in result["arms"] if entry["name"] == arm)
     return spread([value for value in values if value is not None and math.isfinite(value)])
@@ -133,7 +133,7 @@ def _chance(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
 

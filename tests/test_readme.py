@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner, Result
 
@@ -268,7 +269,15 @@ def test_the_control_of_make_train_is_as_long_as_the_recorded_one() -> None:
 
 
 def test_the_results_are_those_that_are_recorded() -> None:
-    subprocess.run([sys.executable, ROOT / "scripts" / "results.py", "--check"], check=True)
+    for script in ("results.py", "systems.py"):
+        subprocess.run([sys.executable, ROOT / "scripts" / script, "--check"], check=True)
+
+
+def test_every_configuration_and_every_study_has_a_row_among_the_systems() -> None:
+    systems = yaml.safe_load((ROOT / "docs" / "systems.yaml").read_text(encoding="utf-8"))
+    assert {system["configuration"] for system in systems} == {config.name for config in list_configs()}
+    studied = [system["result"] for system in systems if "result" in system]
+    assert sorted(studied) == sorted(path.stem for path in (ROOT / "docs" / "results").glob("*.json"))
 
 
 def test_the_configurations_named_are_those_that_are_shipped() -> None:

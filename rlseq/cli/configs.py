@@ -35,13 +35,16 @@ def default(context: typer.Context) -> None:
 @app.command("list", epilog=examples(EXAMPLES[:1]))
 @guarded
 def list_shipped(debug: Debug = False) -> None:
-    """List the shipped configurations."""
+    """List the shipped configurations by task."""
     from rlseq.config.load import list_configs
 
     found = list_configs()
     width = max(len(config.name) for config in found)
-    for config in found:
-        typer.echo(f"{config.name:<{width}}  {config.description}")
+    for task in sorted({config.task for config in found}, key=lambda settings: settings.type):
+        typer.echo(f"{task.type}: {task.__doc__}")
+        for config in found:
+            if config.task is task:
+                typer.echo(f"  {config.name:<{width}}  {config.description}")
 
 
 @app.command(epilog=examples(EXAMPLES[1:2]))

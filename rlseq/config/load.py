@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
@@ -46,6 +47,12 @@ class ShippedConfig:
     name: str
     description: str
     text: str
+
+    @property
+    def task(self) -> type[TaskSettings]:
+        """The settings of its task."""
+        kind = yaml.safe_load(self.text)["task"]["type"]
+        return next(settings for settings in get_args(TaskSettings) if settings.type == kind)
 
 
 # ------------------------------------------------------------------------------------------------- shipped configs

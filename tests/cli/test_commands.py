@@ -388,7 +388,14 @@ def test_text_is_generated_with_the_checkpoints_own_vocabulary(text_run: Path) -
 def test_configs_are_listed_shown_and_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert done("configs") == done("configs", "list")
-    assert any(line.startswith("hull  ") for line in done("configs").splitlines())
+    task, listed = "", {}
+    for line in done("configs").splitlines():
+        if line.startswith("  "):
+            listed[line.split()[0]] = task
+        else:
+            task = line
+    assert listed["hull"] == listed["hull-long"] == "convex_hull: Points in, hull vertices out."
+    assert listed["translation"] == "translation: A sentence in, a sentence out."
     text = done("configs", "show", "hull")
     assert text.startswith("# rlseq train hull\n")
     assert "wrote hull.yaml" in done("configs", "copy", "hull") and Path("hull.yaml").read_text() == text
