@@ -121,7 +121,8 @@ class SequenceTask(ABC):
         sources: The fields of a source by name; none if sequences are generated from nothing. The size of a source is
             the number of positions of its first field.
         choices: What can be emitted.
-        selection_metric: The corpus metric that picks the best checkpoint; larger is better.
+        selection_metric: The corpus metric that picks the best checkpoint; larger is better, unless
+            ``rlseq_envs.settings.metrics`` says otherwise.
         validates_likelihood: Whether validations also say how likely the references are, as ``rlseq evaluate
             --likelihood`` does: a pass more over them.
     """

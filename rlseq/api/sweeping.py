@@ -140,6 +140,7 @@ def _trial(path: str, directory: str, threads: int, begin: int, number: int, rep
     from rlseq.data.tasks import make_task
     from rlseq.report.sink import Sink, Validation
     from rlseq.training.sweep import Sweep, validations
+    from rlseq_envs.settings.metrics import signed
 
     class Reports(Sink):
         best = -sys.float_info.max
@@ -150,7 +151,7 @@ def _trial(path: str, directory: str, threads: int, begin: int, number: int, rep
             report(update - begin, self.best)
 
         def validation(self, event: Validation) -> None:
-            self.add(event.update, event.metrics[event.metric])
+            self.add(event.update, signed(event.metric, event.metrics[event.metric]))
 
     os.chdir(directory)
     made, reports = Sweep.open(Path(path)), Reports()
@@ -158,8 +159,9 @@ def _trial(path: str, directory: str, threads: int, begin: int, number: int, rep
     local = ["compute.address=null", f"compute.threads={threads}"]
     run, settings = made.run(number), parse_config(settings.model_dump(mode="json"), f"trial {number}", local)
     if (run / "metrics.jsonl").exists():
-        for update, value in validations(run, make_task(settings.task, run / "artifacts").selection_metric):
-            reports.add(update, value)
+        metric = make_task(settings.task, run / "artifacts").selection_metric
+        for update, value in validations(run, metric):
+            reports.add(update, signed(metric, value))
     _bring_to_end(run, settings, made.shared, [reports])
 
 

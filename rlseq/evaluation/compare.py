@@ -20,11 +20,12 @@ from rlseq.evaluation.evaluate import json_numbers, number
 from rlseq.evaluation.examples import examples
 from rlseq.evaluation.judging import Arm, Judge
 from rlseq.evaluation.loading import NO_DATA, check_trust, load_policy
-from rlseq.evaluation.metrics import held_out, larger_is_better
+from rlseq.evaluation.metrics import held_out
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.evaluation.seeds import Attributable, Scores, aggregate
 from rlseq.training.remote import display_path
 from rlseq.training.trust import OWN, Trust
+from rlseq_envs.settings.metrics import larger_is_better
 from rlseq_envs.task import Ints, SequenceTask, SplitName
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import metric_is_share
 from rlseq.evaluation.judging import Arm
-from rlseq.evaluation.metrics import larger_is_better
 from rlseq.evaluation.seeds import (
     Attributable,
     Scores,
@@ -23,6 +22,7 @@ from rlseq.evaluation.seeds import (
     of_means,
     of_text,
 )
+from rlseq_envs.settings.metrics import larger_is_better
 from rlseq_envs.task import Bools, Floats, SequenceTask
 
 

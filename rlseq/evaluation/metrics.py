@@ -1,24 +1,20 @@
-"""What metrics are by their names: which way is better, and which reward measures the same."""
+"""Which metrics measure the same as a reward, by their names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-LESS_IS_BETTER = frozenset({"TER", "truncated"})
 _MEASURED_BY = {
     "bleu": {"BLEU", "BLEU-lc", "BLEU-1"},
     "cider": {"CIDEr-D"},
     "chrf": {"chrF"},
     "neg_ter": {"TER"},
+    "neg_wer": {"WER"},
+    "neg_cer": {"CER"},
     "valid": {"accuracy"},
     "coverage": {"area"},
 }  # the metrics that a reward of another name is the same measurement as
 _NO_QUALITY = frozenset({"reward", "length", "truncated"})
-
-
-def larger_is_better(metric: str) -> bool:
-    """Whether more of a metric is better."""
-    return metric not in LESS_IS_BETTER
 
 
 def held_out(metrics: Iterable[str], rewards: Iterable[str]) -> list[str]:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from rlseq.report.samples import SampleRow
 from rlseq_envs.drawing import Picture, Polygon, Strip
+from rlseq_envs.settings.metrics import larger_is_better
 
 _METRIC, _GREEDY, _SAMPLED, _MUTED = "#1f5fa8", "#1f5fa8", "#d9822b", "#8a8f98"
 
@@ -108,7 +109,7 @@ def _draw_series(axes: Axes, curves: Curves, tag: str, color: str, label: str, *
 def _mark_best(axes: Axes, curves: Curves, metric: str) -> None:
     """Write the best value of each phase at its point."""
     for updates, values in curves.series.get(f"eval/{metric}", {}).values():
-        best = int(np.argmax(values))
+        best = int(np.argmax(values if larger_is_better(metric) else -values))
         place = (float(updates[best]), float(values[best]))
         axes.plot(*place, "o", color=_METRIC, markersize=6, markerfacecolor="white", label="_nolegend_")
         text = f"{place[1]:.1f}" if place[1] >= 10 else f"{place[1]:.3f}"

@@ -20,7 +20,7 @@ class Progress:
         started: The phase has its optimiser and its first validation.
         finished: The phase is over.
         validating: A validation is due, or in progress.
-        best: The best validation score of the phase.
+        best: The best validation score of the phase: the metric, or minus it if less of it is better.
         best_update: The update it was reached at.
         best_metrics: All metrics of that validation.
         validations_without_best: Since then.

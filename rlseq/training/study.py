@@ -330,7 +330,7 @@ def finished(run: Path) -> bool:
 
 
 def validation_score(run: Path) -> float:
-    """The best validation of a run's last phase, in the metric that picks checkpoints."""
+    """The best validation of a run's last phase, in the metric that picks checkpoints; minus it if less is better."""
     return float(read_checkpoint(run, load_meta)["trainer"]["best"])
 
 

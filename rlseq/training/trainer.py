@@ -33,6 +33,7 @@ from rlseq.training.status import State, go_on_command, write_status
 from rlseq.training.stopping import GivenUp, Interrupted, catching_signals, giving_up, stop_asked
 from rlseq.training.validation import measure
 from rlseq_envs.rewards.own import RewardError
+from rlseq_envs.settings.metrics import larger_is_better, signed
 from rlseq_envs.task import SequenceTask
 
 
@@ -263,7 +264,7 @@ class Trainer:
             return
         progress.validating = False
         score = found.metrics[self.task.selection_metric]
-        score = -math.inf if math.isnan(score) else score
+        score = -math.inf if math.isnan(score) else signed(self.task.selection_metric, score)
         best = progress.judge(score)
         if best:
             progress.best_metrics = found.metrics
@@ -283,7 +284,10 @@ class Trainer:
         if best:
             self._save()
         elif isinstance(section, RLConfig) and score < progress.best - section.collapse_tolerance:
-            self._recover(section, f"{self.task.selection_metric} fell from {progress.best:.2f} to {score:.2f}")
+            metric = self.task.selection_metric
+            went = "fell" if larger_is_better(metric) else "rose"
+            before, now = (signed(metric, value) for value in (progress.best, score))
+            self._recover(section, f"{metric} {went} from {before:.2f} to {now:.2f}")
             return
         if section.patience is not None and progress.validations_without_best >= section.patience:
             self.reporter.message(f"no new best for {section.patience} validations: {progress.phase} ends")

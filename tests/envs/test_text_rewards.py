@@ -15,10 +15,14 @@ from nltk.translate.gleu_score import sentence_gleu
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import CHRF, TER
 
+from rlseq.evaluation.significance import compare_text, score_text
 from rlseq_envs.rewards import cider, edits, ngrams, overlap, ter, text
 from rlseq_envs.rewards.encoding import TextEncoder
 from rlseq_envs.rewards.text import TextRewards
 from rlseq_envs.settings.text import REWARD_OPTIONS, TEXT_REWARDS, TextOptions
+from rlseq_envs.settings.translation import TranslationSettings
+from rlseq_envs.task import TextPairs
+from rlseq_envs.text.output import TextOutput
 
 WORDS = ["a", "b", "The", "the", "end.", "(x)", "..", "Éé", "ς", "Σ", "今日は", "x-y", "1,000", "𝒳", "'s"]
 words = st.lists(st.sampled_from(WORDS), max_size=25)
@@ -98,6 +102,30 @@ def test_error_rates_are_jiwers_with_the_other_sign():
 
     equals("neg_wer", lambda text, others: -min(jiwer.wer(words_only(other), words_only(text)) for other in others))
     equals("neg_cer", lambda text, others: -min(jiwer.cer(other, text) for other in others))
+
+
+def test_error_rates_of_a_corpus_are_jiwers_in_per_cent():
+    output = TextOutput(TranslationSettings(metrics=("BLEU", "WER", "CER")), pytest.fail)
+
+    @settings(deadline=None)
+    @given(st.lists(st.tuples(words, words.filter(len)), min_size=1, max_size=6))
+    def check(rows):
+        hypotheses, references = ([" ".join(text) for text in side] for side in zip(*rows, strict=True))
+        found = output.corpus_metrics(TextPairs(hypotheses, [references]))
+        assert found["WER"] == pytest.approx(100 * jiwer.wer(references, hypotheses))
+        assert found["CER"] == pytest.approx(100 * jiwer.cer(references, hypotheses))
+
+    check()
+
+
+def test_the_best_reference_counts_in_error_rates_of_a_corpus():
+    metric = TextOutput(TranslationSettings(metrics=("BLEU", "WER")), pytest.fail).metrics()["WER"]
+    streams = [["a b c d", "a"], ["a c", "b c"]]
+    assert metric.corpus_score(["a x", "b"], streams).score == pytest.approx(100 * (1 + 1) / (2 + 2))
+    assert metric.corpus_score(["", "b c"], [["", ""]]).score == 200  # of no word at all, as of one
+    first, second = (score_text(metric, texts, streams, 200, 0) for texts in (["x", "y"], ["a c", "b c"]))
+    difference = compare_text(first, second)
+    assert difference.delta == -100 and second.score == 0 and first.signature == "unit:word|case:mixed|version:1"
 
 
 def test_bleu_is_that_of_the_class_with_these_options():

@@ -56,6 +56,12 @@ def test_curves_show_both_phases_their_boundary_and_their_best(metrics: Path, tm
     assert (upper.get_ylabel(), lower.get_ylabel(), lower.get_xlabel()) == ("BLEU", "reward", "update")
 
 
+def test_of_an_error_rate_the_least_is_marked(metrics: Path, tmp_path: Path) -> None:
+    (tmp_path / "errors.jsonl").write_text(metrics.read_text().replace("eval/BLEU", "eval/WER"))
+    figure = draw_curves(tmp_path / "errors.jsonl", tmp_path / "curves.png", "WER", {"mle": "mle", "rl": "rl"})
+    assert {text.get_text() for text in figure.axes[0].texts} == {"30.0", "mle", "rl"}
+
+
 def test_no_records_give_an_empty_picture(tmp_path: Path) -> None:
     figure = draw_curves(
         tmp_path / "none.jsonl", tmp_path / "curves.png", "BLEU", {"mle": "cross-entropy", "rl": "PPO"}

@@ -21,11 +21,12 @@ from rlseq.objectives.baselines import RunningMean
 from rlseq.report.reporter import Reporter
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest
+from rlseq.training.inspection import inspect_checkpoint
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.stopping import GivenUp, Interrupted, catching_signals, giving_up
 from rlseq.training.trainer import Trainer
 from rlseq_envs.rewards.own import RewardError
-from rlseq_envs.task import Split
+from rlseq_envs.task import Ints, Split
 from tests.training.scripted import Recorder, ScriptedEngine, ScriptedTask, scripted_config, trainer_of
 
 RATE = 1e-4  # the rl phase's default
@@ -154,6 +155,32 @@ def test_a_collapse_is_noticed_said_and_undone_with_smaller_steps(tmp_path: Path
     rates = [r.learning_rate for r in engine.requests if r.phase == "rl"]
     assert rates == [RATE] * 10 + [RATE / 2] * 29
     assert quality(trainer.run, "rl") == max(recorder.scores("rl")) > 20.0
+
+
+class ErrorTask(ScriptedTask):
+    """Whose validation score is an error rate."""
+
+    selection_metric = "WER"
+
+    def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
+        (score,) = super().corpus_metrics(sequences, lengths, ids).values()
+        return {"WER": score}
+
+
+def test_a_metric_of_which_less_is_better_selects_the_least(tmp_path: Path) -> None:
+    engine = ScriptedEngine(lambda r: 5.0 if r.phase == "rl" else -0.1 if r.phase_update < 20 else 0.2)
+    config = scripted_config(mle={"updates": 30}, rl={"updates": 10, "collapse_tolerance": 3.0, "max_recoveries": 0})
+    trainer, recorder = trainer_of(config, engine, tmp_path / "run", ErrorTask())
+    trainer.train()
+    found = [(event.phase, round(event.metrics["WER"]), event.best) for event in recorder.validations]
+    assert found == [
+        *[("mle", 10, True), ("mle", 9, True), ("mle", 8, True), ("mle", 10, False)],
+        *[("rl", 8, True), ("rl", 58, False)],
+    ]
+    assert quality(trainer.run, "mle") == quality(trainer.run, "rl") == pytest.approx(8.0)
+    assert recorder.warnings == ["WER rose from 8.00 to 58.00: 0 recoveries did not help, rl ends"]
+    selected = inspect_checkpoint(trainer.run.checkpoint("mle", "latest"))["selected"]
+    assert (selected["metric"], selected["best_value"]) == ("WER", pytest.approx(8.0))
 
 
 class AveragedEngine(ScriptedEngine):

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rlseq_envs.rewards.encoding import EncodedPairs, TextEncoder
+from rlseq_envs.rewards.encoding import CorpusScore, EncodedPairs, TextEncoder
 from rlseq_envs.rewards.jit import jit
 from rlseq_envs.rewards.ngrams import FREE, ROOT, find, table_size
 from rlseq_envs.task import Floats
@@ -121,16 +121,6 @@ class CiderD:
         others = (pairs.reference_tokens.astype(np.int64), pairs.reference_starts, pairs.reference_ends)
         _score(*texts, *others, self._keys, self._nodes, self._weights, self._unseen, scores)
         return scores
-
-
-class CorpusScore(NamedTuple):
-    """What a metric says of a corpus.
-
-    Attributes:
-        score: In the papers' unit, a hundred times the mean of the texts' scores.
-    """
-
-    score: float
 
 
 class CiderDMetric:

@@ -1,15 +1,15 @@
-"""Rewards that align two sequences: ROUGE-L, word error rate and character error rate, by rapidfuzz."""
+"""Rewards and metrics that align two sequences: ROUGE-L, word error rate and character error rate, by rapidfuzz."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from rapidfuzz.distance import LCSseq, Levenshtein
 from rapidfuzz.process import cpdist
 
-from rlseq_envs.rewards.encoding import EncodedPairs, as_strings
+from rlseq_envs.rewards.encoding import CorpusScore, EncodedPairs, as_strings
 from rlseq_envs.task import Floats, Ints
 
 
@@ -28,8 +28,50 @@ def error_rate(pairs: EncodedPairs) -> Floats:
 
     Equal to jiwer's ``wer``, an empty reference counting as long as 1; of several references the best one counts.
     """
-    edits = _compare(Levenshtein.distance, *_rows(pairs))
-    return (edits / np.maximum(pairs.reference_lengths, 1)).min(axis=1)
+    edits, lengths = _edits(pairs)
+    return edits / np.maximum(lengths, 1)
+
+
+def _edits(pairs: EncodedPairs) -> tuple[Floats, Floats]:
+    """Edits to the best reference, and its tokens, (batch_size,) each."""
+    edits, lengths = _compare(Levenshtein.distance, *_rows(pairs)), pairs.reference_lengths
+    best = (np.arange(len(edits)), (edits / np.maximum(lengths, 1)).argmin(axis=1))
+    return edits[best].astype(np.float64), lengths[best].astype(np.float64)
+
+
+class ErrorRate:
+    """Edits of a corpus per hundred tokens of its references, with the methods of sacrebleu's metrics called here.
+
+    Equal to jiwer's ``wer`` and ``cer`` of lists of texts, times 100; of several references the best one counts.
+
+    Args:
+        encode: Gives hypotheses and references as the tokens that are counted.
+        unit: Says in the signature what these are.
+    """
+
+    def __init__(self, encode: Callable[[Sequence[str], Sequence[Sequence[str]]], EncodedPairs], unit: str) -> None:
+        self._encode, self._unit = encode, unit
+
+    def corpus_score(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> CorpusScore:
+        """See sacrebleu."""
+        return self._aggregate_and_compute(self._extract_corpus_statistics(hypotheses, references))
+
+    def _extract_corpus_statistics(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Edits and tokens of each text."""
+        return np.stack(_edits(self._encode(hypotheses, references)), axis=1).tolist()
+
+    def _aggregate_and_compute(self, statistics: Sequence[Sequence[float]]) -> CorpusScore:
+        return self._compute_score_from_stats(np.sum(statistics, axis=0))
+
+    def _compute_score_from_stats(self, statistics: Any) -> CorpusScore:
+        edits, tokens = statistics
+        return CorpusScore(100 * float(edits) / max(float(tokens), 1.0))
+
+    def get_signature(self) -> str:
+        """What changes its value."""
+        return f"{self._unit}|version:1"
 
 
 def _rows(pairs: EncodedPairs) -> tuple[list[str], list[list[str]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,16 @@ class EncodedPairs:
     def reference_lengths(self) -> Ints:
         """Tokens of each reference, (batch_size, references)."""
         return self.reference_ends - self.reference_starts
+
+
+class CorpusScore(NamedTuple):
+    """What a metric of this project says of a corpus, as sacrebleu's metrics do.
+
+    Attributes:
+        score: In the papers' unit.
+    """
+
+    score: float
 
 
 Encode = Callable[[Iterable[str]], tuple[_Ids, Ints, Ints]]

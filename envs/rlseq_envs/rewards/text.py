@@ -62,6 +62,10 @@ class TextRewards:
         batch = _Batch(self, hypotheses, references)
         return {name: _REWARDS[name](batch) for name in names}
 
+    def characters(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> EncodedPairs:
+        """Characters without the white space at both ends."""
+        return _Batch(self, hypotheses, references).stripped
+
     def signature(self, name: str) -> str:
         """A reward's formula with everything that changes its value."""
         options, case = self.options, "lc" if self.options.lowercase else "mixed"

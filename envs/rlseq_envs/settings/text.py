@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from rlseq_envs.settings.base import Settings
 from rlseq_envs.settings.rules import (
@@ -20,14 +20,13 @@ from rlseq_envs.settings.rules import (
 Units = Literal["subword", "word", "character"]
 SubwordModel = Literal["bpe", "unigram"]
 Smoothing = Literal["none", "floor", "add-k", "exp"]
-Metric = Literal["BLEU", "chrF", "TER", "BLEU-lc", "BLEU-1", "CIDEr-D"]
+Metric = Literal["BLEU", "chrF", "TER", "BLEU-lc", "BLEU-1", "CIDEr-D", "WER", "CER"]
 
 TEXT_REWARDS = (
     *("bleu", "cider", "chrf", "gleu", "rouge_l", "exact_match", "length_ratio"),
     *("neg_ter", "neg_wer", "neg_cer", "neg_repetition"),
 )
 NEED_REFERENCES = frozenset(TEXT_REWARDS) - {"neg_repetition"}
-SELECTION_METRIC: Metric = "BLEU"
 # Keys that change one reward alone, and that reward.
 REWARD_OPTIONS = {
     **{"smoothing": "bleu", "smoothing_value": "bleu", "repetition_order": "neg_repetition"},
@@ -56,7 +55,13 @@ class TextOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSettings(TextOptions, Settings):
-    """What is emitted, what it is worth and how it is measured."""
+    """What is emitted, what it is worth and how it is measured.
+
+    Attributes:
+        selection_metric: Picks the best checkpoint, so that ``metrics`` must hold it.
+    """
+
+    selection_metric: ClassVar[Metric] = "BLEU"
 
     units: Units = "subword"  # what a token is
     subword_model: SubwordModel = "bpe"  # how subwords are found: by merges, or as a unigram model
@@ -64,7 +69,8 @@ class TextSettings(TextOptions, Settings):
     max_length: Tokens = 80  # tokens of an output, END included
     reward: dict[TextReward, NonNegativeFloat] = field(default_factory=lambda: {"bleu": 1.0})  # weights of the mixture
     reward_timeout: Seconds = 60.0  # seconds that one call of a user's reward may take
-    # BLEU-lc: without case; BLEU-1: of single words; CIDEr-D: what is measured says itself what is rare
+    # BLEU-lc: without case; BLEU-1: of single words; CIDEr-D: what is measured says itself what is rare; WER, CER:
+    # edits per word and per character
     metrics: tuple[Metric, ...] = ("BLEU", "chrF", "TER")
 
     def conflicts(self) -> Iterator[str]:
@@ -74,5 +80,5 @@ class TextSettings(TextOptions, Settings):
             value = getattr(self, key)
             if value != type(self).__dataclass_fields__[key].default and reward not in self.reward:
                 yield f"{key} is {value}, but reward has no {reward}: add it, or leave {key} out"
-        if SELECTION_METRIC not in self.metrics:
-            yield f"metrics must hold {SELECTION_METRIC}, which picks the best checkpoint: add it"
+        if self.selection_metric not in self.metrics:
+            yield f"metrics must hold {self.selection_metric}, which picks the best checkpoint: add it"

@@ -11,6 +11,7 @@ from typing import Any
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from rlseq_envs.rewards.cider import CiderDMetric, DocumentFrequencies
+from rlseq_envs.rewards.edits import ErrorRate
 from rlseq_envs.rewards.encoding import TextEncoder
 from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.rewards.text import TextRewards
@@ -164,19 +165,26 @@ class TextOutput:
     def metrics(self) -> dict[str, Any]:
         """New metrics of sacrebleu, or with its methods, by name, those of the setting ``metrics``."""
         lowercase, tokenizer = self._settings.lowercase, self._settings.reward_tokenizer
-        tokens = f"tok:{tokenizer}|case:{'lc' if lowercase else 'mixed'}"
+        case = f"case:{'lc' if lowercase else 'mixed'}"
         made = {
             "BLEU": BLEU(tokenize=tokenizer, lowercase=lowercase, force=True),
             "BLEU-lc": BLEU(tokenize=tokenizer, lowercase=True, force=True),
             "BLEU-1": BLEU(tokenize=tokenizer, lowercase=lowercase, force=True, max_ngram_order=1),
-            "CIDEr-D": CiderDMetric(self._rewards.bleu.encoder, tokens),
+            "CIDEr-D": CiderDMetric(self._rewards.bleu.encoder, f"tok:{tokenizer}|{case}"),
             "chrF": CHRF(lowercase=lowercase),
             "TER": TER(),
+            "WER": ErrorRate(self._rewards.words.pairs, f"unit:word|{case}"),
+            "CER": ErrorRate(self._rewards.characters, f"unit:character|{case}"),
         }
         return {name: made[name] for name in self._settings.metrics}
 
+    @property
+    def selection_metric(self) -> str:
+        """The metric that picks the best checkpoint."""
+        return self._settings.selection_metric
+
     def corpus_metrics(self, pairs: TextPairs) -> dict[str, float]:
-        """Corpus scores, 0…100, of CIDEr-D up to 1000; smaller is better for TER alone."""
+        """Corpus scores, 0…100, of CIDEr-D up to 1000; of ``LESS_IS_BETTER`` smaller is better."""
         return {
             name: float(metric.corpus_score(pairs.hypotheses, pairs.references).score)
             for name, metric in self.metrics().items()

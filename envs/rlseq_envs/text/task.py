@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from rlseq_envs.settings.text import SELECTION_METRIC
 from rlseq_envs.task import Ints, Reward, SequenceTask, TextPairs
 from rlseq_envs.text.output import TextOutput
 
@@ -19,7 +18,11 @@ class TextTask(SequenceTask):
     """
 
     output: TextOutput
-    selection_metric = SELECTION_METRIC
+
+    @property
+    def selection_metric(self) -> str:  # type: ignore[override]
+        """The one that the settings name."""
+        return self.output.selection_metric
 
     @property
     def points_to(self) -> None:
@@ -39,7 +42,7 @@ class TextTask(SequenceTask):
         return self.output.reward(TextPairs(list(texts), self._references(ids)), ids)
 
     def corpus_metrics(self, sequences: Ints, lengths: Ints, ids: Ints) -> dict[str, float]:
-        """Corpus scores, 0…100, of CIDEr-D up to 1000; smaller is better for TER alone."""
+        """Corpus scores, 0…100, of CIDEr-D up to 1000; of ``LESS_IS_BETTER`` smaller is better."""
         return self.output.corpus_metrics(self.text_pairs(sequences, lengths, ids))
 
     def text_pairs(self, sequences: Ints, lengths: Ints, ids: Ints) -> TextPairs:

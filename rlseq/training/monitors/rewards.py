@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlseq.config.rl import RLConfig
-from rlseq.evaluation.metrics import held_out, larger_is_better
+from rlseq.evaluation.metrics import held_out
 from rlseq.training.monitors.monitor import RECOVERY, Monitor
+from rlseq_envs.settings.metrics import larger_is_better
 
 REWARDS = 20  # updates whose rewards the collapse monitor averages
 FALL = 0.7  # a mean below this fraction of the best one is suspicious
