@@ -31,6 +31,10 @@ SIZES = {
         *("policy.embedding_size=8", "policy.hidden_size=8"),
     ],
     "caption": ["task.sizes=[60, 20, 20]", "task.picture_size=16", "policy.hidden_size=8"],
+    "speech": [
+        *("task.speakers=[2, 1, 1]", "task.takes=1", "task.bands=8", "task.hop=0.03", "task.digits=[1, 2]"),
+        *("task.validation_size=20", "task.test_size=20", "policy.hidden_size=8"),
+    ],
     "story": ["task.validation_size=20", "task.test_size=20", "policy.hidden_size=8"],
 }
 FEW = [
@@ -60,7 +64,18 @@ def small_form(name: str, directory: Path) -> list[str]:
         stories = {key: [str(directory / place) for place in task[key]] for key in ("train_files", "test_files")}
         write_stories([place for places in stories.values() for place in places])
         sizes = ["policy.hidden_size=8", *(f"task.{key}=[{','.join(places)}]" for key, places in stories.items())]
+    if "clips_file" in task:
+        write_clips(directory / task["clips_file"])
+        sizes.append(f"task.clips_file={directory / task['clips_file']}")
     return sizes + FEW
+
+
+def write_clips(place: Path) -> None:
+    """Small clips of digits by two speakers, in the fields of the Free Spoken Digit Dataset."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    speaker, digit, index = np.indices((2, 10, 12)).reshape(3, -1)
+    audio = (3000 * np.random.default_rng(0).standard_normal(400 * len(digit))).astype(np.int16)
+    np.savez(place, audio=audio, offset=400 * np.arange(len(digit) + 1), digit=digit, speaker=speaker, index=index)
 
 
 def write_stories(files: list[str]) -> None:

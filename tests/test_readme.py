@@ -48,6 +48,10 @@ SMALL = {
     "translation": SMALL_TEXT,
     "multi30k": [key for key in SMALL_TEXT if "cldr" not in key],
     "tape-copy": ["task.validation_size=8", "task.test_size=8", "policy.hidden_size=8", "policy.embedding_size=8"],
+    "spoken-digits": [
+        *("task.speakers=[2, 1, 1]", "task.takes=1", "task.bands=8", "task.hop=0.03", "task.validation_size=8"),
+        *("task.test_size=8", "policy.hidden_size=8"),
+    ],
     "sorting.yaml": ["evaluation.max_instances=8"],
 }
 
@@ -212,7 +216,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         "hull": ("hull", terms),
         "translation": (
             "translation",
-            [*terms, "mle.attention_regularization=0.1", "task.metrics=[BLEU, chrF, TER, BLEU-1, CIDEr-D]"],
+            [*terms, "mle.attention_regularization=0.1", "task.metrics=[BLEU, chrF, TER, BLEU-1, CIDEr-D, WER, CER]"],
         ),
         "mrt": ("hull", mrt),
     }

@@ -13,6 +13,7 @@ import gymnasium
 from rlseq_envs.settings import (
     CaptionSettings,
     ConvexHullSettings,
+    SpeechSettings,
     StorySettings,
     TapeSettings,
     TranslationSettings,
@@ -69,3 +70,4 @@ register(TranslationSettings.env_id, "rlseq_envs.tasks.translation:TranslationTa
 register(TapeSettings.env_id, "rlseq_envs.tasks.tape:TapeTask")
 register(StorySettings.env_id, "rlseq_envs.tasks.story:StoryTask")
 register(CaptionSettings.env_id, "rlseq_envs.tasks.caption:CaptionTask")
+register(SpeechSettings.env_id, "rlseq_envs.tasks.speech:SpeechTask")

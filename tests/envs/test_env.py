@@ -20,7 +20,10 @@ from rlseq_envs.tasks.convex_hull import ConvexHullTask
 from tests.support import only
 
 COPY = "test/Copy-v0"
-OURS = ("rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0", "rlseq/Story-v0", "rlseq/Caption-v0")
+OURS = (
+    *("rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0", "rlseq/Story-v0"),
+    *("rlseq/Caption-v0", "rlseq/Speech-v0"),
+)
 SENTENCES = ["a b c", "b a", "c c a b", "b", "a c b a", "c b"]
 
 
@@ -82,6 +85,10 @@ def arguments(tmp_path_factory):
         "rlseq/Translation-v0": {**files, "units": "word", "max_length": 6, "max_source_length": 8},
         "rlseq/Story-v0": {"reward": {"exact_match": 1.0, "f1": 0.5}, "memory": 6, "sentences": (3, 8)},
         "rlseq/Caption-v0": {"sizes": (60, 8, 8), "picture_size": 12, "captions": 2, "max_length": 26},
+        "rlseq/Speech-v0": {
+            **{"speakers": (2, 1, 1), "takes": 1, "max_seconds": 3.0, "bands": 10, "max_length": 6},
+            "reward": {"exact_match": 1.0, "neg_wer": 0.5},
+        },
         COPY: {},
     }
 

@@ -10,12 +10,19 @@ from rlseq_envs.settings.caption import CaptionSettings
 from rlseq_envs.settings.convex_hull import ConvexHullSettings
 from rlseq_envs.settings.custom import CustomTaskSettings
 from rlseq_envs.settings.rules import IMPORT_PATH
+from rlseq_envs.settings.speech import SpeechSettings
 from rlseq_envs.settings.story import StorySettings
 from rlseq_envs.settings.tape import TapeSettings
 from rlseq_envs.settings.translation import TranslationSettings
 
 TaskSettings = (
-    ConvexHullSettings | TranslationSettings | TapeSettings | StorySettings | CaptionSettings | CustomTaskSettings
+    ConvexHullSettings
+    | TranslationSettings
+    | TapeSettings
+    | StorySettings
+    | CaptionSettings
+    | SpeechSettings
+    | CustomTaskSettings
 )
 
 __all__ = [
@@ -23,6 +30,7 @@ __all__ = [
     "CaptionSettings",
     "ConvexHullSettings",
     "CustomTaskSettings",
+    "SpeechSettings",
     "StorySettings",
     "TapeSettings",
     "TaskSettings",
