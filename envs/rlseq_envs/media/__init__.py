@@ -1,1 +1,1 @@
-"""Pictures that are made."""
+"""Pictures: made ones, and those that are read."""
