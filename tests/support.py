@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from multiprocessing.process import BaseProcess
 from typing import Any, NoReturn, TypeVar
@@ -23,6 +23,7 @@ from rlseq.decoding.search import Beam, Search
 from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.convolutional import ConvolutionalEncoder
+from rlseq.models.encoders.features import FeaturesEncoder
 from rlseq.models.encoders.story import StoryEncoder
 from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.memory import Memory
@@ -96,6 +97,16 @@ def picture_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
     return shaken(build_policy(config, spaces, seed), seed)
 
 
+REGIONS, POOLED = {"regions": Space((2, 3, 5))}, {"pooled": Space((4,))}
+
+
+def features_policy(seed: int = 0, fields: Mapping[str, Space] = REGIONS | POOLED, **keys: Any) -> EncoderDecoder:
+    """Of ready features of pictures."""
+    sections = {"encoder": "features", "decoder": keys.pop("decoder", "attention_lstm"), "hidden_size": 8}
+    config = policy_config(sections, **{"dropout": 0.0} | keys)
+    return shaken(build_policy(config, TaskSpaces(fields, Choices(9, 7)), seed), seed)
+
+
 def pointer_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
     config = policy_config(POINTER, **{"hidden_size": 8, "dropout": 0.0} | keys)
     return shaken(build_policy(config, POINTS, seed), seed)
@@ -111,14 +122,22 @@ def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> So
         found: Source[Tensor] = example(torch.tensor(lengths), generator)
         return found
     if isinstance(policy.encoder, ConvolutionalEncoder):
-        pixels = torch.randint(256, (rows, *policy.encoder.picture.largest), generator=generator)
-        return Source.of(picture=(pixels.byte(), None))
+        return pictures({policy.encoder.field: policy.encoder.picture}, rows, generator)
+    if isinstance(policy.encoder, FeaturesEncoder):
+        return pictures(policy.encoder.fields, rows, generator)
     if isinstance(policy.embedding, TokenEmbedding):
         count = len(policy.embedding.table.weight)
         if isinstance(policy.encoder, StoryEncoder):
             return random_stories(torch.tensor(lengths), count, generator)
         return Source.of(text=(torch.randint(count, (rows, longest), generator=generator), torch.tensor(lengths)))
     return Source.of(points=(torch.rand(rows, longest, 2, generator=generator), torch.tensor(lengths)))
+
+
+def pictures(fields: Mapping[str, Space], rows: int, generator: torch.Generator) -> Source[Tensor]:
+    """Random pixels, or features."""
+    values = {name: torch.randn((rows, *space.largest), generator=generator) for name, space in fields.items()}
+    pixels = {name: (256 * values[name].sigmoid()).byte() for name in fields if fields[name].dtype == "uint8"}
+    return Source.of(**{name: (each, None) for name, each in (values | pixels).items()})
 
 
 def random_stories(sentences: Tensor, words: int, generator: torch.Generator) -> Source[Tensor]:

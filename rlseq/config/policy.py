@@ -177,7 +177,7 @@ class StoryEncoderConfig(PartConfig):
         fields = [space.tokens for space in sources.values()]
         axes = [len(space.axes) for space in sources.values()]
         if axes != [2, 1] or None in fields or len(set(fields)) != 1:
-            kind = "own" if _no_sequence("lstm", sources) else "lstm"
+            kind = _reader(sources) if _no_sequence("lstm", sources) else "lstm"
             return [
                 "policy.encoder.type 'story' reads sentences and a question in words of one vocabulary, but a source "
                 f"has {_told(sources)}: set policy.encoder.type to {kind}"
@@ -203,7 +203,7 @@ class ConvolutionalEncoderConfig(PartConfig):
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""
         if [space.is_picture for space in sources.values()] != [True]:
-            kind = "own" if _no_sequence("lstm", sources) else "lstm"
+            kind = _reader(sources) if _no_sequence("lstm", sources) else "lstm"
             return [
                 "policy.encoder.type 'convolutional' reads one picture of rows, columns and colours, but a source has "
                 f"{_told(sources)}: set policy.encoder.type to {kind}"
@@ -218,6 +218,31 @@ class ConvolutionalEncoderConfig(PartConfig):
                 f"set policy.encoder.halvings to {self.layers} or less"
             ]
         return []
+
+
+class FeaturesEncoderConfig(PartConfig):
+    """Ready features of a picture: a grid of regions, one vector of all of it, or both."""
+
+    type: Literal["features"] = "features"
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        if not _has_features(sources):
+            kind = _reader(sources) if _no_sequence("lstm", sources) else "lstm"
+            return [
+                "policy.encoder.type 'features' reads numbers of a picture, (rows, columns, width) or (width) or both, "
+                f"but a source has {_told(sources)}: set policy.encoder.type to {kind}"
+            ]
+        if policy.output.attention_is_output:
+            return ["policy.encoder.type 'features' has no positions to point at: set policy.output.type to vocabulary"]
+        return []
+
+
+def _has_features(sources: Mapping[str, Space]) -> bool:
+    """Whether a source is a grid of vectors, a vector, or both."""
+    axes = sorted(len(space.axes) for space in sources.values())
+    fixed = all(not space.varying and space.dtype == "float32" for space in sources.values())
+    return fixed and axes in ([1], [3], [1, 3])
 
 
 def _odd_size(policy: PolicyConfig) -> str:
@@ -240,6 +265,8 @@ def _no_sequence(kind: str, sources: Mapping[str, Space]) -> list[str]:
 
 def _reader(sources: Mapping[str, Space]) -> str:
     """The encoder for sources that are no sequence."""
+    if _has_features(sources):
+        return "features"
     is_picture = [space.is_picture for space in sources.values()] == [True]
     return "convolutional" if is_picture else "own, with a class that reads it"
 
@@ -290,6 +317,8 @@ class TransformerDecoderConfig(TransformerKeys):
 class LSTMDecoderKeys(PartConfig):
     """What the LSTMs share that begin with the encoder's last state."""
 
+    # When it reads the encoder's summary: as its first state, or at every step, too (Cho et al. 2014).
+    reads: Literal["start", "every_step"] = "start"
     forget_bias: Number = 1.0  # first bias of the LSTM's forget gate (Jozefowicz et al. 2015)
 
 
@@ -317,6 +346,30 @@ class FixedOutputLSTMConfig(LSTMDecoderKeys):
             "policy.decoder.type 'fixed_output_lstm' chooses positions of the source, but policy.output.type "
             f"{policy.output.type!r} does not: set policy.decoder.type to attention_lstm"
         ]
+
+
+class MultimodalConfig(PartConfig):
+    """A recurrent state that sees words alone; word, state and picture meet before the softmax (Mao et al. 2015)."""
+
+    type: Literal["multimodal"] = "multimodal"
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        return _cannot_point(self.type, policy)
+
+
+class TopDownConfig(PartConfig):
+    """Two LSTMs: one says what is attended to, the other one the word (Anderson et al. 2018)."""
+
+    type: Literal["top_down"] = "top_down"
+    match: MatchFunction = "additive"  # how well a state of the first one and a position match
+    forget_bias: Number = 1.0  # first bias of the LSTMs' forget gates (Jozefowicz et al. 2015)
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        if policy.output.attention_is_output:
+            return ["policy.decoder.type 'top_down' cannot point: set policy.decoder.type to attention_lstm"]
+        return []
 
 
 class TuringMachineDecoderConfig(TuringMachineKeys):
@@ -436,6 +489,7 @@ EncoderSection = Annotated[
     | TuringMachineEncoderConfig
     | StoryEncoderConfig
     | ConvolutionalEncoderConfig
+    | FeaturesEncoderConfig
     | OwnPartConfig,
     Field(discriminator="type"),
     BARE_WORD,
@@ -447,6 +501,8 @@ DecoderSection = Annotated[
     | TransformerDecoderConfig
     | TuringMachineDecoderConfig
     | MemoryNetworkConfig
+    | MultimodalConfig
+    | TopDownConfig
     | OwnPartConfig,
     Field(discriminator="type"),
     BARE_WORD,

@@ -18,10 +18,13 @@ from rlseq.models.decoders.attention_lstm import AttentionLSTM
 from rlseq.models.decoders.fixed_output import FixedOutputLSTM
 from rlseq.models.decoders.lstm import LSTMDecoder
 from rlseq.models.decoders.memory_network import MemoryNetwork
+from rlseq.models.decoders.multimodal import MultimodalRNN
+from rlseq.models.decoders.top_down import TopDown
 from rlseq.models.decoders.transformer import TransformerDecoder
 from rlseq.models.decoders.turing_machine import TuringMachineDecoder
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.convolutional import ConvolutionalEncoder
+from rlseq.models.encoders.features import FeaturesEncoder
 from rlseq.models.encoders.pyramidal import PyramidalEncoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
 from rlseq.models.encoders.story import StoryEncoder
@@ -48,6 +51,7 @@ NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
         "turing_machine": TuringMachineEncoder,
         "story": StoryEncoder,
         "convolutional": ConvolutionalEncoder,
+        "features": FeaturesEncoder,
     },
     "decoder": {
         "attention_lstm": AttentionLSTM,
@@ -56,6 +60,8 @@ NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
         "transformer": TransformerDecoder,
         "turing_machine": TuringMachineDecoder,
         "memory_network": MemoryNetwork,
+        "multimodal": MultimodalRNN,
+        "top_down": TopDown,
     },
     "output": {"vocabulary": VocabularyOutput, "pointer": PointerOutput},
 }
@@ -156,7 +162,7 @@ def _build(config: PolicyConfig, spaces: TaskSpaces, classes: Mapping[str, Any])
     if points:
         readout = Scores(fed)
     elif decoder is not None and decoder.holds_context:
-        readout = States(hidden_size, width)
+        readout = States(hidden_size, width, config.dropout)
     else:
         readout = AttentionalVector(2 * hidden_size, width, config.dropout, bool(fed))
     output = make("output", OutputSizes(spaces.choices, width, hidden_size, config.dropout, words))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 KEPT_ABOVE = 0.8  # sources that no row reads are dropped once fewer than this fraction is still read
 SOURCE = "source"  # the bank of an encoder that has one
+NOWHERE = "nowhere"  # the bank of no position, of decoders that attend to nothing
 TAPE = "tape"  # the bank of an encoder that writes one, a position for each of its locations
 
 
@@ -141,6 +142,20 @@ class Memory:
     def with_bank(self, name: str, **columns: Any) -> Memory:
         """The memory with other tensors in one bank."""
         return replace(self, banks={**self.banks, name: replace(self.banks[name], **columns)})
+
+    def nowhere(self) -> Memory:
+        """The memory with the bank ``NOWHERE``."""
+        nothing = self.summary[:, :0]
+        return replace(self, banks={**self.banks, NOWHERE: Bank(nothing[:, :, None], nothing.bool())})
+
+    def with_row(self, name: str, values: Tensor) -> Memory:
+        """The memory with one more vector of each source, (sources, width), which ``row`` gives the rows of a step."""
+        one = values[:, None]
+        return replace(self, banks={**self.banks, name: Bank(one, one.new_ones(one.shape[:2], dtype=torch.bool))})
+
+    def row(self, name: str) -> Tensor:
+        """What ``with_row`` added, of each row's source: (rows, width)."""
+        return self.rows(self.banks[name].values)[:, 0]
 
     def select(self, sources: Tensor) -> Memory:
         """The memory of some sources, in the order given; they may repeat."""

@@ -44,17 +44,19 @@ class States(Readout):
     Args:
         hidden_size: Width of the states.
         size: Width of what the output reads.
+        dropout: Of its features.
     """
 
     feed_size = 0
 
-    def __init__(self, hidden_size: int, size: int) -> None:
+    def __init__(self, hidden_size: int, size: int, dropout: float) -> None:
         super().__init__()
         self.narrow = None if hidden_size == size else nn.Linear(hidden_size, size, bias=False)
+        self.dropout = nn.Dropout(dropout)
 
     def features(self, out: DecoderOutput, linear: Linear = F.linear) -> Tensor:
         """The states, or the map of them."""
-        return out.hidden if self.narrow is None else linear(out.hidden, self.narrow.weight, None)
+        return self.dropout(out.hidden if self.narrow is None else linear(out.hidden, self.narrow.weight, None))
 
     def feed(self, out: DecoderOutput, features: Tensor) -> Tensor:
         """Nothing."""

@@ -44,6 +44,9 @@ SPACES = {
     "points": TaskSpaces(VECTORS, Choices(10, points_to="points")),
     "points with labels": TaskSpaces(VECTORS, Choices(10, VOCABULARY)),
     "picture": TaskSpaces(GridEncoder.sources, Choices(9, VOCABULARY)),
+    "regions of a picture": TaskSpaces({"regions": Space((2, 3, 5))}, Choices(9, VOCABULARY)),
+    "a vector of a picture": TaskSpaces({"pooled": Space((4,))}, Choices(9, VOCABULARY)),
+    "regions and a vector": TaskSpaces({"regions": Space((2, 3, 5)), "pooled": Space((4,))}, Choices(9, VOCABULARY)),
     "story": TaskSpaces(StoryEncoder.sources, Choices(9, VOCABULARY)),
     "nothing": TaskSpaces(NoSourceEncoder.sources, Choices(9, VOCABULARY)),
 }
@@ -55,6 +58,7 @@ SECTIONS["encoder"] += [own(encoder) for encoder in ENCODERS if encoder is not N
 SECTIONS["decoder"] += [
     {"type": "attention_lstm", "normalise": "none"},
     {"type": "attention_lstm", "normalise": "none", "feed_context": False},
+    {"type": "lstm", "reads": "every_step"},
     *map(own, DECODERS),
 ]
 SECTIONS["output"] += [{"type": "vocabulary", "share_embeddings": True}]

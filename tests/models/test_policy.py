@@ -31,8 +31,11 @@ from tests.support import (
     MATCHES,
     POINTER,
     POINTS,
+    POOLED,
+    REGIONS,
     ReverseTask,
     attention_policy,
+    features_policy,
     picture_policy,
     pointer_policy,
     policy_config,
@@ -89,17 +92,17 @@ def turing(heads: int = 1, **keys: Any) -> EncoderDecoder:
     return shaken(build_policy(config, text_spaces(7, 9)))
 
 
-def mixed(encoder: str, decoder: str, points: bool) -> EncoderDecoder:
+def mixed(encoder: str, decoder: str | dict[str, Any], points: bool) -> EncoderDecoder:
     """One half a transformer's."""
     base = {"encoder": encoder, "decoder": decoder, "output": "pointer" if points else "vocabulary"}
     config = policy_config(base, hidden_size=8, dropout=0.0)
     return shaken(build_policy(config, POINTS if points else text_spaces(7, 9)))
 
 
-def fixed_output(match: str, mask_revisits: bool) -> EncoderDecoder:
+def fixed_output(mask_revisits: bool, **keys: str) -> EncoderDecoder:
     """Positions chosen by their numbers."""
     pointer = {"type": "pointer", "mask_revisits": mask_revisits}
-    base = {"decoder": {"type": "fixed_output_lstm", "match": match}, "output": pointer}
+    base = {"decoder": {"type": "fixed_output_lstm", **keys}, "output": pointer}
     return shaken(build_policy(policy_config(base, hidden_size=8, dropout=0.0), POINTS))
 
 
@@ -122,14 +125,16 @@ LAYERS = grid(pointer_policy, layers=(2, 3))
 TRANSFORMERS = grid(transformer, points=both, norm=("pre", "post"), window=(None, 2))
 TRANSFORMERS += grid(transformer, points=both, positions=("learned",), heads=(1, 4), embedding_size=(6,))
 TRANSFORMERS += grid(transformer, points=(True,), match=MATCHES, mask_revisits=both)
+TOLD = ("lstm", {"type": "lstm", "reads": "every_step"}, "multimodal", "top_down", "attention_lstm", "transformer")
 MIXED = [
     *grid(mixed, encoder=("transformer",), decoder=("attention_lstm",), points=both),
     *grid(mixed, encoder=("lstm",), decoder=("transformer",), points=both),
 ]
 MIXED += grid(mixed, encoder=("turing_machine",), decoder=("attention_lstm", "transformer"), points=both)
-MIXED += grid(mixed, encoder=("lstm", "transformer", "turing_machine"), decoder=("lstm",), points=(False,))
+MIXED += grid(mixed, encoder=("lstm", "transformer", "turing_machine"), decoder=TOLD[:4], points=(False,))
 MIXED += grid(pyramidal, decoder=("attention_lstm", "lstm", "transformer"))
 FIXED = grid(fixed_output, match=MATCHES, mask_revisits=both)
+FIXED += grid(fixed_output, reads=("every_step",), mask_revisits=(False,))
 controllers, addressings = ("lstm", "feed_forward"), ("content", "content_and_location")
 TURING = grid(turing, controller=controllers, addressing=addressings, heads=(1, 2))
 TURING += grid(turing, shift=(2,), embedding_size=(6,))
@@ -139,6 +144,10 @@ STORIES += grid(story_policy, words=("position", "bag"), temporal=both, share_em
 STORIES += grid(story_policy, decoder=("attention_lstm", "transformer"), same=both)
 PICTURES = grid(picture_policy, decoder=("attention_lstm", "lstm", "transformer"))
 PICTURES += grid(picture_policy, decoder=("attention_lstm",), layers=(1, 3), halvings=(0, 1))
+FEATURES = grid(features_policy, decoder=TOLD)
+FEATURES += grid(features_policy, decoder=TOLD, fields=(REGIONS,), embedding_size=(6,))
+FEATURES += grid(features_policy, decoder=TOLD[:3], fields=(POOLED,))
+FEATURES += grid(features_policy, decoder=[{"type": "top_down", "match": match} for match in MATCHES])
 DOCUMENTED = grid(documented, points=both)
 TOYS = grid(toy, encoder=ENCODERS, decoder=DECODERS)
 EVERY = [
@@ -153,6 +162,7 @@ EVERY = [
     *FIXED,
     *STORIES,
     *PICTURES,
+    *FEATURES,
     *DOCUMENTED,
     *TOYS,
 ]
@@ -162,13 +172,14 @@ FEW = [
     *MIXED,
     *STORIES[::3],
     *PICTURES[::2],
+    *FEATURES[::2],
     *DOCUMENTED,
     *TOYS,
     *FIXED[::3],
     *grid(attention_policy, match=("bilinear",), feed_context=both, layers=(2,)),
     *grid(pointer_policy, match=("additive",), feed_context=both, mask_revisits=both),
 ]
-ROWS_SHARE = [*ATTENTION, *POINTING, *FIXED, *UNNORMALISED, *TURING, *PICTURES, *DOCUMENTED, *TOYS]
+ROWS_SHARE = [*ATTENTION, *POINTING, *FIXED, *UNNORMALISED, *TURING, *PICTURES, *FEATURES, *DOCUMENTED, *TOYS]
 every_policy = pytest.mark.parametrize("build", EVERY)
 few_policies = pytest.mark.parametrize("build", FEW)
 
@@ -278,7 +289,7 @@ def test_an_encoding_does_not_see_its_padding(build: Build) -> None:
 
 
 def test_positions_that_were_not_trained_are_refused() -> None:
-    policy = fixed_output("additive", mask_revisits=False)
+    policy = fixed_output(match="additive", mask_revisits=False)
     longest = POINTS.sources["points"].largest[0]
     policy.encode(sources(policy, [longest, 3]))
     with pytest.raises(UserError, match=f"has {longest + 1} positions, but .* knows the {longest} of its training"):

@@ -47,7 +47,7 @@ class FixedOutputLSTM(LSTMDecoder):
                 f"{self.numbers.out_features - 1} of its training alone: give smaller sources, or train a policy whose "
                 "decoder is attention_lstm"
             )
-        return memory.with_bank(self.bank, keys=(self.attention.keys(values),))
+        return super().prepare(memory).with_bank(self.bank, keys=(self.attention.keys(values),))
 
     def _output(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear) -> DecoderOutput:
         """The scores of positions by number; where attention looks is not what is chosen."""
