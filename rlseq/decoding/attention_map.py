@@ -20,12 +20,24 @@ def without_padding(task: SequenceTask, attention: Weights, sizes: Ints) -> list
 
     Returns:
         (tokens, columns) of each: the source's positions, or those of an encoder that has its own, up to the last
-        that anything was read of.
+        that anything was read of if sources differ in size.
     """
+    if not any(space.varying for space in task.sources.values()):
+        return list(attention)
     end = int(task.points_to is not None)
     if attention.shape[-1] == sizes.max() + end:
         return [read[:, : size + end] for read, size in zip(attention, sizes, strict=True)]
     return [read[:, : np.flatnonzero(read.any(axis=0)).max(initial=0) + 1] for read in attention]
+
+
+def grid_of(task: SequenceTask, columns: int) -> tuple[int, int] | None:
+    """Rows and columns of the grid over a picture that several positions are, if its cells are squares; or None."""
+    for space in task.sources.values():
+        if space.is_picture and columns > 1:
+            height, width, _ = space.largest
+            grids = ((-(-height // side), -(-width // side)) for side in range(1, max(height, width) + 1))
+            return next(((rows, across) for rows, across in grids if rows * across == columns), None)
+    return None
 
 
 def column_labels(task: SequenceTask, drawn: Rendering, columns: int) -> tuple[str, ...]:

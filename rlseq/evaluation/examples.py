@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from rlseq.decoding.attention_map import Weights, column_labels, without_padding
+from rlseq.decoding.attention_map import Weights, column_labels, grid_of, without_padding
 from rlseq.decoding.encoding import encode_sources
 from rlseq.evaluation.evaluate import Outputs
 from rlseq.evaluation.judging import Arm, Judged
@@ -130,12 +130,14 @@ def _output(task: SequenceTask, judged: Judged, instance: int, row: int, attenti
     text = drawn.output if judged.seed is not None or judged.texts is None else judged.texts.hypotheses[row]
     shown: dict[str, Any] = {"output": text, "reward": float(outputs.rewards[row])} | _drawing(drawn)
     read = attention.get((judged.evaluation.checkpoint, row))
-    if read is not None and drawn.input_labels and drawn.output_labels:
+    grid = None if read is None else grid_of(task, read.shape[1])
+    if read is not None and (drawn.input_labels or grid) and drawn.output_labels:
         shown |= {
             "attention": read[: outputs.lengths[row]].astype(np.float64).round(3).tolist(),
             "input_labels": list(column_labels(task, drawn, read.shape[1])),
             "output_labels": list(drawn.output_labels),
         }
+        shown |= {"grid": list(grid)} if grid else {}
     return shown
 
 

@@ -18,9 +18,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rlseq.report.samples import SampleRow
+from rlseq.report.veils import veils
 from rlseq_envs.drawing import Picture, Polygon, Strip
 from rlseq_envs.settings.metrics import larger_is_better
 
+_ACROSS = 6  # pictures side by side
 _METRIC, _GREEDY, _SAMPLED, _MUTED = "#1f5fa8", "#1f5fa8", "#d9822b", "#8a8f98"
 
 
@@ -133,8 +135,10 @@ def _mark_phases(axes: Axes, curves: Curves, titles: Mapping[str, str]) -> None:
 
 # -------------------------------------------------------------------------------------------------------- samples
 def attention_figure(row: SampleRow) -> Figure:
-    """Heat map of the attention of the greedy output: its tokens downwards, the source's positions across."""
+    """The attention of the greedy output: over the picture, or a heat map of its tokens and the source's positions."""
     assert row.attention is not None
+    if row.grid is not None and isinstance(row.drawing, Picture):
+        return _attention_on_picture(row, row.drawing, veils(row.attention, row.grid))
     weights = np.asarray(row.attention)[: len(row.output_labels) or None, : len(row.input_labels) or None]
     height, width = weights.shape
     sentences = 0.06 * max(0, max(map(len, row.input_labels), default=0) - 12)  # inches that long labels stand up
@@ -147,6 +151,23 @@ def attention_figure(row: SampleRow) -> Figure:
     axes.xaxis.tick_top()
     axes.set_title(f"instance {row.id}, reward {row.greedy_reward:.3f}", fontsize=8)
     figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02).ax.tick_params(labelsize=6)
+    return figure
+
+
+def _attention_on_picture(row: SampleRow, drawn: Picture, veiled: npt.NDArray[np.uint8]) -> Figure:
+    """The picture once for each token, under its veil."""
+    height, width = drawn.pixels.shape[:2]
+    lines = -(-len(veiled) // _ACROSS)
+    figure = Figure(figsize=(1.4 * _ACROSS, 0.3 + lines * (0.25 + 1.4 * height / width)), dpi=80, layout="constrained")
+    figure.suptitle(f"instance {row.id}, reward {row.greedy_reward:.3f}", fontsize=8)
+    panels = figure.subplots(lines, _ACROSS, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    names = _labels(row.output_labels, len(veiled))
+    for axes, name, veil in zip(panels, names, veiled, strict=False):
+        axes.imshow(drawn.pixels, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+        axes.imshow(veil, interpolation="bilinear", extent=(0, width, height, 0))
+        axes.set_title(name, fontsize=7, parse_math=False, pad=2)
     return figure
 
 

@@ -30,6 +30,7 @@ class SampleRow:
         attention: (output_length, source_length) of the greedy output, or None.
         input_labels: One label a source position.
         output_labels: One label a token of the greedy output.
+        grid: Rows and columns that attention's positions are of the picture that is drawn; None: they are no grid.
     """
 
     id: int
@@ -44,6 +45,7 @@ class SampleRow:
     attention: npt.NDArray[np.floating] | None = None
     input_labels: tuple[str, ...] = ()
     output_labels: tuple[str, ...] = ()
+    grid: tuple[int, int] | None = None
 
     def cells(self) -> tuple[str, ...]:
         """The row as text, in the order of ``COLUMNS``; the reward is the sample's, the greedy one's in brackets."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rlseq.decoding.attention_map import column_labels, without_padding
+from rlseq.decoding.attention_map import column_labels, grid_of, without_padding
 from rlseq.report.samples import SampleRow
 from rlseq.training.engine import Engine
 from rlseq.training.rollout import Rollout
@@ -57,6 +57,7 @@ def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> l
                 attention=attention,
                 input_labels=labels,
                 output_labels=best.output_labels,
+                grid=None if attention is None else grid_of(task, attention.shape[1]),
             )
         )
     return rows

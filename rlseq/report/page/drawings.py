@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import io
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,9 +16,11 @@ from matplotlib.image import imsave
 from rlseq.report.page.layout import folded
 from rlseq.report.page.markup import Markup, join, tag
 from rlseq.report.page.svg import Axis, dot, drawing, fixed_drawing, line, percent, polygon, polyline, stretched, text
+from rlseq.report.veils import veils
 from rlseq_envs.drawing import Drawing, Picture, Polygon, Strip, drawing_from_json
 
 NAMED_POINTS, PANEL, CELL = 20, 100.0, 20.0  # points that have room for their names; sizes in units of the drawings
+ACROSS, GAP = 6, 6.0  # pictures side by side, and between them
 STRIP, LINE = 72.0, 800  # the height of a strip in pixels; most corners of a line
 
 
@@ -151,6 +154,36 @@ def _largest(row: Sequence[float]) -> int:
     return max(range(len(row)), key=row.__getitem__)
 
 
+def attention_on_picture(
+    picture: Picture, weights: Sequence[Sequence[float]], outputs: Sequence[str], grid: tuple[int, int]
+) -> Markup:
+    """The picture once for each token of the output, under a veil that is thinner the more the token reads there.
+
+    Args:
+        picture: What is read.
+        weights: (output_length, rows · columns), from 0 to 1.
+        outputs: A label for each token.
+        grid: Rows and columns.
+    """
+    height, width = (PANEL * side / max(picture.pixels.shape[:2]) for side in picture.pixels.shape[:2])
+    png = _png(picture.pixels, cmap="gray", vmin=0, vmax=255)
+    name = f"seen-{zlib.crc32(repr((png, weights)).encode()):08x}"
+    seen = tag("image", href=png, width=f"{width:g}", height=f"{height:g}", id=name)
+    parts, said = [tag("defs", seen)], []
+    for number, (label, veil, row) in enumerate(zip(outputs, veils(weights, grid), weights, strict=False)):
+        x, y = (number % ACROSS) * (width + GAP), (number // ACROSS) * (height + CELL)
+        place = {"x": f"{x:g}", "y": f"{y:g}"}
+        parts.append(tag("use", href=f"#{name}", **place))
+        parts.append(
+            tag("image", href=_png(veil), width=f"{width:g}", height=f"{height:g}", preserveAspectRatio="none", **place)
+        )
+        parts.append(text(f"{x + width / 2:g}", y + height + 13, label, "name", text_anchor="middle"))
+        line_read, column_read = divmod(_largest(row), grid[1])
+        said.append(f"{label} reads row {line_read + 1}, column {column_read + 1}")
+    right, bottom = min(len(weights), ACROSS) * (width + GAP), -(-len(weights) // ACROSS) * (height + CELL)
+    return fixed_drawing(right, bottom, f"attention, most of it: {'; '.join(said)}", *parts, class_="veiled")
+
+
 def marked_text(output: str, reference: str) -> Markup:
     """The output; words that the reference lacks are inserted ones, words of it that the output lacks deleted ones.
 
@@ -180,7 +213,7 @@ def example(item: Mapping[str, Any], colors: Mapping[str, str]) -> Markup:
     """
     seed = f", seed {item['seed']}" if "seed" in item else ""
     shown = _panels(item, colors) if _draws_outputs(item) else join(_source(item), _texts(item, colors))
-    maps = [_attention(output) for output in item["outputs"] if output.get("attention")]
+    maps = [_attention(output, item) for output in item["outputs"] if output.get("attention")]
     return tag("article", tag("h4", f"Instance {item['id']}{seed}"), shown, *maps)
 
 
@@ -231,8 +264,14 @@ def _panels(item: Mapping[str, Any], colors: Mapping[str, str]) -> Markup:
     return tag("div", *panels, class_="panels")
 
 
-def _attention(output: Mapping[str, Any]) -> Markup:
-    shown = attention_drawing(output["attention"], output.get("input_labels", ()), output.get("output_labels", ()))
+def _attention(output: Mapping[str, Any], item: Mapping[str, Any]) -> Markup:
+    weights, labels = output["attention"], output.get("output_labels", ())
+    kept = output.get("drawing", item.get("drawing"))
+    picture = drawing_from_json(kept) if kept and "grid" in output else None
+    if isinstance(picture, Picture):
+        shown = attention_on_picture(picture, weights, labels, tuple(output["grid"]))
+    else:
+        shown = attention_drawing(weights, output.get("input_labels", ()), labels)
     return folded(f"attention of {output['name']}", tag("div", shown, class_="wide"))
 
 

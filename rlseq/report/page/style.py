@@ -110,6 +110,7 @@ figcaption b { color: var(--c, var(--ink)); font-weight: 650; }
 .hull .name { font-size: 6px; fill: var(--muted); }
 .attention rect { fill: var(--reward); }
 .attention .axis { stroke: var(--rule); }
+.veiled .name { font-size: 11px; }
 dl {
   display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .25rem 1.2rem;
   margin: 0; font-size: .9rem;
