@@ -19,6 +19,7 @@ from rlseq.training.finding import last_checkpoint
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
+from tests.captioned import write_captioned
 from tests.pretrained import write_model
 
 SHIPPED = [config.name for config in list_configs()]
@@ -52,6 +53,9 @@ def small_form(name: str, directory: Path) -> list[str]:
     """Overrides that make a shipped configuration train within seconds; corpora of files are written there."""
     task = shipped(name)["task"]
     sizes = list(SIZES[task["type"]])
+    if task["type"] == "caption" and task.get("corpus") == "files":
+        made = write_captioned(directory / "captioned", copies=12) | {"vocabulary_size": 60}
+        return ["policy.hidden_size=8", *(f"task.{key}={value}" for key, value in made.items()), *FEW]
     if task.get("corpus") == "files":
         files = {key: str(directory / place) for key, place in task.items() if key.endswith(("_source", "_target"))}
         write_corpus(files)

@@ -29,6 +29,7 @@ from rlseq.training import jobs
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import read_metrics
 from rlseq_envs.task import SequenceTask
+from tests.captioned import write_captioned
 from tests.cli.test_study import InThisProcess
 from tests.pages import OWN_LOGGER, OWN_NETWORK, OWN_REWARD, OWN_TASK, ROOT, blocks
 
@@ -52,6 +53,8 @@ SMALL = {
         *("task.speakers=[2, 1, 1]", "task.takes=1", "task.bands=8", "task.hop=0.03", "task.validation_size=8"),
         *("task.test_size=8", "policy.hidden_size=8"),
     ],
+    "flickr8k": ["task.captions=2", "policy.hidden_size=8"],
+    "scenes": ["task.sizes=[60, 20, 20]", "task.picture_size=16", "policy.hidden_size=8"],
     "sorting.yaml": ["evaluation.max_instances=8"],
 }
 
@@ -88,6 +91,7 @@ def write_data(directory: Path) -> None:
     for file in names:
         text = "".join(f"{word} {word}\n" for word in ("one", "two", "three", "four", "five", "six")).encode()
         (directory / file).write_bytes(gzip.compress(text) if file.endswith(".gz") else text)
+    write_captioned(directory / "data" / "flickr8k", copies=12)
     np.save(directory / "points.npy", np.random.default_rng(0).random((5, 6, 2)))
 
 

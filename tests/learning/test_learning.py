@@ -15,6 +15,7 @@ from rlseq.report.reporter import Reporter
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
+from tests.captioned import write_captioned
 from tests.support import HULL, POINTER, REVERSE, policy_section, tiny_config
 from tests.training.scripted import Recorder
 
@@ -72,6 +73,29 @@ def test_every_way_of_cross_entropy_solves_a_task_of_tokens(
     mle = {"updates": 400, "validate_every": 400, "optimizer": steps(1e-2, "linear")} | keys
     recorder, _ = trained(config(REVERSE, policy, mle, {"updates": 0}), tmp_path)
     assert recorder.scores("mle")[0] < 5 and recorder.scores("mle")[-1] > 95
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder"),
+    [
+        ("convolutional", {"type": "attention_lstm", "match": "additive"}),
+        ("features", "attention_lstm"),
+        ("features", "lstm"),
+        ("features", {"type": "lstm", "reads": "every_step"}),
+        ("features", "multimodal"),
+        ("features", "top_down"),
+    ],
+    ids=str,
+)
+def test_every_captioner_tells_the_colours_of_pictures(tmp_path: Path, encoder: str, decoder: Any) -> None:
+    keys = write_captioned(tmp_path, copies=12, pictures=True)
+    if encoder == "convolutional":
+        keys |= {"feature_file": None, "picture_directory": str(tmp_path), "picture_size": 12}
+    policy = {"encoder": encoder, "decoder": decoder, "hidden_size": 16, "dropout": 0.0}
+    mle = {"updates": 100, "batch_size": 8, "validate_every": 100, "optimizer": steps(1e-2, "linear")}
+    recorder, _ = trained(config({"type": "caption"} | keys, policy, mle, {"updates": 0}), tmp_path)
+    bleu = recorder.scores("mle", "BLEU")
+    assert bleu[0] < 20 and bleu[-1] == pytest.approx(100)
 
 
 def test_a_pointer_network_learns_hulls_of_five_points_from_some_points_of_its_own(tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ class Recorder(Sink):
     def finish(self) -> None:
         self.finished += 1
 
-    def scores(self, phase: str) -> list[float]:
-        return [event.metrics["accuracy"] for event in self.validations if event.phase == phase]
+    def scores(self, phase: str, metric: str = "accuracy") -> list[float]:
+        return [event.metrics[metric] for event in self.validations if event.phase == phase]
 
 
 def scripted_config(**sections: Any) -> Config:
