@@ -55,7 +55,7 @@ class ProjectedNLL(torch.autograd.Function):
     """Projection and loss in one, chunk by chunk, the gradients formed in the forward.
 
     The logits of all tokens never exist at once, and are passed over while they are in the cache. The gradient of
-    −log p(y) + s (x_y − mean x) by the logits x is p − (1 − s) e_y − s / C.
+    −log p(y) + s (x_y − mean x) by the logits x is p − (1 − s) e_y − s / C, of the C choices that are possible.
     """
 
     @staticmethod
@@ -105,17 +105,20 @@ def _project(
         below = logits.amax(-1) - logits.gather(1, targets[part, None])[:, 0]
         nll[part] = below - probabilities.amax(-1).log()
         loss += ((nll[part] + extra) * weights[part]).sum()
-        by_logits = _by_logits(probabilities, targets[part], smoothing, weights[part] / distribution.temperature)
+        by_logits = _by_logits(
+            probabilities, logits, targets[part], smoothing, weights[part] / distribution.temperature
+        )
         _accumulate(grads, part, features, cast_weight, by_logits)
     return grads, loss, nll
 
 
-def _by_logits(probabilities: Tensor, targets: Tensor, smoothing: float, weights: Tensor) -> Tensor:
+def _by_logits(probabilities: Tensor, logits: Tensor, targets: Tensor, smoothing: float, weights: Tensor) -> Tensor:
     """The loss's gradient by the logits (N, C), made of the probabilities in place."""
     less = probabilities.new_full((len(probabilities), 1), smoothing - 1.0)
     probabilities.scatter_add_(1, targets[:, None], less)
     if smoothing:
-        probabilities -= smoothing / probabilities.shape[1]
+        possible = is_possible(logits)
+        probabilities -= possible * (smoothing / possible.sum(-1, keepdim=True))
     return probabilities.mul_(weights[:, None])
 
 

@@ -11,7 +11,7 @@ from torch.distributions import kl_divergence as torch_kl
 from torch.nn import functional as F
 
 from rlseq.objectives.logits import IMPOSSIBLE, is_possible
-from rlseq.objectives.losses import entropy, kl_divergence, label_smoothing, negative_log_likelihood
+from rlseq.objectives.losses import entropy, kl_divergence, label_smoothing, negative_log_likelihood, weighted_nll
 
 
 def logits(seed: int = 0, rows: int = 5, choices: int = 4) -> torch.Tensor:
@@ -30,6 +30,20 @@ def test_label_smoothing_is_torchs_where_all_choices_are_possible(smoothing: flo
     ours = smoothed(logits(), TARGETS, smoothing)
     expected = F.cross_entropy(logits(), TARGETS, reduction="none", label_smoothing=smoothing)
     torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_projection_with_a_barred_choice_has_the_gradient_of_its_logits(smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, weight = (torch.randn(rows, 4, generator=generator, requires_grad=True) for rows in (6, 3))
+    bias = torch.tensor([IMPOSSIBLE, 0.2, 0.1], requires_grad=True)
+    targets, weights = torch.tensor([1, 2, 1, 1, 2, 2]), torch.rand(6, generator=generator)
+    fused = weighted_nll(features, (weight, bias), targets, weights, smoothing)[0]
+    plain = weighted_nll(F.linear(features, weight, bias), None, targets, weights, smoothing)[0]
+    torch.testing.assert_close(fused, plain)
+    leaves = (features, weight, bias)
+    for ours, theirs in zip(torch.autograd.grad(fused, leaves), torch.autograd.grad(plain, leaves), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_label_smoothing_spreads_over_possible_choices_alone() -> None:
