@@ -120,8 +120,9 @@ class _Episodes:
         """Append one token to each of these rows."""
         self.tokens[rows, self.lengths[rows]] = actions
         self.lengths[rows] += 1
-        self.terminated[rows] = actions == END
-        self.truncated[rows] = (actions != END) & (self.lengths[rows] >= self.limits[rows])
+        is_end, full = actions == END, self.lengths[rows] >= self.limits[rows]
+        whole = is_end | (full & (not self.task.choices.ends))
+        self.terminated[rows], self.truncated[rows] = whole, full & ~whole
 
     def reward(self, rows: Ints) -> Reward:
         return self.task.reward(self.tokens[rows], self.lengths[rows], self.ids[rows])
@@ -134,6 +135,7 @@ class _Episodes:
 
     def action_mask(self) -> npt.NDArray[np.int8]:
         mask = np.ones((len(self.ids), num_actions(self.task)), np.int8)
+        mask[:, END] = self.task.choices.ends
         if self.task.choices.points_to is not None:
             lengths = self.fields[self.task.choices.points_to].lengths
             if lengths is not None:
@@ -166,7 +168,7 @@ class SequenceEnv(gym.Env[Observation, np.int64]):
 
     ## Episode End
     END terminates. An episode that reaches the instance's limit without END is truncated and gets the reward of what is
-    there.
+    there; of a task without END, the limit terminates.
 
     ## Arguments
     ``task``: a task, its class, or ``"module:Class"``. ``split``: where instances are drawn from, default ``"train"``.

@@ -18,7 +18,7 @@ class RolloutResult:
     Attributes:
         rewards: (batch_size,) total reward of each.
         lengths: (batch_size,) tokens that counted, END included.
-        truncated: (batch_size,) whether the episode was cut off without END.
+        truncated: (batch_size,) whether the episode was cut off without END; never of a task without END.
         components: Each named part of the reward, (batch_size,), unweighted.
         potentials: ``SequenceTask.potentials`` if they were asked for, (batch_size, time); None otherwise.
     """
@@ -65,7 +65,7 @@ def score_sequences(
     if kept.min(initial=0) < 0 or kept.max(initial=0) >= num_actions(task):
         raise ValueError(f"tokens {kept.min()} … {kept.max()} leave the action space 0 … {num_actions(task) - 1}")
     reward = task.reward(kept, lengths, ids)
-    result = RolloutResult(reward.total, lengths, ends >= lengths, reward.components)
+    result = RolloutResult(reward.total, lengths, (ends >= lengths) & task.choices.ends, reward.components)
     if not with_potentials:
         return result
     potentials = task.potentials(kept, lengths, ids)

@@ -98,6 +98,8 @@ class Choices:
         points_to: A field of the source: token i + 1 is its position i.
         same_as: A field of the source whose ids are these tokens, id by id.
         tokenizer: What tokens are cut by, if that came with a model and was not learnt from the task's data.
+        ends: Whether END may be emitted. If not, a sequence is whole at its limit, and END has no probability.
+        columns: Tokens are the pixels of a picture of so many columns, row by row; None: they are a line.
     """
 
     longest: int
@@ -105,8 +107,14 @@ class Choices:
     points_to: str | None = None
     same_as: str | None = None
     tokenizer: Tokenizer | None = None
+    ends: bool = True
+    columns: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError unless tokens are either of a fixed number or positions."""
+        """Raises ValueError unless tokens are either of a fixed number or positions, and fill the rows of a picture."""
         if (self.size is None) == (self.points_to is None):
             raise ValueError("choices have a size, or they point to a field of the source")
+        if not self.ends and self.size is None:
+            raise ValueError("choices that point have END: sequences without it need choices of a fixed number")
+        if self.columns is not None and (self.ends or self.longest % self.columns):
+            raise ValueError(f"{self.columns} columns need sequences without END that fill their rows")

@@ -135,9 +135,13 @@ def instance_ids(loaded: LoadedPolicy, split: SplitName, max_instances: int | No
 def score_outputs(task: SequenceTask, sequences: Ints, lengths: Ints, ids: Ints) -> Outputs:
     """What sequences (instances, time) of these lengths are worth, one an instance."""
     reward = task.reward(sequences, lengths, ids)
-    truncated = (sequences[np.arange(len(ids)), lengths - 1] != END).astype(np.float64)
+    cut = (sequences[np.arange(len(ids)), lengths - 1] != END) & task.choices.ends
     values: dict[str, Bools | Floats] = {**task.instance_metrics(sequences, lengths, ids), "reward": reward.total}
-    for name, column in (*reward.components.items(), ("truncated", truncated), ("length", lengths.astype(np.float64))):
+    for name, column in (
+        *reward.components.items(),
+        ("truncated", cut.astype(np.float64)),
+        ("length", lengths.astype(np.float64)),
+    ):
         values.setdefault(name, column)
     return Outputs(ids, sequences, lengths, reward.total, values)
 

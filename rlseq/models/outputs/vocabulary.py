@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rlseq.config.policy import VocabularyConfig
 from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import Memory
 from rlseq.models.parts import Output, OutputSizes
+from rlseq.objectives.logits import IMPOSSIBLE
 
 
 class VocabularyOutput(Output):
     """Logits E a + b over a vocabulary; the rows of E may be the tokens' embeddings (Press & Wolf 2017).
+
+    Of a task without END, the bias of END bars it: no probability is left for it, in drawing and in scoring alike.
 
     Args:
         sizes: What it is built for, with the tokens' embedding.
@@ -29,11 +33,12 @@ class VocabularyOutput(Output):
         self.weight = (sizes.embedding if config.tie_embeddings else TokenEmbedding(count, size)).table.weight
         self.bias = nn.Parameter(torch.zeros(count))
         self.embedding = sizes.embedding
+        self.ends = sizes.choices.ends
 
     @property
     def head(self) -> tuple[Tensor, Tensor]:
         """E and b."""
-        return self.weight, self.bias
+        return self.weight, self.bias if self.ends else F.pad(self.bias[1:], (1, 0), value=IMPOSSIBLE)
 
     def embed(self, tokens: Tensor, memory: Memory) -> Tensor:
         """See ``Output``."""
