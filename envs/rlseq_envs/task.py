@@ -121,16 +121,23 @@ class SequenceTask(ABC):
         sources: The fields of a source by name; none if sequences are generated from nothing. The size of a source is
             the number of positions of its first field.
         choices: What can be emitted.
-        selection_metric: The corpus metric that picks the best checkpoint; larger is better, unless
-            ``rlseq_envs.settings.metrics`` says otherwise.
+        selection_metric: The metric of validations that picks the best checkpoint: a corpus metric, or one of the
+            likelihood. ``rlseq_envs.settings.metrics`` says which way it is better.
         validates_likelihood: Whether validations also say how likely the references are, as ``rlseq evaluate
             --likelihood`` does: a pass more over them.
+        validates_samples: Whether validations look at a sample of each instance, not at the greedy output: of tasks
+            whose sources leave open what is right.
     """
 
     sources: Mapping[str, Space]
     choices: Choices
     selection_metric: str
     validates_likelihood: bool = False
+    validates_samples: bool = False
+
+    def selects_by(self, phase: str) -> str:
+        """The metric that picks the best checkpoint of a phase, ``mle`` or ``rl``: ``selection_metric`` of both."""
+        return self.selection_metric
 
     @property
     @abstractmethod

@@ -145,13 +145,13 @@ def _trial(path: str, directory: str, threads: int, begin: int, number: int, rep
     class Reports(Sink):
         best = -sys.float_info.max
 
-        def add(self, update: int, value: float | None) -> None:
+        def add(self, update: int, metric: str, value: float | None) -> None:
             if value is not None and math.isfinite(value):
-                self.best = max(self.best, value)
+                self.best = max(self.best, signed(metric, value))
             report(update - begin, self.best)
 
         def validation(self, event: Validation) -> None:
-            self.add(event.update, signed(event.metric, event.metrics[event.metric]))
+            self.add(event.update, event.metric, event.metrics[event.metric])
 
     os.chdir(directory)
     made, reports = Sweep.open(Path(path)), Reports()
@@ -159,9 +159,9 @@ def _trial(path: str, directory: str, threads: int, begin: int, number: int, rep
     local = ["compute.address=null", f"compute.threads={threads}"]
     run, settings = made.run(number), parse_config(settings.model_dump(mode="json"), f"trial {number}", local)
     if (run / "metrics.jsonl").exists():
-        metric = make_task(settings.task, run / "artifacts").selection_metric
+        metric = make_task(settings.task, run / "artifacts").selects_by("rl")
         for update, value in validations(run, metric):
-            reports.add(update, signed(metric, value))
+            reports.add(update, metric, value)
     _bring_to_end(run, settings, made.shared, [reports])
 
 

@@ -240,7 +240,8 @@ def _primary(task: SequenceTask, measures: Measures, asked: str | None) -> str:
         raise EvaluationError(
             f"no metric {asked!r} can be tested{did_you_mean(asked, list(measures))}; choose from {known}"
         )
-    return asked or (task.selection_metric if task.selection_metric in measures else "reward")
+    selecting = task.selects_by("rl")
+    return asked or (selecting if selecting in measures else "reward")
 
 
 def compare_checkpoints(

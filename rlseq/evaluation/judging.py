@@ -139,7 +139,7 @@ class Judge:
             loaded.config.seed,
             rewards_of(loaded.meta),
             output_profile(task, evaluation, texts) | policy_profile(loaded, evaluation),
-            read_history(loaded.checkpoint, loaded.meta, task.selection_metric),
+            read_history(loaded.checkpoint, loaded.meta, task.selects_by(loaded.meta["phase"])),
             measure_curves(loaded, self.ids, self.options) if self._with_curves else None,
         )
 

@@ -25,13 +25,16 @@ class Reporter:
 
     Args:
         sinks: Where events go; default: all of the above.
-        metric: The metric that picks the best checkpoint; default: the first one of a validation that is not the
-            reward.
+        metric: From a phase to the metric that picks its best checkpoint; default: the first one of a validation that
+            is not the reward.
         callbacks: The user's. Unlike a sink, one that raises ends the training, after a save; see ``StopPhase``, too.
     """
 
     def __init__(
-        self, sinks: Sequence[Sink] | None = None, metric: str | None = None, callbacks: Sequence[Sink] = ()
+        self,
+        sinks: Sequence[Sink] | None = None,
+        metric: Callable[[str], str] | None = None,
+        callbacks: Sequence[Sink] = (),
     ) -> None:
         self._sinks = list(sinks) if sinks is not None else default_sinks(sys.stdout)
         self._metric, self._callbacks = metric, list(callbacks)
@@ -63,7 +66,8 @@ class Reporter:
         histograms: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
     ) -> Validation:
         """A validation after an update; see the event for the arguments. Callbacks hear of it by ``validated``."""
-        metric = self._metric or next((name for name in metrics if name != "reward"), "reward")
+        first = next((name for name in metrics if name != "reward"), "reward")
+        metric = self._metric(phase) if self._metric else first
         event = Validation(phase, update, metrics, metric, best, samples, histograms)
         self._tell_sinks(lambda sink: sink.validation(event))
         return event

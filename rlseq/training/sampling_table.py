@@ -16,12 +16,12 @@ from rlseq_envs.task import Ints, SequenceTask
 
 
 def worst(rolled: Rollout, count: int) -> Ints:
-    """The instances of the lowest greedy rewards, (at most ``count``,); among equals the first ones."""
+    """The instances of the lowest rewards, (at most ``count``,); among equals the first ones."""
     return rolled.ids[np.argsort(rolled.rewards[:, -1], kind="stable")[:count]]
 
 
 def histograms(rolled: Rollout) -> dict[str, npt.NDArray[Any]]:
-    """Of greedy outputs: the reward and the length in tokens of each, and −log p of each of their tokens, nats."""
+    """Of what was decoded: the reward and the length in tokens of each, and −log p of each of their tokens, nats."""
     assert rolled.token_log_probs is not None
     lengths, log_probs = rolled.lengths[:, -1], rolled.token_log_probs[:, -1]
     emitted = np.arange(log_probs.shape[1]) < lengths[:, None]

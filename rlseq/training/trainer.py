@@ -263,8 +263,8 @@ class Trainer:
             self._recover(section, str(error))
             return
         progress.validating = False
-        score = found.metrics[self.task.selection_metric]
-        score = -math.inf if math.isnan(score) else signed(self.task.selection_metric, score)
+        score = found.metrics[self._metric]
+        score = -math.inf if math.isnan(score) else signed(self._metric, score)
         best = progress.judge(score)
         if best:
             progress.best_metrics = found.metrics
@@ -273,6 +273,11 @@ class Trainer:
         self._warn(self.monitors.validation(found.metrics, len(found.rolled.ids)))
         self._act_on(section, score, best)
         self.reporter.validated(event, self.run.checkpoint(phase, update) if self._saved == update else None)
+
+    @property
+    def _metric(self) -> str:
+        """The metric that picks the best checkpoint of this phase."""
+        return self.task.selects_by(self.progress.phase)
 
     def _act_on(self, section: PhaseConfig, score: float, best: bool) -> None:
         """What follows from a validation: the best is saved, a collapse is left, the phase may end."""
@@ -284,10 +289,9 @@ class Trainer:
         if best:
             self._save()
         elif isinstance(section, RLConfig) and score < progress.best - section.collapse_tolerance:
-            metric = self.task.selection_metric
-            went = "fell" if larger_is_better(metric) else "rose"
-            before, now = (signed(metric, value) for value in (progress.best, score))
-            self._recover(section, f"{metric} {went} from {before:.2f} to {now:.2f}")
+            went = "fell" if larger_is_better(self._metric) else "rose"
+            before, now = (signed(self._metric, value) for value in (progress.best, score))
+            self._recover(section, f"{self._metric} {went} from {before:.2f} to {now:.2f}")
             return
         if section.patience is not None and progress.validations_without_best >= section.patience:
             self.reporter.message(f"no new best for {section.patience} validations: {progress.phase} ends")

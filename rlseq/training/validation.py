@@ -22,7 +22,7 @@ class Measured:
     Attributes:
         metrics: By name, the reward among them.
         samples: Rows of the table of samples.
-        rolled: The greedy outputs.
+        rolled: The outputs.
     """
 
     metrics: dict[str, float]
@@ -31,7 +31,9 @@ class Measured:
 
 
 def measure(task: SequenceTask, engine: Engine, config: EvaluationConfig, update: int) -> Measured:
-    """Decode the validation set greedily, with the moving average of the weights if there is one.
+    """Decode the validation set, with the moving average of the weights if there is one.
+
+    It is decoded greedily, or one sample of each instance is drawn if the task asks for that.
 
     Args:
         task: Scores what is decoded.
@@ -46,8 +48,8 @@ def measure(task: SequenceTask, engine: Engine, config: EvaluationConfig, update
     size = min(s for s in (split.size, config.max_instances) if s is not None)
     rolled = engine.rollout(
         split.ids(0, size),
-        num_samples=0,
-        greedy=True,
+        num_samples=int(task.validates_samples),
+        greedy=not task.validates_samples,
         update=update,
         averaged=True,
         score_references=task.validates_likelihood,

@@ -198,7 +198,7 @@ def test_the_metric_is_the_one_named_or_the_first_that_is_not_the_reward(run: Me
         def validation(self, event: object) -> None:
             seen.append(event.metric)  # type: ignore[attr-defined]
 
-    for metric in (None, "edge_f1"):
+    for metric in (None, {"mle": "edge_f1"}.__getitem__):
         reporter = Reporter([Spy()], metric=metric)
         reporter.start(config, run)
         reporter.validation("mle", 1, {"reward": 0.0, "accuracy": 1.0, "edge_f1": 0.1}, False, [])

@@ -23,6 +23,7 @@ from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, policy_
 from rlseq.training.plain import PlainEngine
 from rlseq.training.trust import Trust
 from rlseq.training.update import RESAMPLED, batch_loss
+from rlseq.training.validation import measure
 from rlseq_envs.env import SequenceVectorEnv
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, ReverseTask, tiny_config
 from tests.training.scripted import scripted_config, trainer_of
@@ -181,6 +182,62 @@ def test_a_task_that_asks_is_told_how_likely_its_references_are(tmp_path: Path) 
     for name, value in expected.items():
         assert math.isclose(event.metrics[name], value, rel_tol=1e-5)
     assert ours.rollout(np.arange(2), num_samples=0, greedy=True, update=0, averaged=True).reference_nats is None
+
+
+class LikelyTask(ReverseTask):
+    """Chosen by likelihood in mle, by accuracy in rl; validations look at samples."""
+
+    selection_metric = "nats_per_sequence"
+    validates_likelihood = validates_samples = True
+
+    def selects_by(self, phase: str) -> str:
+        return "accuracy" if phase == "rl" else self.selection_metric
+
+
+def test_a_phase_is_judged_by_its_metric_and_the_least_nats_are_the_best(tmp_path: Path) -> None:
+    task = LikelyTask()
+    settings = scripted_config(
+        mle={"updates": 12, "validate_every": 3, "optimizer": {"learning_rate": 0.01}},
+        rl={"updates": 4, "validate_every": 2, "collapse_tolerance": 100.0},
+        evaluation={"max_instances": 20, "samples_shown": 0},
+    )
+    trainer, recorder = trainer_of(
+        settings, PlainEngine(settings, task, SequenceVectorEnv(task).rollout), tmp_path / "run", task
+    )
+    trainer.train()
+    for phase, metric, sign in (("mle", "nats_per_sequence", -1), ("rl", "accuracy", 1)):
+        events = [event for event in recorder.validations if event.phase == phase]
+        scores = [sign * event.metrics[metric] for event in events]
+        assert [event.best for event in events] == [score == max(scores[: i + 1]) for i, score in enumerate(scores)]
+    nats = [event.metrics["nats_per_sequence"] for event in recorder.validations if event.phase == "mle"]
+    assert nats[-1] < nats[0]
+
+
+def test_a_rise_of_nats_is_a_collapse_and_is_said_to_be_one(tmp_path: Path) -> None:
+    task = LikelyTask()
+    task.selects_by = lambda phase: "nats_per_sequence"  # type: ignore[method-assign]
+    settings = scripted_config(
+        mle={"updates": 30, "optimizer": {"learning_rate": 0.01}},
+        rl={"updates": 4, "validate_every": 2, "collapse_tolerance": 1.0, "optimizer": {"learning_rate": 1.0}},
+        evaluation={"max_instances": 20, "samples_shown": 0},
+    )
+    trainer, recorder = trainer_of(
+        settings, PlainEngine(settings, task, SequenceVectorEnv(task).rollout), tmp_path / "run", task
+    )
+    trainer.train()
+    assert any("nats_per_sequence rose from" in warning for warning in recorder.warnings)
+
+
+def test_a_task_that_asks_is_validated_on_samples(settings: Config) -> None:
+    ours = engine(settings)
+    task = ours.task
+    for samples in (False, True):
+        task.validates_samples = samples
+        found = measure(task, ours, settings.evaluation, 0)
+        ids = task.instances("validation").ids(0, len(found.rolled.ids))
+        expected = ours.rollout(ids, num_samples=int(samples), greedy=not samples, update=0, averaged=True)
+        np.testing.assert_array_equal(found.rolled.sequences, expected.sequences)
+        assert found.rolled.greedy is not samples
 
 
 def test_the_average_lies_between_and_is_what_is_validated_and_kept(settings: Config) -> None:

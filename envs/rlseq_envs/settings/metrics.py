@@ -1,13 +1,14 @@
-"""Which way corpus metrics are better, by their names."""
+"""Which way metrics are better, by their names."""
 
 from __future__ import annotations
 
-LESS_IS_BETTER = frozenset({"TER", "WER", "CER", "truncated"})
+_LIKELIHOOD = ("nats_per_sequence", "nats_per_token", "perplexity", "bits_per_dimension")
+LESS_IS_BETTER = frozenset({"TER", "WER", "CER", "truncated", *_LIKELIHOOD})
 
 
 def larger_is_better(metric: str) -> bool:
     """Whether more of a metric is better, or of that of some instances, ``<metric>_<which>``."""
-    return metric.partition("_")[0] not in LESS_IS_BETTER
+    return LESS_IS_BETTER.isdisjoint({metric, metric.partition("_")[0]})
 
 
 def signed(metric: str, value: float) -> float:
