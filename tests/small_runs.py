@@ -19,6 +19,7 @@ from rlseq.training.finding import last_checkpoint
 from rlseq.training.plain import PlainEngine
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
+from rlseq_envs.media.digits import draw_digits
 from tests.captioned import write_captioned
 from tests.pretrained import write_model
 
@@ -31,6 +32,7 @@ SIZES = {
         *("task.cldr_sizes=[200, 20, 20]", "task.vocabulary_size=150"),
         *("policy.embedding_size=8", "policy.hidden_size=8"),
     ],
+    "pixels": ["task.side=6", "task.sizes=[60, 20, 20]", "policy.hidden_size=8"],
     "caption": ["task.sizes=[60, 20, 20]", "task.picture_size=16", "policy.hidden_size=8"],
     "speech": [
         *("task.speakers=[2, 1, 1]", "task.takes=1", "task.bands=8", "task.hop=0.03", "task.digits=[1, 2]"),
@@ -64,6 +66,9 @@ def small_form(name: str, directory: Path) -> list[str]:
         write_model(directory / "model", "marian")
         places = (f"task.{key}={place}" for key, place in files.items())
         sizes = [f"policy.path={directory / 'model'}", "task.max_length=60", "task.max_source_length=60", *places]
+    if task["type"] == "pixels" and "file" in task:
+        write_pictures(directory / "pictures.npz", 6)
+        sizes = ["policy.hidden_size=8", "task.side=6", f"task.file={directory / 'pictures.npz'}"]
     if "train_files" in task:
         stories = {key: [str(directory / place) for place in task[key]] for key in ("train_files", "test_files")}
         write_stories([place for places in stories.values() for place in places])
@@ -80,6 +85,12 @@ def write_clips(place: Path) -> None:
     speaker, digit, index = np.indices((2, 10, 12)).reshape(3, -1)
     audio = (3000 * np.random.default_rng(0).standard_normal(400 * len(digit))).astype(np.int16)
     np.savez(place, audio=audio, offset=400 * np.arange(len(digit) + 1), digit=digit, speaker=speaker, index=index)
+
+
+def write_pictures(file: Path, side: int) -> None:
+    """A small file of pictures, packed."""
+    packed = np.packbits(draw_digits(0, np.arange(60), side).reshape(60, -1), axis=1)
+    np.savez(file, train=packed, valid=packed[:20], test=packed[:20])
 
 
 def write_stories(files: list[str]) -> None:

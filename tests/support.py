@@ -24,11 +24,13 @@ from rlseq.models.build import build_policy
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.convolutional import ConvolutionalEncoder
 from rlseq.models.encoders.features import FeaturesEncoder
+from rlseq.models.encoders.nothing import NothingEncoder
 from rlseq.models.encoders.story import StoryEncoder
 from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.spaces import TaskSpaces
+from rlseq.objectives.logits import is_possible
 from rlseq_envs.counters import counter_uniforms
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
@@ -107,6 +109,14 @@ def features_policy(seed: int = 0, fields: Mapping[str, Space] = REGIONS | POOLE
     return shaken(build_policy(config, TaskSpaces(fields, Choices(9, 7)), seed), seed)
 
 
+def drawing_policy(seed: int = 0, asked: bool = False, **keys: Any) -> EncoderDecoder:
+    """Of pictures of 3 columns in 4 colours, pixel by pixel and without END; one token is the source, or nothing is."""
+    sections = {"encoder": "lstm" if asked else "nothing", "decoder": keys.pop("decoder", "lstm"), "hidden_size": 8}
+    config = policy_config(sections, **{"embedding_size": 6, "dropout": 0.0} | keys)
+    fields = {"text": Space.of_tokens(9, 1)} if asked else {}
+    return shaken(build_policy(config, TaskSpaces(fields, Choices(9, 5, ends=False, columns=3)), seed), seed)
+
+
 def pointer_policy(seed: int = 0, **keys: Any) -> EncoderDecoder:
     config = policy_config(POINTER, **{"hidden_size": 8, "dropout": 0.0} | keys)
     return shaken(build_policy(config, POINTS, seed), seed)
@@ -121,6 +131,8 @@ def sources(policy: SequencePolicy, lengths: Sequence[int], seed: int = 0) -> So
     if example is not None:
         found: Source[Tensor] = example(torch.tensor(lengths), generator)
         return found
+    if isinstance(policy.encoder, NothingEncoder):
+        return Source(rows, {})
     if isinstance(policy.encoder, ConvolutionalEncoder):
         return pictures({policy.encoder.field: policy.encoder.picture}, rows, generator)
     if isinstance(policy.encoder, FeaturesEncoder):
@@ -158,7 +170,7 @@ def only(source: Source[Array]) -> tuple[Array, Array]:
 
 
 def targets(policy: SequencePolicy, source: Source[Tensor], lengths: Sequence[int], seed: int = 0) -> Tensor:
-    """Random targets a policy can emit: END last, points not repeated, garbage beyond each length."""
+    """Random targets a policy can emit: END last if there is END, points not repeated, garbage beyond each length."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
     for row, length in enumerate(lengths):
@@ -168,7 +180,8 @@ def targets(policy: SequencePolicy, source: Source[Tensor], lengths: Sequence[in
         else:
             order = torch.randperm(int(only(source)[1][row]), generator=generator) + 1
             rows[row] = order.repeat(rows.shape[1])[: rows.shape[1]]
-        rows[row, length - 1] = 0
+        if policy.head is None or is_possible(policy.head[1][0]):
+            rows[row, length - 1] = 0
     return rows
 
 

@@ -55,6 +55,7 @@ SMALL = {
     ],
     "flickr8k": ["task.captions=2", "policy.hidden_size=8"],
     "scenes": ["task.sizes=[60, 20, 20]", "task.picture_size=16", "policy.hidden_size=8"],
+    "digits": ["task.side=6", "task.sizes=[60, 8, 8]", "policy.hidden_size=8"],
     "sorting.yaml": ["evaluation.max_instances=8"],
 }
 

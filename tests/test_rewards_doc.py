@@ -18,6 +18,7 @@ from rlseq.config.load import load_config
 from rlseq.training.run_directory import read_metrics
 from rlseq_envs.env import score_sequences
 from rlseq_envs.settings.convex_hull import HULL_REWARDS
+from rlseq_envs.settings.pixels import PIXELS_REWARDS
 from rlseq_envs.settings.story import STORY_REWARDS
 from rlseq_envs.settings.tape import TAPE_REWARDS
 from rlseq_envs.settings.text import REWARD_OPTIONS, TEXT_REWARDS
@@ -71,7 +72,7 @@ def test_every_command_changes_the_reward(command: str) -> None:
 def test_the_tables_name_every_reward_and_every_option() -> None:
     page = TABLES.read_text(encoding="utf-8")
     named = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
-    assert named == [*TEXT_REWARDS, *HULL_REWARDS, *TAPE_REWARDS, *STORY_REWARDS]
+    assert named == [*TEXT_REWARDS, *HULL_REWARDS, *TAPE_REWARDS, *STORY_REWARDS, *PIXELS_REWARDS]
     assert all(f"`{key}" in page for key in REWARD_OPTIONS)
 
 

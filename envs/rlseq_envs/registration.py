@@ -13,6 +13,7 @@ import gymnasium
 from rlseq_envs.settings import (
     CaptionSettings,
     ConvexHullSettings,
+    PixelsSettings,
     SpeechSettings,
     StorySettings,
     TapeSettings,
@@ -71,3 +72,4 @@ register(TapeSettings.env_id, "rlseq_envs.tasks.tape:TapeTask")
 register(StorySettings.env_id, "rlseq_envs.tasks.story:StoryTask")
 register(CaptionSettings.env_id, "rlseq_envs.tasks.caption:CaptionTask")
 register(SpeechSettings.env_id, "rlseq_envs.tasks.speech:SpeechTask")
+register(PixelsSettings.env_id, "rlseq_envs.tasks.pixels:PixelsTask")

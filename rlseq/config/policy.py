@@ -177,10 +177,9 @@ class StoryEncoderConfig(PartConfig):
         fields = [space.tokens for space in sources.values()]
         axes = [len(space.axes) for space in sources.values()]
         if axes != [2, 1] or None in fields or len(set(fields)) != 1:
-            kind = _reader(sources) if _no_sequence("lstm", sources) else "lstm"
             return [
                 "policy.encoder.type 'story' reads sentences and a question in words of one vocabulary, but a source "
-                f"has {_told(sources)}: set policy.encoder.type to {kind}"
+                f"has {_told(sources)}: set policy.encoder.type to {_reader(sources)}"
             ]
         if policy.output.attention_is_output:
             return ["policy.encoder.type 'story' has no positions to point at: set policy.output.type to vocabulary"]
@@ -203,10 +202,9 @@ class ConvolutionalEncoderConfig(PartConfig):
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""
         if [space.is_picture for space in sources.values()] != [True]:
-            kind = _reader(sources) if _no_sequence("lstm", sources) else "lstm"
             return [
                 "policy.encoder.type 'convolutional' reads one picture of rows, columns and colours, but a source has "
-                f"{_told(sources)}: set policy.encoder.type to {kind}"
+                f"{_told(sources)}: set policy.encoder.type to {_reader(sources)}"
             ]
         if policy.output.attention_is_output:
             return [
@@ -228,10 +226,9 @@ class FeaturesEncoderConfig(PartConfig):
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""
         if not _has_features(sources):
-            kind = _reader(sources) if _no_sequence("lstm", sources) else "lstm"
             return [
                 "policy.encoder.type 'features' reads numbers of a picture, (rows, columns, width) or (width) or both, "
-                f"but a source has {_told(sources)}: set policy.encoder.type to {kind}"
+                f"but a source has {_told(sources)}: set policy.encoder.type to {_reader(sources)}"
             ]
         if policy.output.attention_is_output:
             return ["policy.encoder.type 'features' has no positions to point at: set policy.output.type to vocabulary"]
@@ -245,6 +242,21 @@ def _has_features(sources: Mapping[str, Space]) -> bool:
     return fixed and axes in ([1], [3], [1, 3])
 
 
+class NothingEncoderConfig(PartConfig):
+    """For tasks without a source: a learned summary and no position."""
+
+    type: Literal["nothing"] = "nothing"
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        if not sources:
+            return []
+        return [
+            f"policy.encoder.type 'nothing' reads no source, but there is {_told(sources)}: "
+            f"set policy.encoder.type to {_reader(sources)}"
+        ]
+
+
 def _odd_size(policy: PolicyConfig) -> str:
     """Why an encoder of two directions cannot have this size."""
     return (
@@ -255,7 +267,7 @@ def _odd_size(policy: PolicyConfig) -> str:
 
 def _no_sequence(kind: str, sources: Mapping[str, Space]) -> list[str]:
     """Why an encoder of one sequence cannot read the sources."""
-    if [field.is_sequence for field in sources.values()] == [True]:
+    if _is_sequence(sources):
         return []
     return [
         f"policy.encoder.type {kind!r} reads one sequence of tokens or vectors, but a source has "
@@ -263,8 +275,17 @@ def _no_sequence(kind: str, sources: Mapping[str, Space]) -> list[str]:
     ]
 
 
+def _is_sequence(sources: Mapping[str, Space]) -> bool:
+    """Whether there is one field, a sequence."""
+    return [field.is_sequence for field in sources.values()] == [True]
+
+
 def _reader(sources: Mapping[str, Space]) -> str:
-    """The encoder for sources that are no sequence."""
+    """The encoder for sources that another one cannot read."""
+    if not sources:
+        return "nothing"
+    if _is_sequence(sources):
+        return "lstm"
     if _has_features(sources):
         return "features"
     is_picture = [space.is_picture for space in sources.values()] == [True]
@@ -372,6 +393,25 @@ class TopDownConfig(PartConfig):
         return []
 
 
+class GridLSTMConfig(PartConfig):
+    """An LSTM whose pixels go on from their left and upper neighbours (Graves et al. 2007), for tasks of pictures."""
+
+    type: Literal["grid_lstm"] = "grid_lstm"
+    # How many pixels further to the right the state of the row above is: with 2 the pixel above was read, and the next.
+    ahead: Annotated[int, Range(gt=0), Limit(1000)] = 2
+    forget_bias: Number = 0.0  # first bias of both forget gates; above 0, two neighbours make a state grow
+
+    def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
+        """See the base class."""
+        wrong = _cannot_point(self.type, policy)
+        if choices.columns is None:
+            wrong.append(
+                "policy.decoder.type 'grid_lstm' draws a picture row by row, but the task's tokens are a line: "
+                "set policy.decoder.type to lstm"
+            )
+        return wrong
+
+
 class TuringMachineDecoderConfig(TuringMachineKeys):
     """The writing half of a Neural Turing Machine (Graves et al. 2014): it begins with the memory of the encoder."""
 
@@ -392,7 +432,7 @@ class TuringMachineDecoderConfig(TuringMachineKeys):
         else:
             remedy = (
                 "policy.decoder.type to attention_lstm"
-                if encoder.type == "own" or _no_sequence(self.type, sources)
+                if encoder.type == "own" or not _is_sequence(sources)
                 else "policy.encoder.type to " + self.type
             )
             wrong.append(
@@ -490,6 +530,7 @@ EncoderSection = Annotated[
     | StoryEncoderConfig
     | ConvolutionalEncoderConfig
     | FeaturesEncoderConfig
+    | NothingEncoderConfig
     | OwnPartConfig,
     Field(discriminator="type"),
     BARE_WORD,
@@ -498,6 +539,7 @@ DecoderSection = Annotated[
     AttentionLSTMConfig
     | LSTMDecoderConfig
     | FixedOutputLSTMConfig
+    | GridLSTMConfig
     | TransformerDecoderConfig
     | TuringMachineDecoderConfig
     | MemoryNetworkConfig

@@ -16,6 +16,7 @@ from rlseq.config.section import PolicySection
 from rlseq.models.critic import Critic
 from rlseq.models.decoders.attention_lstm import AttentionLSTM
 from rlseq.models.decoders.fixed_output import FixedOutputLSTM
+from rlseq.models.decoders.grid_lstm import GridLSTM
 from rlseq.models.decoders.lstm import LSTMDecoder
 from rlseq.models.decoders.memory_network import MemoryNetwork
 from rlseq.models.decoders.multimodal import MultimodalRNN
@@ -25,6 +26,7 @@ from rlseq.models.decoders.turing_machine import TuringMachineDecoder
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.encoders.convolutional import ConvolutionalEncoder
 from rlseq.models.encoders.features import FeaturesEncoder
+from rlseq.models.encoders.nothing import NothingEncoder
 from rlseq.models.encoders.pyramidal import PyramidalEncoder
 from rlseq.models.encoders.recurrent import RecurrentEncoder
 from rlseq.models.encoders.story import StoryEncoder
@@ -52,11 +54,13 @@ NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
         "story": StoryEncoder,
         "convolutional": ConvolutionalEncoder,
         "features": FeaturesEncoder,
+        "nothing": NothingEncoder,
     },
     "decoder": {
         "attention_lstm": AttentionLSTM,
         "lstm": LSTMDecoder,
         "fixed_output_lstm": FixedOutputLSTM,
+        "grid_lstm": GridLSTM,
         "transformer": TransformerDecoder,
         "turing_machine": TuringMachineDecoder,
         "memory_network": MemoryNetwork,
@@ -151,7 +155,10 @@ def _build(config: PolicyConfig, spaces: TaskSpaces, classes: Mapping[str, Any])
     memories = config.decoder.memories
     encoder = make("encoder", EncoderSizes(spaces.sources, width, hidden_size, config.dropout, pointed_at, memories))
     positions = 0 if pointed_at is None else spaces.sources[pointed_at].largest[0] + 1
-    steps = DecoderSizes(width, hidden_size, feed_size, config.dropout, not points, spaces.choices.longest, positions)
+    longest, columns = spaces.choices.longest, spaces.choices.columns
+    steps = DecoderSizes(
+        width, hidden_size, feed_size, config.dropout, not points, longest, positions=positions, columns=columns
+    )
     decoder = make("decoder", steps)
     words = None
     if spaces.choices.size is not None:

@@ -76,6 +76,7 @@ class DecoderSizes:
             none does, the output points: attention over the bank is the distribution of the next token.
         longest: The most steps that a sequence of the task has.
         positions: The most that the output can point at in a source, END among them; 0: it does not point.
+        columns: Of the picture whose pixels are emitted row by row; None: tokens are a line.
     """
 
     input_size: int
@@ -85,6 +86,7 @@ class DecoderSizes:
     reads: bool
     longest: int
     positions: int = 0
+    columns: int | None = None
 
 
 @dataclass(frozen=True)

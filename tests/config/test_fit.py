@@ -49,6 +49,8 @@ SPACES = {
     "regions and a vector": TaskSpaces({"regions": Space((2, 3, 5)), "pooled": Space((4,))}, Choices(9, VOCABULARY)),
     "story": TaskSpaces(StoryEncoder.sources, Choices(9, VOCABULARY)),
     "nothing": TaskSpaces(NoSourceEncoder.sources, Choices(9, VOCABULARY)),
+    "nothing, to be drawn": TaskSpaces(NoSourceEncoder.sources, Choices(9, VOCABULARY, ends=False, columns=3)),
+    "text, to be drawn": TaskSpaces(TEXT, Choices(9, VOCABULARY, ends=False, columns=3)),
 }
 # Every type there is, with its defaults; keys that demand something; classes of the user's.
 SECTIONS: dict[str, list[dict[str, Any]]] = {

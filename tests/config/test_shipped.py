@@ -21,7 +21,10 @@ def test_it_trains_through_both_phases(name: str, tmp_path: Path, monkeypatch: p
     assert result.exit_code == 0, result.output
     records = [record for record in read_metrics(Path("run/metrics.jsonl")) if "train/loss" in record]
     assert [(record["phase"], record["update"]) for record in records] == [("mle", 1), ("mle", 2), ("rl", 3), ("rl", 4)]
-    assert len(json.loads(Path("run/report/comparison.json").read_text())["arms"]) == 2
+    comparison = json.loads(Path("run/report/comparison.json").read_text())
+    drawn = shipped(name)["task"]["type"] == "pixels"  # what a picture of nothing should be, no single output says
+    assert len(comparison["arms"]) == 2
+    assert comparison["decoding"]["method"] == ("sample" if drawn else "greedy")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

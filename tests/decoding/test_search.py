@@ -22,7 +22,7 @@ from rlseq.decoding.sampling import Decoded, Drawing, decode
 from rlseq.models.memory import Memory
 from rlseq.models.policy import SequencePolicy
 from rlseq.models.state import State
-from tests.support import attention_policy, beam_of, pointer_policy, search_of, sources
+from tests.support import attention_policy, beam_of, drawing_policy, pointer_policy, search_of, sources
 
 Hypothesis = tuple[list[int], float]  # tokens and log-probability
 
@@ -32,6 +32,7 @@ KINDS = {
     "attention": lambda seed: attention_policy(4, seed, feed_context=bool(seed % 2)),
     "pointer": lambda seed: pointer_policy(seed, feed_context=True),
     "pointer-masked": lambda seed: pointer_policy(seed, mask_revisits=True),
+    "drawing": lambda seed: drawing_policy(seed, decoder="grid_lstm"),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 

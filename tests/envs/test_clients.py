@@ -14,6 +14,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "rlseq/Caption-v0": {"sizes": (40, 5, 5), "picture_size": 12},
     "rlseq/ConvexHull-v0": {"min_points": 5, "max_points": 7},
     "rlseq/Speech-v0": {"speakers": (2, 1, 1), "takes": 1, "max_seconds": 2.0, "bands": 10},
+    "rlseq/Pixels-v0": {"sizes": (40, 5, 5), "side": 4},
     "rlseq/Story-v0": {"sentences": (3, 5)},
     "rlseq/Tape-v0": {"lengths": (1, 4)},
     "rlseq/Translation-v0": {"cldr_sizes": (40, 5, 5)},

@@ -21,8 +21,8 @@ from tests.support import only
 
 COPY = "test/Copy-v0"
 OURS = (
-    *("rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0", "rlseq/Story-v0"),
-    *("rlseq/Caption-v0", "rlseq/Speech-v0"),
+    *("rlseq/ConvexHull-v0", "rlseq/Tape-v0", "rlseq/Translation-v0", "rlseq/Story-v0", "rlseq/Caption-v0"),
+    *("rlseq/Speech-v0", "rlseq/Pixels-v0"),
 )
 SENTENCES = ["a b c", "b a", "c c a b", "b", "a c b a", "c b"]
 
@@ -89,6 +89,7 @@ def arguments(tmp_path_factory):
             **{"speakers": (2, 1, 1), "takes": 1, "max_seconds": 3.0, "bands": 10, "max_length": 6},
             "reward": {"exact_match": 1.0, "neg_wer": 0.5},
         },
+        "rlseq/Pixels-v0": {"sizes": (60, 8, 8), "side": 4, "reward": {"digit": 1.0, "match": 0.5}},
         COPY: {},
     }
 
@@ -213,7 +214,8 @@ def test_nothing_after_end_or_the_limit_counts(task):
     assert (a.rewards == b.rewards).all() and (a.lengths == b.lengths).all() and not b.truncated.any()
     endless = np.ones((6, 60), np.int64)
     result = score_sequences(task, ids, endless)
-    assert (result.lengths == task.length_limits(task.sizes(ids))).all() and result.truncated.all()
+    assert (result.lengths == task.length_limits(task.sizes(ids))).all()
+    assert (result.truncated == task.choices.ends).all()
 
 
 def test_sizes_are_those_of_the_sources(task):

@@ -35,6 +35,7 @@ from tests.support import (
     REGIONS,
     ReverseTask,
     attention_policy,
+    drawing_policy,
     features_policy,
     picture_policy,
     pointer_policy,
@@ -148,6 +149,9 @@ FEATURES = grid(features_policy, decoder=TOLD)
 FEATURES += grid(features_policy, decoder=TOLD, fields=(REGIONS,), embedding_size=(6,))
 FEATURES += grid(features_policy, decoder=TOLD[:3], fields=(POOLED,))
 FEATURES += grid(features_policy, decoder=[{"type": "top_down", "match": match} for match in MATCHES])
+DRAWN = grid(drawing_policy, decoder=("attention_lstm", "lstm", "grid_lstm"), asked=both)
+DRAWN += grid(drawing_policy, decoder=("transformer",), asked=(True,))
+DRAWN += grid(drawing_policy, decoder=("grid_lstm",), ahead=(1, 2, 9))
 DOCUMENTED = grid(documented, points=both)
 TOYS = grid(toy, encoder=ENCODERS, decoder=DECODERS)
 EVERY = [
@@ -163,6 +167,7 @@ EVERY = [
     *STORIES,
     *PICTURES,
     *FEATURES,
+    *DRAWN,
     *DOCUMENTED,
     *TOYS,
 ]
@@ -173,13 +178,14 @@ FEW = [
     *STORIES[::3],
     *PICTURES[::2],
     *FEATURES[::2],
+    *DRAWN[::2],
     *DOCUMENTED,
     *TOYS,
     *FIXED[::3],
     *grid(attention_policy, match=("bilinear",), feed_context=both, layers=(2,)),
     *grid(pointer_policy, match=("additive",), feed_context=both, mask_revisits=both),
 ]
-ROWS_SHARE = [*ATTENTION, *POINTING, *FIXED, *UNNORMALISED, *TURING, *PICTURES, *FEATURES, *DOCUMENTED, *TOYS]
+ROWS_SHARE = [*ATTENTION, *POINTING, *FIXED, *UNNORMALISED, *TURING, *PICTURES, *FEATURES, *DRAWN, *DOCUMENTED, *TOYS]
 every_policy = pytest.mark.parametrize("build", EVERY)
 few_policies = pytest.mark.parametrize("build", FEW)
 
@@ -472,3 +478,12 @@ def test_spaces_are_read_off_a_task_and_survive_json() -> None:
 
 def test_decoder_inputs_begin_with_end() -> None:
     assert shift_right(torch.tensor([[3, 1, 0], [2, 0, 9]])).tolist() == [[0, 3, 1], [0, 2, 0]]
+
+
+@pytest.mark.parametrize("decoder", ["lstm", "grid_lstm", "attention_lstm", "transformer"])
+def test_without_end_no_probability_is_left_for_it_and_none_is_lost(decoder: str) -> None:
+    policy = drawing_policy(decoder=decoder, asked=True)
+    given = batch(policy)
+    probabilities = policy(*given).exp()[length_mask(given[2], given[1].shape[1])]
+    assert not probabilities[:, 0].any()
+    torch.testing.assert_close(probabilities[:, 1:].sum(-1), torch.ones(len(probabilities)))

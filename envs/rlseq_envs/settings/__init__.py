@@ -9,6 +9,7 @@ from __future__ import annotations
 from rlseq_envs.settings.caption import CaptionSettings
 from rlseq_envs.settings.convex_hull import ConvexHullSettings
 from rlseq_envs.settings.custom import CustomTaskSettings
+from rlseq_envs.settings.pixels import PixelsSettings
 from rlseq_envs.settings.rules import IMPORT_PATH
 from rlseq_envs.settings.speech import SpeechSettings
 from rlseq_envs.settings.story import StorySettings
@@ -22,6 +23,7 @@ TaskSettings = (
     | StorySettings
     | CaptionSettings
     | SpeechSettings
+    | PixelsSettings
     | CustomTaskSettings
 )
 
@@ -30,6 +32,7 @@ __all__ = [
     "CaptionSettings",
     "ConvexHullSettings",
     "CustomTaskSettings",
+    "PixelsSettings",
     "SpeechSettings",
     "StorySettings",
     "TapeSettings",
