@@ -9,7 +9,8 @@ from typing import Any, overload
 import torch
 from torch import nn
 
-from rlseq.config.policy import PolicyConfig, VocabularyConfig
+from rlseq.config.outputs import VocabularyConfig
+from rlseq.config.policy import PolicyConfig
 from rlseq.config.pretrained import PretrainedConfig
 from rlseq.config.schema import Config
 from rlseq.config.section import PolicySection

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlseq.config.policy import OwnPartConfig, PartConfig
+from rlseq.config.parts import OwnPartConfig, PartConfig
 from rlseq.config.section import PolicySection
 from rlseq.models.policy import SequencePolicy, length_mask, shift_right
 from rlseq_envs.source import Source

@@ -8,7 +8,8 @@ from torch import Tensor
 from bench_rows.measure import Figures, at_least, speedup
 from bench_rows.policies import attention_policy, decode_batch
 from bench_rows.task import id_config
-from rlseq.config.policy import TransformerDecoderConfig, TransformerEncoderConfig
+from rlseq.config.decoders import TransformerDecoderConfig
+from rlseq.config.encoders import TransformerEncoderConfig
 from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.models.layers.linear import PackedLinear
 from rlseq_envs.source import Source

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rlseq.config.policy import MatchFunction
+from rlseq.config.parts import MatchFunction
 from rlseq.models.layers.attention import Attention, fast_tanh
 from rlseq.models.layers.recurrent import BidirectionalLSTM, LSTMLayer, lstm_step
 from rlseq.objectives.logits import IMPOSSIBLE

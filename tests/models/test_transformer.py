@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rlseq.config.policy import TransformerDecoderConfig, TransformerEncoderConfig
+from rlseq.config.decoders import TransformerDecoderConfig
+from rlseq.config.encoders import TransformerEncoderConfig
 from rlseq.models.build import build_policy
 from rlseq.models.decoders.transformer import DecoderLayer
 from rlseq.models.encoder_decoder import EncoderDecoder

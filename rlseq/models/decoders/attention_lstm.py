@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import AttentionLSTMConfig
+from rlseq.config.decoders import AttentionLSTMConfig
 from rlseq.models.layers.attention import Attention
 from rlseq.models.layers.linear import Linear
 from rlseq.models.layers.recurrent import LSTMLayer, lstm_step

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rlseq.config.decoders import FixedOutputLSTMConfig
 from rlseq.config.errors import UserError
-from rlseq.config.policy import FixedOutputLSTMConfig
 from rlseq.models.decoders.lstm import LSTMDecoder
 from rlseq.models.layers.attention import Attention
 from rlseq.models.layers.linear import Linear

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import GridLSTMConfig
+from rlseq.config.decoders import GridLSTMConfig
 from rlseq.models.layers.linear import Linear, UnrolledLinear
 from rlseq.models.memory import Bank, Memory
 from rlseq.models.parts import Decoder, DecoderOutput, DecoderSizes

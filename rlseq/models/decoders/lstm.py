@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import LSTMDecoderKeys
+from rlseq.config.decoders import LSTMDecoderKeys
 from rlseq.models.decoders.attention_lstm import LSTMState
 from rlseq.models.layers.linear import Linear
 from rlseq.models.layers.recurrent import LSTMLayer, lstm_step

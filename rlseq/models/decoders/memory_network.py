@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import MemoryNetworkConfig
+from rlseq.config.decoders import MemoryNetworkConfig
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import SOURCE, Memory, memory_bank
 from rlseq.models.parts import Decoder, DecoderOutput, DecoderSizes

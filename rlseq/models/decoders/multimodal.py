@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import MultimodalConfig
+from rlseq.config.decoders import MultimodalConfig
 from rlseq.models.layers.attention import fast_tanh
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import NOWHERE, Memory

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlseq.config.policy import TopDownConfig
+from rlseq.config.decoders import TopDownConfig
 from rlseq.models.decoders.attention_lstm import LSTMState
 from rlseq.models.layers.attention import Attention
 from rlseq.models.layers.linear import Linear

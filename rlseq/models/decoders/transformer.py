@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import TransformerDecoderConfig
+from rlseq.config.decoders import TransformerDecoderConfig
 from rlseq.models.layers.attention import Attention
 from rlseq.models.layers.linear import Linear
 from rlseq.models.layers.transformer import FeedForward, MultiHeadAttention, Positions, Residual, inner_size, near

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import TuringMachineDecoderConfig
+from rlseq.config.decoders import TuringMachineDecoderConfig
 from rlseq.models.layers.linear import Linear
 from rlseq.models.layers.turing_machine import MachineState, TuringMachine
 from rlseq.models.memory import TAPE, Memory

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import ConvolutionalEncoderConfig
+from rlseq.config.encoders import ConvolutionalEncoderConfig
 from rlseq.models.memory import SOURCE, Bank, Memory
 from rlseq.models.parts import Encoder, EncoderSizes
 from rlseq_envs.source import Source

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rlseq.config.policy import FeaturesEncoderConfig
+from rlseq.config.encoders import FeaturesEncoderConfig
 from rlseq.models.memory import SOURCE, Bank, Memory
 from rlseq.models.parts import Encoder, EncoderSizes
 from rlseq_envs.source import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rlseq.config.policy import NothingEncoderConfig
+from rlseq.config.encoders import NothingEncoderConfig
 from rlseq.models.memory import SOURCE, Bank, Memory
 from rlseq.models.parts import Encoder, EncoderSizes
 from rlseq_envs.source import Source

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import PyramidalEncoderConfig
+from rlseq.config.encoders import PyramidalEncoderConfig
 from rlseq.models.layers.recurrent import BidirectionalLSTM
 from rlseq.models.memory import SOURCE, Bank, Memory
 from rlseq.models.parts import Encoder, EncoderSizes

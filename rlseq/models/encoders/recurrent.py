@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rlseq.config.policy import LSTMEncoderConfig
+from rlseq.config.encoders import LSTMEncoderConfig
 from rlseq.models.layers.recurrent import BidirectionalLSTM
 from rlseq.models.memory import SOURCE, Bank, Memory
 from rlseq.models.parts import Encoder, EncoderSizes

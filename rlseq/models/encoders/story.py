@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rlseq.config.policy import StoryEncoderConfig
+from rlseq.config.encoders import StoryEncoderConfig
 from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.memory import SOURCE, Bank, Memory, memory_bank
 from rlseq.models.parts import Encoder, EncoderSizes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rlseq.config.policy import TransformerEncoderConfig
+from rlseq.config.encoders import TransformerEncoderConfig
 from rlseq.models.layers.transformer import FeedForward, MultiHeadAttention, Positions, Residual, inner_size, near
 from rlseq.models.memory import SOURCE, Bank, Memory
 from rlseq.models.parts import Encoder, EncoderSizes

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rlseq.config.policy import TuringMachineEncoderConfig
+from rlseq.config.encoders import TuringMachineEncoderConfig
 from rlseq.models.layers.linear import UnrolledLinear
 from rlseq.models.layers.turing_machine import MachineState, TuringMachine
 from rlseq.models.memory import SOURCE, TAPE, Bank, Memory

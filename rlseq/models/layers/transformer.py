@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import TransformerKeys
+from rlseq.config.parts import TransformerKeys
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import Memory
 from rlseq.objectives.logits import IMPOSSIBLE

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import TuringMachineKeys
+from rlseq.config.parts import TuringMachineKeys
 from rlseq.models.layers.heads import move_and_write
 from rlseq.models.layers.linear import Linear
 from rlseq.models.layers.recurrent import lstm_step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rlseq.config.policy import PointerConfig
+from rlseq.config.outputs import PointerConfig
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import SOURCE, Memory
 from rlseq.models.parts import Output, OutputSizes

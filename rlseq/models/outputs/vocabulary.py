@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlseq.config.policy import VocabularyConfig
+from rlseq.config.outputs import VocabularyConfig
 from rlseq.models.layers.embedding import TokenEmbedding
 from rlseq.models.layers.linear import Linear
 from rlseq.models.memory import Memory
