@@ -326,6 +326,18 @@ def test_recordings_are_what_a_list_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(only(read)[1], [4, 6])
 
 
+def brief(hypotheses: list[str], references: list[tuple[str, ...]], ids: Ints) -> list[float]:
+    return [1.0 / (1 + len(text)) for text in hypotheses]
+
+
+def test_one_recording_is_enough_and_the_users_reward_is_tried_on_it(tmp_path: Path) -> None:
+    path = listed(tmp_path, ["night"])
+    task = SpeechTask(train_file=path, validation_file=path, reward={f"{__name__}:brief": 1.0})
+    task.prepare()
+    ids = task.instances("train").ids()
+    assert task.reward(*task.references(ids), ids).total.tolist() == [1 / 6]
+
+
 @pytest.mark.parametrize(
     ("change", "line", "message"),
     [

@@ -88,7 +88,8 @@ class SpeechTask(TextTask):
         self.output.find_own()
         self._read([name for name in _FIRST if not self.settings.train_file or self._files[name]])
         if self.output.has_own:
-            ids = np.resize(self.instances("train").ids(0, 2), 2)
+            train = self.instances("train")
+            ids = np.resize(train.ids(0, min(2, train.size or 2)), 2)
             self.output.check(self.text_pairs(*self.references(ids), ids), ids)
 
     def data_report(self) -> list[str]:
@@ -214,7 +215,7 @@ class SpeechTask(TextTask):
 
     def save_artifacts(self, directory: Path) -> None:
         """Write the vocabulary and a manifest."""
-        self.output.save(directory, self.settings.train_file or self.settings.clips_file or "made digits")
+        self.output.save(directory, "recordings" if self.settings.train_file else "strings of digits")
 
     # Worth
 
