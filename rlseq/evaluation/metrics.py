@@ -13,6 +13,7 @@ _MEASURED_BY = {
     "neg_cer": {"CER"},
     "valid": {"accuracy"},
     "coverage": {"area"},
+    "digit": {"recognised"},
 }  # the metrics that a reward of another name is the same measurement as
 _NO_QUALITY = frozenset({"reward", "length", "truncated"})
 

@@ -148,6 +148,9 @@ def test_a_size_counts_the_positions_of_the_first_field() -> None:
         (lambda: Space((None,), (3,), tokens=5), "tokens are int64"),
         (lambda: Choices(3), "a size, or they point"),
         (lambda: Choices(3, 4, points_to="points"), "a size, or they point"),
+        (lambda: Choices(3, points_to="points", ends=False), "choices that point have END"),
+        (lambda: Choices(9, 4, columns=3), "3 columns need sequences without END that fill their rows"),
+        (lambda: Choices(8, 4, ends=False, columns=3), "3 columns need sequences without END that fill their rows"),
     ],
 )
 def test_what_describes_no_source_is_refused(make: Any, message: str) -> None:
