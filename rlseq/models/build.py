@@ -170,7 +170,7 @@ def _build(config: PolicyConfig, spaces: TaskSpaces, classes: Mapping[str, Any])
     if points:
         readout = Scores(fed)
     elif decoder is not None and decoder.holds_context:
-        readout = States(hidden_size, width, config.dropout)
+        readout = States(hidden_size, width, 0.0 if decoder.drops else config.dropout)
     else:
         readout = AttentionalVector(2 * hidden_size, width, config.dropout, bool(fed))
     output = make("output", OutputSizes(spaces.choices, width, hidden_size, config.dropout, words))

@@ -129,11 +129,13 @@ class Decoder(nn.Module, ABC):
         bank: The name of the bank that it attends to.
         feeds: Whether a step reads what the readout made of the one before.
         holds_context: Whether its states hold what attention read, so that no part needs ``DecoderOutput.context``.
+        drops: Whether these states hold features that dropout has thinned, so that the readout thins them no further.
     """
 
     bank: str = SOURCE
     feeds: bool = False
     holds_context: ClassVar[bool] = False
+    drops: ClassVar[bool] = False
 
     @abstractmethod
     def prepare(self, memory: Memory) -> Memory:

@@ -35,6 +35,7 @@ class TransformerDecoder(Decoder):
     """
 
     holds_context = True
+    drops = True
 
     def __init__(self, sizes: DecoderSizes, config: TransformerDecoderConfig) -> None:
         super().__init__()
