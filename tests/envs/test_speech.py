@@ -341,7 +341,7 @@ def test_one_recording_is_enough_and_the_users_reward_is_tried_on_it(tmp_path: P
 @pytest.mark.parametrize(
     ("change", "line", "message"),
     [
-        (lambda folder: (folder / "1.wav").unlink(), 2, "1.wav there is no such file"),
+        (lambda folder: (folder / "1.wav").unlink(), 2, "1.wav is no file: check its path"),
         (lambda folder: (folder / "0.wav").write_text("x" * 99), 1, "0.wav cannot be read as a WAV file"),
         (lambda folder: write_wave(folder / "1.wav", np.arange(400), 16000), 2, "has 16,000 samples a second"),
         (lambda folder: write_wave(folder / "1.wav", np.arange(9000)), 2, "lasts 1.1 seconds, more than 1: cut it"),

@@ -62,7 +62,7 @@ def read_wave(path: Path, rate: int) -> Samples:
         ValueError: It cannot be used; the message says why, and not which file.
     """
     if not path.is_file():
-        raise ValueError("there is no such file")
+        raise ValueError("is no file: check its path")
     try:
         with wave.open(str(path), "rb") as file:
             channels, width, found, count = file.getparams()[:4]
