@@ -121,7 +121,7 @@ class _Episodes:
         self.tokens[rows, self.lengths[rows]] = actions
         self.lengths[rows] += 1
         is_end, full = actions == END, self.lengths[rows] >= self.limits[rows]
-        whole = is_end | (full & (not self.task.choices.ends))
+        whole = is_end | (full & (not self.task.ends))
         self.terminated[rows], self.truncated[rows] = whole, full & ~whole
 
     def reward(self, rows: Ints) -> Reward:
@@ -135,7 +135,7 @@ class _Episodes:
 
     def action_mask(self) -> npt.NDArray[np.int8]:
         mask = np.ones((len(self.ids), num_actions(self.task)), np.int8)
-        mask[:, END] = self.task.choices.ends
+        mask[:, END] = self.task.ends
         if self.task.choices.points_to is not None:
             lengths = self.fields[self.task.choices.points_to].lengths
             if lengths is not None:

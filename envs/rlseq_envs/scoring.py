@@ -65,7 +65,7 @@ def score_sequences(
     if kept.min(initial=0) < 0 or kept.max(initial=0) >= num_actions(task):
         raise ValueError(f"tokens {kept.min()} … {kept.max()} leave the action space 0 … {num_actions(task) - 1}")
     reward = task.reward(kept, lengths, ids)
-    result = RolloutResult(reward.total, lengths, (ends >= lengths) & task.choices.ends, reward.components)
+    result = RolloutResult(reward.total, lengths, (ends >= lengths) & task.ends, reward.components)
     if not with_potentials:
         return result
     potentials = task.potentials(kept, lengths, ids)

@@ -31,6 +31,15 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 SplitName = Literal["train", "validation", "test", "rl"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")  # that every task may have
+_ROOM = 1 << 40  # ids of an endless split
+FIRST_IDS: dict[SplitName, int] = {"train": 0, "validation": _ROOM, "test": 2 * _ROOM, "rl": 4 * _ROOM}
+
+
+def split_of(ids: Ints, first_ids: dict[SplitName, int] = FIRST_IDS) -> SplitName:
+    """The split that the least of ids is of, by the first id of each, in ascending order; of no ids the first one."""
+    least = int(ids.min()) if len(ids) else 0
+    return next((name for name in reversed(first_ids) if first_ids[name] <= least), next(iter(first_ids)))
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,17 @@ class Split:
         if start < 0 or stop < start or (self.size is not None and stop > self.size):
             raise ValueError(f"positions {start}…{stop} leave split {self.name!r} of {self.size} instances")
         return np.arange(self.first + start, self.first + stop, dtype=np.int64)
+
+    def rows(self, ids: Ints) -> Ints:
+        """Positions of ids in the split, the inverse of ``ids``.
+
+        Raises:
+            ValueError: Some are not in it.
+        """
+        rows: Ints = np.asarray(ids, np.int64) - self.first
+        if ((rows < 0) | (rows >= (_ROOM if self.size is None else self.size))).any():
+            raise ValueError(f"instance ids {min(ids)}…{max(ids)} are not all in split {self.name!r}")
+        return rows
 
 
 @dataclass(frozen=True)
@@ -152,6 +172,11 @@ class SequenceTask(ABC):
     def points_to(self) -> str | None:
         """``choices.points_to``; a task whose choices are known once all data were read knows this before."""
         return self.choices.points_to
+
+    @property
+    def ends(self) -> bool:
+        """``choices.ends``, known before any data if tokens are positions: these have END."""
+        return self.points_to is not None or self.choices.ends
 
     def rl_instances(self) -> Split:
         """The instances that rl is trained on: those of cross-entropy, unless a task has others for it.

@@ -135,7 +135,7 @@ def instance_ids(loaded: LoadedPolicy, split: SplitName, max_instances: int | No
 def score_outputs(task: SequenceTask, sequences: Ints, lengths: Ints, ids: Ints) -> Outputs:
     """What sequences (instances, time) of these lengths are worth, one an instance."""
     reward = task.reward(sequences, lengths, ids)
-    cut = (sequences[np.arange(len(ids)), lengths - 1] != END) & task.choices.ends
+    cut = (sequences[np.arange(len(ids)), lengths - 1] != END) & task.ends
     values: dict[str, Bools | Floats] = {**task.instance_metrics(sequences, lengths, ids), "reward": reward.total}
     for name, column in (
         *reward.components.items(),

@@ -320,6 +320,6 @@ def test_help_and_refusals_wait_for_nothing_heavy(command: str, code: int, unwan
 
 def test_the_package_runs_as_a_module_and_reports_to_the_shell() -> None:
     listed = subprocess.run([sys.executable, "-m", "rlseq", "configs"], capture_output=True, text=True)
-    assert listed.returncode == 0 and "\nhull  " in listed.stdout
+    assert listed.returncode == 0 and "\n  hull  " in listed.stdout
     refused = subprocess.run([sys.executable, "-m", "rlseq", "train", "hul"], capture_output=True, text=True)
     assert refused.returncode == 2 and refused.stdout == "" and "Traceback" not in refused.stderr

@@ -19,13 +19,11 @@ from rlseq_envs.media.scenes import caption_scenes, make_scenes
 from rlseq_envs.settings.caption import CaptionSettings
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
-from rlseq_envs.task import END, Ints, Rendering, Split, SplitName
+from rlseq_envs.task import END, FIRST_IDS, SPLITS, Ints, Rendering, Split, SplitName, split_of
 from rlseq_envs.text.output import TextOutput
 from rlseq_envs.text.storage import TextRows, TokenRows
 from rlseq_envs.text.task import TextTask
 from rlseq_envs.text.vocabulary import Vocabulary, train_vocabulary
-
-_FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41}
 
 
 @dataclass(frozen=True)
@@ -70,13 +68,13 @@ class CaptionTask(TextTask):
 
     def instances(self, split: SplitName) -> Split:
         """See the base class. Raises CorpusError for files that cannot be used."""
-        if split not in _FIRST or not self._size(split):
+        if split not in SPLITS or not self._size(split):
             raise ValueError(f"there is no data for split {split!r}")
-        return Split(split, _FIRST[split], self._size(split))
+        return Split(split, FIRST_IDS[split], self._size(split))
 
     def _size(self, split: SplitName) -> int:
         if self.settings.is_made:
-            return self.settings.sizes[list(_FIRST).index(split)]
+            return self.settings.sizes[SPLITS.index(split)]
         return len(self._captioned(split).texts) // self.settings.captions
 
     def prepare(self) -> None:
@@ -87,7 +85,7 @@ class CaptionTask(TextTask):
             ValueError: Rewards cannot be used.
         """
         self.output.find_own()
-        for split in _FIRST:
+        for split in SPLITS:
             if split == "train" or not self.settings.is_made:
                 self._captioned(split)
         if self.output.has_own:
@@ -98,7 +96,7 @@ class CaptionTask(TextTask):
         """The pictures of each split of a corpus in files, and the captions that only teach words."""
         if self.settings.is_made:
             return []
-        counts = [f"{name} data: pictures {len(self._corpus.rows(name))}" for name in _FIRST]
+        counts = [f"{name} data: pictures {len(self._corpus.rows(name))}" for name in SPLITS]
         return [*counts, f"captions of unlisted pictures: {sum(map(len, self._corpus.unlisted))}"]
 
     @cached_property
@@ -136,12 +134,8 @@ class CaptionTask(TextTask):
 
     def _locate(self, ids: Ints) -> tuple[Captioned, Ints]:
         """The one split all ids belong to, and their rows in it. Raises ValueError if there is none."""
-        first = int(ids.min()) if len(ids) else 0
-        split: SplitName = next((name for name in reversed(_FIRST) if _FIRST[name] <= first), "train")
-        rows = np.asarray(ids, np.int64) - _FIRST[split]
-        if first < 0 or rows.max(initial=-1) >= (self.instances(split).size or 0):
-            raise ValueError(f"instance ids {first}…{ids.max()} are not all in split {split!r}")
-        return self._captioned(split), rows
+        split = self.instances(split_of(ids))
+        return self._captioned(split.name), split.rows(ids)
 
     def source(self, ids: Ints) -> Source[npt.NDArray[Any]]:
         """Pictures (batch_size, height, width, 3) uint8, or features float32."""

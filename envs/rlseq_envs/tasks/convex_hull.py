@@ -24,9 +24,8 @@ from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.settings.convex_hull import HULL_REWARDS, POINTS, ConvexHullSettings
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
-from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
+from rlseq_envs.task import END, FIRST_IDS, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
 
-_FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41, "rl": 1 << 42}
 _NOT_SIMPLE_ALLOWED = 0.01
 
 
@@ -60,12 +59,12 @@ class ConvexHullTask(SequenceTask):
         self._mixture = Mixture(given.reward, HULL_REWARDS, given.reward_timeout)
         points = given.min_points, given.max_points
         self._sources: dict[SplitName, PointSource] = {
-            "train": UniformPoints(given.seed, _FIRST["train"], given.train_size, *points),
-            "validation": UniformPoints(given.seed, _FIRST["validation"], given.validation_size, *points),
-            "test": UniformPoints(given.seed, _FIRST["test"], given.test_size, *(given.test_points or points)),
+            "train": UniformPoints(given.seed, FIRST_IDS["train"], given.train_size, *points),
+            "validation": UniformPoints(given.seed, FIRST_IDS["validation"], given.validation_size, *points),
+            "test": UniformPoints(given.seed, FIRST_IDS["test"], given.test_size, *(given.test_points or points)),
         }
         if given.rl_generated:
-            self._sources["rl"] = UniformPoints(given.seed, _FIRST["rl"], None, *points)
+            self._sources["rl"] = UniformPoints(given.seed, FIRST_IDS["rl"], None, *points)
         files: dict[SplitName, str | None] = {
             "train": given.train_file,
             "validation": given.validation_file,
@@ -73,7 +72,7 @@ class ConvexHullTask(SequenceTask):
             "rl": given.rl_file,
         }
         self._unread = {name: path for name, path in files.items() if path is not None}
-        self._splits = [name for name in _FIRST if name in self._sources or name in self._unread]
+        self._splits = [name for name in FIRST_IDS if name in self._sources or name in self._unread]
 
     def _read(self, names: Sequence[SplitName]) -> None:
         """Put files in the place of generated splits; raises ValueError with the problems of all of them together."""
@@ -126,7 +125,7 @@ class ConvexHullTask(SequenceTask):
         """See the base class."""
         if split not in self._splits:
             raise ValueError(f"no split {split!r}; choose from {', '.join(self._splits)}")
-        return Split(split, _FIRST[split], self._source_of(split).size, labelled=split != "rl")
+        return Split(split, FIRST_IDS[split], self._source_of(split).size, labelled=split != "rl")
 
     def rl_instances(self) -> Split:
         """Those of ``rl_file`` or ``rl_generated``, or those of training."""
@@ -161,11 +160,11 @@ class ConvexHullTask(SequenceTask):
     def _by_split(self, ids: Ints) -> Iterator[tuple[Ints, PointSource, Ints]]:
         """For each split that the ids are of: which of them they are, where its sets come from, their places there."""
         ids = np.asarray(ids, np.int64)
-        names: list[SplitName] = list(_FIRST)
-        split = np.searchsorted(list(_FIRST.values()), ids, side="right") - 1
+        names: list[SplitName] = list(FIRST_IDS)
+        split = np.searchsorted(list(FIRST_IDS.values()), ids, side="right") - 1
         for index in np.unique(split):
             rows, name = np.flatnonzero(split == index), names[max(index, 0)]
-            source, positions = self._source_of(name) if name in self._splits else None, ids[rows] - _FIRST[name]
+            source, positions = self._source_of(name) if name in self._splits else None, ids[rows] - FIRST_IDS[name]
             size = source.size if source is not None else 0
             outside = (positions < 0) | (positions >= (math.inf if size is None else size))
             if source is None or outside.any():

@@ -18,9 +18,20 @@ from rlseq_envs.rewards.recogniser import Recogniser
 from rlseq_envs.settings.pixels import PIXELS_REWARDS, PixelsSettings
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
-from rlseq_envs.task import Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
+from rlseq_envs.task import (
+    FIRST_IDS,
+    SPLITS,
+    Bools,
+    Floats,
+    Ints,
+    Rendering,
+    Reward,
+    SequenceTask,
+    Split,
+    SplitName,
+    split_of,
+)
 
-_FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41}
 _CLASSIFIER = "classifier.npz"
 _LEARNED_FROM = 20_000  # pictures that the classifier sees at most
 _EMPTY, _INK = 1, 2  # tokens
@@ -77,10 +88,10 @@ class PixelsTask(SequenceTask):
     # ------------------------------------------------------------------------------------------------------ instances
     def instances(self, split: SplitName) -> Split:
         """See the base class."""
-        if split not in _FIRST:
+        if split not in SPLITS:
             raise ValueError(f"there is no data for split {split!r}")
-        made = self.settings.sizes[list(_FIRST).index(split)]
-        return Split(split, _FIRST[split], len(self._files[split]) if self._files else made)
+        made = self.settings.sizes[SPLITS.index(split)]
+        return Split(split, FIRST_IDS[split], len(self._files[split]) if self._files else made)
 
     @cached_property
     def _files(self) -> dict[SplitName, Pictures] | None:
@@ -120,7 +131,7 @@ class PixelsTask(SequenceTask):
 
     def data_report(self) -> list[str]:
         """How many pictures there are, and how good the classifier is."""
-        sizes = " / ".join(f"{self.instances(split).size:,}" for split in _FIRST)
+        sizes = " / ".join(f"{self.instances(split).size:,}" for split in SPLITS)
         report = [f"pictures to train, validate and evaluate on: {sizes}"]
         if self.settings.conditional:
             ids = self.instances("validation").ids()[:1000]
@@ -130,13 +141,8 @@ class PixelsTask(SequenceTask):
 
     def _located(self, ids: Ints) -> tuple[SplitName, Ints]:
         """The one split that all ids belong to, and their rows in it; raises ValueError if there is none."""
-        ids = np.asarray(ids, np.int64)
-        first = int(ids.min()) if len(ids) else 0
-        split: SplitName = next((name for name in reversed(_FIRST) if _FIRST[name] <= first), "train")
-        rows = ids - _FIRST[split]
-        if first < 0 or rows.max(initial=-1) >= (self.instances(split).size or 0):
-            raise ValueError(f"instance ids {first}…{ids.max()} are not all in split {split!r}")
-        return split, rows
+        split = self.instances(split_of(ids))
+        return split.name, split.rows(ids)
 
     def _pixels(self, ids: Ints) -> Bools:
         """(pictures, pixels)."""

@@ -27,14 +27,24 @@ from rlseq_envs.media.sound import LogMel, Samples
 from rlseq_envs.settings.speech import SPEECH, SpeechSettings
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
-from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Split, SplitName, TextPairs
+from rlseq_envs.task import (
+    END,
+    FIRST_IDS,
+    SPLITS,
+    Bools,
+    Floats,
+    Ints,
+    Rendering,
+    Split,
+    SplitName,
+    TextPairs,
+    split_of,
+)
 from rlseq_envs.text.corpus import CorpusError, Problem, SplitReport
 from rlseq_envs.text.output import TextOutput
 from rlseq_envs.text.storage import TextRows
 from rlseq_envs.text.task import TextTask
 from rlseq_envs.text.vocabulary import Vocabulary, train_vocabulary
-
-_FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41}
 
 
 class SpeechTask(TextTask):
@@ -71,12 +81,12 @@ class SpeechTask(TextTask):
     def instances(self, split: SplitName) -> Split:
         """See the base class. Raises CorpusError for files that cannot be used."""
         given = self.settings
-        if split not in _FIRST or (given.train_file and not self._files[split]):
+        if split not in SPLITS or (given.train_file and not self._files[split]):
             raise ValueError(f"there is no data for split {split!r}")
         sizes = {"train": given.train_size, "validation": given.validation_size, "test": given.test_size}
         recordings = self._recordings(split) if given.train_file else None
         size = len(recordings.said) if isinstance(recordings, WholeRecordings) else sizes[split]
-        return Split(split, _FIRST[split], size)
+        return Split(split, FIRST_IDS[split], size)
 
     def prepare(self) -> None:
         """Read every file or make the clips, and try the rewards of the user's own on two sounds.
@@ -86,7 +96,7 @@ class SpeechTask(TextTask):
             ValueError: Rewards cannot be used.
         """
         self.output.find_own()
-        self._read([name for name in _FIRST if not self.settings.train_file or self._files[name]])
+        self._read([name for name in SPLITS if not self.settings.train_file or self._files[name]])
         if self.output.has_own:
             train = self.instances("train")
             ids = np.resize(train.ids(0, min(2, train.size or 2)), 2)
@@ -136,7 +146,7 @@ class SpeechTask(TextTask):
 
     def _made_clips(self, split: SplitName) -> Clips:
         given = self.settings
-        before = list(_FIRST).index(split)
+        before = SPLITS.index(split)
         first = sum(given.speakers[:before])
         return make_clips(given.seed, np.arange(first, first + given.speakers[before]), given.takes, given.sample_rate)
 
@@ -147,16 +157,12 @@ class SpeechTask(TextTask):
         if (most := int(clips.sounds.lengths.max())) > longest:
             seconds = f"{most / given.sample_rate:.2f} seconds, more than {given.max_seconds:g}"
             raise ValueError(f"a clip lasts {seconds}: raise task.max_seconds")
-        return DigitStrings(clips, given.digits, silence, longest, given.seed, _FIRST[split])
+        return DigitStrings(clips, given.digits, silence, longest, given.seed, FIRST_IDS[split])
 
     def _locate(self, ids: Ints) -> tuple[Recordings, Ints]:
         """The one split all ids belong to, and their numbers in it. Raises ValueError if there is none."""
-        first = int(ids.min()) if len(ids) else 0
-        split: SplitName = next((name for name in reversed(_FIRST) if _FIRST[name] <= first), "train")
-        numbers, size = np.asarray(ids, np.int64) - _FIRST[split], self.instances(split).size
-        if first < 0 or numbers.max(initial=-1) >= (1 << 40 if size is None else size):
-            raise ValueError(f"instance ids {first}…{ids.max()} are not all in split {split!r}")
-        return self._recordings(split), numbers
+        split = self.instances(split_of(ids))
+        return self._recordings(split.name), split.rows(ids)
 
     def source(self, ids: Ints) -> Source[npt.NDArray[Any]]:
         """Frames (batch_size, frames, bands) float32, and their number."""

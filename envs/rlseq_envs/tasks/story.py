@@ -16,14 +16,26 @@ from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.settings.story import QUESTION, STORY, STORY_REWARDS, StorySettings
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
-from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
+from rlseq_envs.task import (
+    END,
+    FIRST_IDS,
+    SPLITS,
+    Bools,
+    Floats,
+    Ints,
+    Rendering,
+    Reward,
+    SequenceTask,
+    Split,
+    SplitName,
+    split_of,
+)
 from rlseq_envs.text import story_maker
 from rlseq_envs.text.corpus import CorpusError, Problem, SplitReport
 from rlseq_envs.text.storage import TokenRows
 from rlseq_envs.text.stories import Stories, Told, name_of_group, read_stories, split_words
 from rlseq_envs.text.vocabulary import UNKNOWN, ListedVocabulary, load_vocabulary
 
-_FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41}
 _VOCABULARY = "words"
 _KEPT_BATCHES = 16  # of made stories: an update asks for source, reference and reward of the same ones
 _Read = tuple[list[Told], list[int]]  # questions, and the group of each
@@ -75,12 +87,12 @@ class StoryTask(SequenceTask):
     def instances(self, split: SplitName) -> Split:
         """See the base class. Raises CorpusError for files that cannot be used."""
         given = self.settings
-        if self._is_made and split in _FIRST:
+        if self._is_made and split in SPLITS:
             sizes = {"train": given.train_size, "validation": given.validation_size, "test": given.test_size}
-            return Split(split, _FIRST[split], sizes[split])
-        if split not in _FIRST or (split == "test" and not self._files["test"]):
+            return Split(split, FIRST_IDS[split], sizes[split])
+        if split not in SPLITS or (split == "test" and not self._files["test"]):
             raise ValueError(f"there is no data for split {split!r}: set task.{split}_files")
-        return Split(split, _FIRST[split], len(self._encoded(split)))
+        return Split(split, FIRST_IDS[split], len(self._encoded(split)))
 
     def prepare(self) -> None:
         """Read every file, and try the rewards of the user's own on two answers.
@@ -91,7 +103,7 @@ class StoryTask(SequenceTask):
         """
         self._mixture.find()
         if not self._is_made:
-            self._read_files([name for name in _FIRST if name == "validation" or self._files[name]])
+            self._read_files([name for name in SPLITS if name == "validation" or self._files[name]])
         if self._mixture.has_own:
             ids = np.resize(self.instances("train").ids(0, 2), 2)
             self._mixture.check(self._columns(*self.references(ids), ids))
@@ -170,14 +182,10 @@ class StoryTask(SequenceTask):
             ValueError: An id belongs to no split, or ids to several splits of files.
         """
         ids = np.asarray(ids, np.int64)
-        first = int(ids.min()) if len(ids) else 0
-        split: SplitName = next((name for name in reversed(_FIRST) if _FIRST[name] <= first), "train")
-        size = self.instances(split).size
-        outside = (ids < _FIRST[split]) | (ids - _FIRST[split] >= (1 << 40 if size is None else size))
-        if outside.any():
-            raise ValueError(f"instance ids {first}…{ids.max()} are not all in split {split!r}")
+        split = self.instances(split_of(ids))
+        places = split.rows(ids)
         if not self._is_made:
-            return self._encoded(split), ids - _FIRST[split]
+            return self._encoded(split.name), places
         different, rows = np.unique(ids, return_inverse=True)
         return self._make(different.tobytes()), rows
 

@@ -26,9 +26,21 @@ from rlseq_envs.rewards.mixture import Mixture
 from rlseq_envs.settings.tape import TAPE, TAPE_REWARDS, TapeSettings
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
-from rlseq_envs.task import END, Bools, Floats, Ints, Rendering, Reward, SequenceTask, Split, SplitName
+from rlseq_envs.task import (
+    END,
+    FIRST_IDS,
+    SPLITS,
+    Bools,
+    Floats,
+    Ints,
+    Rendering,
+    Reward,
+    SequenceTask,
+    Split,
+    SplitName,
+)
 
-_FIRST: dict[SplitName, int] = {"train": 0, "validation": 1 << 40, "test": 1 << 41}
+_FIRST = {name: FIRST_IDS[name] for name in SPLITS}
 _LENGTH, _REPEATS, _ASKED, _SYMBOLS = range(4)  # the words of an instance's stream
 
 

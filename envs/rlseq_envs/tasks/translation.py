@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rlseq_envs.settings.translation import TEXT, TranslationSettings
 from rlseq_envs.source import Source
 from rlseq_envs.spaces import Choices, Space
-from rlseq_envs.task import END, Ints, Rendering, Split, SplitName
+from rlseq_envs.task import END, Ints, Rendering, Split, SplitName, split_of
 from rlseq_envs.text.cldr import make_corpus, parse_locales
 from rlseq_envs.text.corpus import (
     CorpusError,
@@ -190,12 +190,8 @@ class TranslationTask(TextTask):
 
     def _locate(self, ids: Ints) -> tuple[_Encoded, Ints]:
         """The one split all ids belong to, and their rows in it."""
-        first_id = int(ids.min()) if len(ids) else 0
-        split: SplitName = next((split for split in reversed(_FIRST_IDS) if _FIRST_IDS[split] <= first_id), "train")
-        encoded, rows = self._encoded(split), ids - _FIRST_IDS[split]
-        if first_id < 0 or rows.max(initial=-1) >= len(encoded.sources):
-            raise ValueError(f"instance ids {first_id}…{ids.max()} are not all in split {split!r}")
-        return encoded, rows
+        split = self.instances(split_of(ids, _FIRST_IDS))
+        return self._encoded(split.name), split.rows(ids)
 
     def _encoded(self, split: SplitName) -> _Encoded:
         if split not in self._splits:
