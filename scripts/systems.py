@@ -39,7 +39,8 @@ def _told(system: Mapping[str, str]) -> list[str]:
 
 def _found(system: Mapping[str, str], results: Mapping[str, Result]) -> list[str]:
     if "result" not in system:
-        return ["", str(system["published"]), "not studied", *[""] * 6, f"`rlseq study {system['configuration']}`"]
+        told = "; ".join([*([system["measured"]] if "measured" in system else []), "not studied"])
+        return ["", str(system["published"]), told, *[""] * 6, f"`rlseq study {system['configuration']}`"]
     result = results[system["result"]]
     metric = result["primary"]
     item = next((each for each in result["attributable"] if each["metric"] == metric), None)
