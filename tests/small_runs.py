@@ -76,7 +76,8 @@ def small_form(name: str, directory: Path) -> list[str]:
     if "clips_file" in task:
         write_clips(directory / task["clips_file"])
         sizes.append(f"task.clips_file={directory / task['clips_file']}")
-    return sizes + FEW
+    by_token = shipped(name)["mle"].get("batch_type") == "token"
+    return [*sizes, *FEW, *(["mle.batch_size=64"] if by_token else [])]
 
 
 def write_clips(place: Path) -> None:
@@ -89,6 +90,7 @@ def write_clips(place: Path) -> None:
 
 def write_pictures(file: Path, side: int) -> None:
     """A small file of pictures, packed."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     packed = np.packbits(draw_digits(0, np.arange(60), side).reshape(60, -1), axis=1)
     np.savez(file, train=packed, valid=packed[:20], test=packed[:20])
 

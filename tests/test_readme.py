@@ -204,7 +204,7 @@ def test_the_example_is_about_thirty_lines(page: Path) -> None:
 # ----------------------------------------------------------------------------------------------- what a run writes
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A run on points and one on text, with every term of either loss; and one of each other objective."""
+    """Runs on points and text, with every term of either loss; on pixels; and one of each other objective."""
     directory = tmp_path_factory.mktemp("runs")
     terms = [
         "rl.baseline=greedy",
@@ -223,6 +223,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             "translation",
             [*terms, "mle.attention_regularization=0.1", "task.metrics=[BLEU, chrF, TER, BLEU-1, CIDEr-D, WER, CER]"],
         ),
+        "digits": ("digits", []),
         "mrt": ("hull", mrt),
     }
     recipes["mixer"] = ("hull", ["rl.objective=mixer", "rl.baseline=critic", "rl.variance_every=1"])

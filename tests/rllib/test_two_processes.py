@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rlseq.config.load import load_config
+from rlseq.config.load import list_configs, load_config
 from rlseq.data.tasks import make_task
 from rlseq.report.reporter import Reporter
 from rlseq.rllib.engine import RllibEngine
@@ -18,7 +18,11 @@ from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
 from tests.small_runs import SHIPPED, digest, shipped, small_form
 
-TEXTS = [name for name in SHIPPED if "vocabulary_size" in shipped(name)["task"]]
+TEXTS = [
+    config.name
+    for config in list_configs()
+    if "vocabulary_size" in shipped(config.name)["task"] and "subword_dropout" in config.task.__dataclass_fields__
+]
 FORMS: dict[str, tuple[str, list[str]]] = {name: (name, []) for name in SHIPPED} | {
     f"{name}, subwords drawn anew": (name, ["task.subword_dropout=0.3"]) for name in TEXTS
 }
