@@ -97,7 +97,6 @@ def _gain_rows(result: Result) -> list[list[str]]:
     known, primary = result["arms"][0]["metrics"], result["primary"]
     shown = [primary, *(name for name in MAIN_METRICS if name in known and name != primary)]
     attributable = {item["metric"]: item for item in result["attributable"]}
-    time = statistics.mean(arm["seconds"] for arm in result["arms"] if arm["name"] == "rl")
     return [
         [
             result["title"] if metric == primary else "",
@@ -105,7 +104,7 @@ def _gain_rows(result: Result) -> list[list[str]]:
             str(len(result["seeds"])),
             *(points(result, arm, metric) for arm in ("mle", "rl")),
             *gain(result, attributable.get(metric), metric),
-            duration(time) if metric == primary else "",
+            duration(result) if metric == primary else "",
         ]
         for metric in shown
     ]
@@ -133,8 +132,9 @@ def _chance(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
+def duration(result: Result) -> str:
+    """CPU time of mle and rl, on average over the seeds."""
+    minutes = round(statistics.mean(arm["seconds"] for arm in result["arms"] if arm["name"] == "rl") / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
 
 

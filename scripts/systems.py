@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,11 +43,10 @@ def _found(system: Mapping[str, str], results: Mapping[str, Result]) -> list[str
     result = results[system["result"]]
     metric = result["primary"]
     item = next((each for each in result["attributable"] if each["metric"] == metric), None)
-    seconds = statistics.mean(arm["seconds"] for arm in result["arms"] if arm["name"] == "rl")
     return [
         *(metric, str(system["published"]), *(points(result, arm, metric) for arm in ("mle", "rl"))),
         *gain(result, item, metric),
-        *(str(len(result["seeds"])), duration(seconds), f"`{result['command']}`"),
+        *(str(len(result["seeds"])), duration(result), f"`{result['command']}`"),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,11 +41,11 @@ def list_shipped(debug: Debug = False) -> None:
 
     found = list_configs()
     width = max(len(config.name) for config in found)
-    for task in sorted({config.task for config in found}, key=lambda settings: settings.type):
+    by_task = sorted(((config.task, config) for config in found), key=lambda pair: pair[0].type)
+    for task, configs in groupby(by_task, key=lambda pair: pair[0]):
         typer.echo(f"{task.type}: {task.__doc__}")
-        for config in found:
-            if config.task is task:
-                typer.echo(f"  {config.name:<{width}}  {config.description}")
+        for _, config in configs:
+            typer.echo(f"  {config.name:<{width}}  {config.description}")
 
 
 @app.command(epilog=examples(EXAMPLES[1:2]))

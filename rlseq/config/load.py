@@ -34,6 +34,11 @@ _DIRECTORY_KEYS = {key for settings in get_args(TaskSettings) for key in setting
 DATA_OVERRIDES = tuple(f"task.{key}" for key in DATA_KEYS)
 
 
+def _settings_of(kind: Any) -> type[TaskSettings] | None:
+    """The settings of a type of task, if there is one."""
+    return next((settings for settings in get_args(TaskSettings) if settings.type == kind), None)
+
+
 @dataclass(frozen=True)
 class ShippedConfig:
     """A configuration that comes with the package.
@@ -51,8 +56,9 @@ class ShippedConfig:
     @property
     def task(self) -> type[TaskSettings]:
         """The settings of its task."""
-        kind = yaml.safe_load(self.text)["task"]["type"]
-        return next(settings for settings in get_args(TaskSettings) if settings.type == kind)
+        found = _settings_of(yaml.safe_load(self.text)["task"]["type"])
+        assert found is not None
+        return found
 
 
 # ------------------------------------------------------------------------------------------------- shipped configs
@@ -174,7 +180,7 @@ def with_data(config: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, 
     task = config.get("task")
     if not files or not isinstance(task, Mapping):
         return dict(config)
-    kind = next((settings for settings in get_args(TaskSettings) if settings.type == task.get("type")), None)
+    kind = _settings_of(task.get("type"))
     known = kind.file_keys() if kind else []
     if wrong := [key for key in files if key not in known]:
         remedy = f"give {', '.join(f'task.{key}' for key in known)}" if known else "leave it out"

@@ -39,6 +39,12 @@ class DecoderOutput(NamedTuple):
     attention: Tensor
     context: Tensor | None
 
+    @classmethod
+    def of_states(cls, hidden: Tensor) -> DecoderOutput:
+        """Of a decoder that attends to nothing."""
+        nothing = hidden[:, :, :0]
+        return cls(hidden, nothing, nothing, None)
+
 
 @dataclass(frozen=True)
 class EncoderSizes:

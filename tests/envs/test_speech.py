@@ -279,6 +279,16 @@ def test_a_file_of_clips_that_cannot_be_used_is_told(changes: Any, messages: lis
     assert all(problem.path == path for problem in caught.value.problems)
 
 
+def test_damage_of_every_kind_in_a_packed_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "clips.npz"
+    np.savez_compressed(path, **fields())
+    whole = path.read_bytes()
+    for place in range(30, len(whole), len(whole) // 60):
+        path.write_bytes(whole[:place] + bytes(byte ^ 0xFF for byte in whole[place : place + 20]) + whole[place + 20 :])
+        with pytest.raises(CorpusError, match="cannot be read as clips"):
+            SpeechTask(clips_file=str(path)).prepare()
+
+
 def test_a_file_that_is_none_or_lacks_a_speaker_is_told(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no archive")
     for path, reason in (("text.npz", "cannot be read as clips"), ("gone.npz", "there is no such file")):

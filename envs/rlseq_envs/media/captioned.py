@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rlseq_envs.media.pixels import check_picture, read_pixels
 from rlseq_envs.settings.caption import AXES, PICTURE, CaptionSettings
 from rlseq_envs.task import Ints, SplitName
-from rlseq_envs.text.corpus import MAX_LINE_CHARACTERS, CorpusError, Problem, SplitReport, read_lines
+from rlseq_envs.text.corpus import MAX_LINE_CHARACTERS, CorpusError, Problem, SplitReport, first_problems, read_lines
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 SPLITS: dict[str, SplitName | None] = {
@@ -27,7 +27,6 @@ SPLITS: dict[str, SplitName | None] = {
 _LISTED, _SAID = "`picture<TAB>split`", "`picture<TAB>number<TAB>split<TAB>caption`"
 _SHAPES = {3: "(pictures, rows, columns, width)", 1: "(pictures, width)"}
 _DIGITS = 10  # a caption's number has fewer
-_MOST_PROBLEMS = 5  # of a file that are told
 
 
 class Listed(NamedTuple):
@@ -92,14 +91,6 @@ def read_pictures(settings: CaptionSettings) -> tuple[Sequence[Listed], Arrays]:
     return pictures, arrays
 
 
-def _first_of(found: list[Problem]) -> list[Problem]:
-    """The first of the problems of one file."""
-    if len(found) <= _MOST_PROBLEMS:
-        return found
-    more = Problem(found[0].path, None, f"and {len(found) - _MOST_PROBLEMS} more lines at fault")
-    return [*found[:_MOST_PROBLEMS], more]
-
-
 # ------------------------------------------------------------------------------------------------------------- text
 def _read_listed(path: str) -> tuple[list[Listed], list[Problem]]:
     pictures: list[Listed] = []
@@ -116,7 +107,7 @@ def _read_listed(path: str) -> tuple[list[Listed], list[Problem]]:
         else:
             lines[name] = line
             pictures.append(Listed(name, line, SPLITS[rest[0]]))
-    return pictures, _first_of(found)
+    return pictures, first_problems(found)
 
 
 class _CaptionReader:
@@ -143,7 +134,7 @@ class _CaptionReader:
             name, number, split, caption = columns
             if (self.listed[name].split if name in self.listed else split if split == "train" else None) is not None:
                 self.captions.setdefault(name, {})[int(number)] = caption.strip()
-        return _first_of(found or self._pictures_with_few())
+        return first_problems(found or self._pictures_with_few())
 
     def _wrong_columns(self, columns: Sequence[str]) -> str | None:
         if len(columns) != 4 or not columns[0].strip():
@@ -248,4 +239,4 @@ def _read_pixels(settings: CaptionSettings, pictures: Sequence[Listed]) -> tuple
                 pixels[row] = read_pixels(place, side)
         except ValueError as error:
             found.append(Problem(str(settings.picture_file), picture.line, str(error)))
-    return pixels, _first_of(found)
+    return pixels, first_problems(found)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
-from zlib import error as ZlibError
 
 import numpy as np
 import numpy.typing as npt
 
+from rlseq_envs.media.archives import BROKEN_ARCHIVE
 from rlseq_envs.task import Bools, Ints, SplitName
 
 INK = 128  # a grey pixel is set from here on
 NAMES: dict[SplitName, str] = {"train": "train", "validation": "valid", "test": "test"}  # in the file
-_BROKEN = (ValueError, TypeError, OSError, EOFError, BadZipFile, ZlibError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def read_pictures(path: str | Path, side: int) -> dict[SplitName, Pictures]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except _BROKEN as problem:
+    except BROKEN_ARCHIVE as problem:
         told = " ".join(str(problem).split()) or type(problem).__name__
         raise ValueError(f"{path}: not a readable .npz file ({told}); write it with numpy.savez") from None
     found, problems = {}, []

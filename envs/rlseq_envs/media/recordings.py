@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from rlseq_envs.counters import counter_uniforms
+from rlseq_envs.media.archives import BROKEN_ARCHIVE
 from rlseq_envs.media.sound import Samples, Sounds, read_wave
 from rlseq_envs.task import Bools, Ints, SplitName
-from rlseq_envs.text.corpus import CorpusError, Problem, SplitReport, read_lines
+from rlseq_envs.text.corpus import CorpusError, Problem, SplitReport, first_problems, read_lines
 from rlseq_envs.text.storage import TextRows
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 FORMAT = "`path of a WAV file<TAB>text`"
 _FIELDS = ("audio", "offset", "digit", "speaker", "index")
-_MOST_PROBLEMS = 5  # of a file that are told
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def read_clips(path: str, left_out: Sequence[int]) -> dict[SplitName, Clips]:
             raise ValueError("there is no such file")
         with np.load(path, allow_pickle=False) as file:
             audio, offset, digit, speaker, index = fields = [file[name] for name in _FIELDS]
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+    except (KeyError, *BROKEN_ARCHIVE) as error:
         wanted = f"give an .npz of {', '.join(_FIELDS)}"
         raise CorpusError([Problem(path, None, f"cannot be read as clips ({error}): {wanted}")]) from error
     wrong = [f"{name} is no row of whole numbers" for name, values in zip(_FIELDS, fields, strict=True)
@@ -249,9 +248,7 @@ def read_manifest(path: str, rate: int, longest: int, report: SplitReport, probl
             texts.append(" ".join(text.split()))
         except ValueError as error:
             found.append(Problem(path, number, str(error)))
-    problems += found[:_MOST_PROBLEMS]
-    if len(found) > _MOST_PROBLEMS:
-        problems.append(Problem(path, None, f"and {len(found) - _MOST_PROBLEMS} more lines at fault"))
+    problems += first_problems(found)
     report.pairs += len(texts)
     return WholeRecordings(Sounds.gather(sounds), TextRows.gather(texts))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rlseq_envs.rewards.encoding import CorpusScore, EncodedPairs, TextEncoder
+from rlseq_envs.rewards.encoding import CorpusMetric, CorpusScore, EncodedPairs, TextEncoder
 from rlseq_envs.rewards.jit import jit
 from rlseq_envs.rewards.ngrams import FREE, ROOT, find, table_size
 from rlseq_envs.task import Floats
@@ -123,8 +123,8 @@ class CiderD:
         return scores
 
 
-class CiderDMetric:
-    """CIDEr-D of a corpus as papers give it, with the methods of sacrebleu's metrics that this project calls.
+class CiderDMetric(CorpusMetric):
+    """CIDEr-D of a corpus as papers give it.
 
     Documents are the references of the corpus itself, as the reference implementation has it in its mode "corpus".
 
@@ -136,19 +136,12 @@ class CiderDMetric:
     def __init__(self, encoder: TextEncoder, tokens: str) -> None:
         self._encoder, self._tokens = encoder, tokens
 
-    def corpus_score(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> CorpusScore:
-        """See sacrebleu."""
-        return self._aggregate_and_compute(self._extract_corpus_statistics(hypotheses, references))
-
     def _extract_corpus_statistics(
         self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
     ) -> list[list[float]]:
         """The score of each text, and 1 to count it."""
         documents = DocumentFrequencies.count(self._encoder, zip(*references, strict=True))
         return [[score, 1.0] for score in CiderD(self._encoder, documents)(hypotheses, references).tolist()]
-
-    def _aggregate_and_compute(self, statistics: Sequence[Sequence[float]]) -> CorpusScore:
-        return self._compute_score_from_stats(np.sum(statistics, axis=0))
 
     def _compute_score_from_stats(self, statistics: Any) -> CorpusScore:
         total, count = statistics

@@ -9,7 +9,7 @@ import numpy as np
 from rapidfuzz.distance import LCSseq, Levenshtein
 from rapidfuzz.process import cpdist
 
-from rlseq_envs.rewards.encoding import CorpusScore, EncodedPairs, as_strings
+from rlseq_envs.rewards.encoding import CorpusMetric, CorpusScore, EncodedPairs, as_strings
 from rlseq_envs.task import Floats, Ints
 
 
@@ -39,8 +39,8 @@ def _edits(pairs: EncodedPairs) -> tuple[Floats, Floats]:
     return edits[best].astype(np.float64), lengths[best].astype(np.float64)
 
 
-class ErrorRate:
-    """Edits of a corpus per hundred tokens of its references, with the methods of sacrebleu's metrics called here.
+class ErrorRate(CorpusMetric):
+    """Edits of a corpus per hundred tokens of its references.
 
     Equal to jiwer's ``wer`` and ``cer`` of lists of texts, times 100; of several references the best one counts.
 
@@ -52,18 +52,11 @@ class ErrorRate:
     def __init__(self, encode: Callable[[Sequence[str], Sequence[Sequence[str]]], EncodedPairs], unit: str) -> None:
         self._encode, self._unit = encode, unit
 
-    def corpus_score(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> CorpusScore:
-        """See sacrebleu."""
-        return self._aggregate_and_compute(self._extract_corpus_statistics(hypotheses, references))
-
     def _extract_corpus_statistics(
         self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
     ) -> list[list[float]]:
         """Edits and tokens of each text."""
         return np.stack(_edits(self._encode(hypotheses, references)), axis=1).tolist()
-
-    def _aggregate_and_compute(self, statistics: Sequence[Sequence[float]]) -> CorpusScore:
-        return self._compute_score_from_stats(np.sum(statistics, axis=0))
 
     def _compute_score_from_stats(self, statistics: Any) -> CorpusScore:
         edits, tokens = statistics

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,31 @@ class CorpusScore(NamedTuple):
     """
 
     score: float
+
+
+class CorpusMetric(ABC):
+    """A metric with the methods of sacrebleu's that are called here: of a corpus it sums up numbers of each text."""
+
+    def corpus_score(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> CorpusScore:
+        """See sacrebleu."""
+        return self._aggregate_and_compute(self._extract_corpus_statistics(hypotheses, references))
+
+    def _aggregate_and_compute(self, statistics: Sequence[Sequence[float]]) -> CorpusScore:
+        return self._compute_score_from_stats(np.sum(statistics, axis=0))
+
+    @abstractmethod
+    def _extract_corpus_statistics(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """The numbers of each text."""
+
+    @abstractmethod
+    def _compute_score_from_stats(self, statistics: Any) -> CorpusScore:
+        """The score, from the sums."""
+
+    @abstractmethod
+    def get_signature(self) -> str:
+        """What changes its value."""
 
 
 Encode = Callable[[Iterable[str]], tuple[_Ids, Ints, Ints]]

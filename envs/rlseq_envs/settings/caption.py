@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from rlseq_envs.settings.rules import Directory, File, Instances, Limit, NonNegativeFloat, Range, Seed, Tokens
+from rlseq_envs.settings.rules import (
+    Directory,
+    File,
+    Instances,
+    Limit,
+    NonNegativeFloat,
+    Range,
+    Seed,
+    Tokens,
+    falling_ranges,
+)
 from rlseq_envs.settings.text import Metric, TextReward, TextSettings, Units, VocabularySize
 from rlseq_envs.spaces import Choices, Space
 
@@ -52,8 +62,7 @@ class CaptionSettings(TextSettings):
     def conflicts(self) -> Iterator[str]:
         """See the base class."""
         yield from super().conflicts()
-        if self.objects[0] > self.objects[1]:
-            yield f"objects is {self.objects}: give the smaller number first"
+        yield from falling_ranges(self, "objects")
         yield from self._faults_of_files()
 
     @property

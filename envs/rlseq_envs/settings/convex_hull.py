@@ -15,6 +15,7 @@ from rlseq_envs.settings.rules import (
     RewardName,
     Seconds,
     Seed,
+    falling_ranges,
     wrong_weights,
 )
 from rlseq_envs.spaces import Choices, Space
@@ -51,8 +52,7 @@ class ConvexHullSettings(Settings):
         yield from wrong_weights(self.reward, HULL_REWARDS)
         if self.min_points > self.max_points:
             yield f"min_points {self.min_points} is larger than max_points {self.max_points}"
-        if self.test_points is not None and self.test_points[0] > self.test_points[1]:
-            yield f"test_points is {self.test_points}: give the smaller number first"
+        yield from falling_ranges(self, "test_points")
 
     def outline(self) -> tuple[Mapping[str, Space], Choices]:
         """Points, pointed at."""

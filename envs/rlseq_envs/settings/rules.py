@@ -160,6 +160,14 @@ def wrong_values(settings: Any) -> Iterator[str]:
             yield f"{key} is {value!r}; give {_describe(hint, limits=_fits(value, hint, limits=False))}"
 
 
+def falling_ranges(settings: Any, *keys: str) -> Iterator[str]:
+    """A line for each of these keys whose value, a pair if it is given, has the larger number first."""
+    for key in keys:
+        span = getattr(settings, key)
+        if span is not None and span[0] > span[1]:
+            yield f"{key} is {span}: give the smaller number first"
+
+
 def wrong_weights(weights: Mapping[str, float], known: Sequence[str]) -> Iterator[str]:
     """A line for each wrong entry of a mixture of rewards, and one if nothing in it counts.
 

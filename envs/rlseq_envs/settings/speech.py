@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from rlseq_envs.settings.rules import File, Instances, Limit, NonNegativeFloat, NonNegativeInt, Range, Seed, Tokens
+from rlseq_envs.settings.rules import (
+    File,
+    Instances,
+    Limit,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Range,
+    Seed,
+    Tokens,
+    falling_ranges,
+)
 from rlseq_envs.settings.text import Metric, TextReward, TextSettings, Units, VocabularySize
 from rlseq_envs.spaces import Choices, Space
 
@@ -58,10 +68,7 @@ class SpeechSettings(TextSettings):
     def conflicts(self) -> Iterator[str]:
         """See the base class."""
         yield from super().conflicts()
-        for key in ("digits", "silence"):
-            low, high = getattr(self, key)
-            if low > high:
-                yield f"{key} is {(low, high)}: give the smaller number first"
+        yield from falling_ranges(self, "digits", "silence")
         if self.train_file and self.clips_file:
             yield "train_file and clips_file exclude each other: leave one out"
         if bool(self.train_file) != bool(self.validation_file):

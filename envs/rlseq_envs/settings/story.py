@@ -18,6 +18,7 @@ from rlseq_envs.settings.rules import (
     Seconds,
     Seed,
     Tokens,
+    falling_ranges,
     wrong_weights,
 )
 from rlseq_envs.spaces import Choices, Space
@@ -64,9 +65,8 @@ class StorySettings(Settings):
         yield from wrong_weights(self.reward, STORY_REWARDS)
         if not self.questions:
             yield f"questions is empty: give some of {', '.join(QUESTION_KINDS)}"
-        if self.sentences[0] > self.sentences[1]:
-            yield f"sentences is {self.sentences}: give the smaller number first"
-        elif self.sentences[0] < SHORTEST:
+        yield from falling_ranges(self, "sentences")
+        if self.sentences[0] <= self.sentences[1] and self.sentences[0] < SHORTEST:
             yield f"sentences begins with {self.sentences[0]}: give at least {SHORTEST}"
         if self.train_files and self.train_size is not None:
             yield "train_size is of made stories, but train_files is given: leave train_size out"

@@ -15,6 +15,7 @@ from rlseq_envs.settings.rules import (
     RewardName,
     Seconds,
     Seed,
+    falling_ranges,
     wrong_weights,
 )
 from rlseq_envs.spaces import Choices, Space
@@ -52,10 +53,7 @@ class TapeSettings(Settings):
     def conflicts(self) -> Iterator[str]:
         """See the base class."""
         yield from wrong_weights(self.reward, TAPE_REWARDS)
-        for key in ("lengths", "test_lengths", "repeats", "test_repeats"):
-            span = getattr(self, key)
-            if span is not None and span[0] > span[1]:
-                yield f"{key} is {span}: give the smaller number first"
+        yield from falling_ranges(self, "lengths", "test_lengths", "repeats", "test_repeats")
         most = max(self.lengths[1], (self.test_lengths or self.lengths)[1])
         most *= self.repeats[1] if self.kind == "copy" else self.item_length + 1
         if most > LONGEST:

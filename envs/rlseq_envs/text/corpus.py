@@ -57,6 +57,14 @@ class CorpusError(ValueError):
         super().__init__("\n".join(["the corpus cannot be used:", *(f"  {problem}" for problem in self.problems)]))
 
 
+def first_problems(found: list[Problem]) -> list[Problem]:
+    """The first problems of one file, and how many more there are."""
+    if len(found) <= _MAX_PROBLEMS_PER_FILE:
+        return found
+    more = Problem(found[0].path, None, f"and {len(found) - _MAX_PROBLEMS_PER_FILE} more lines at fault")
+    return [*found[:_MAX_PROBLEMS_PER_FILE], more]
+
+
 @dataclass
 class SplitReport:
     """Counts of what was read, skipped and changed in one split."""

@@ -16,14 +16,13 @@ import numpy as np
 
 from rlseq_envs.settings.story import StorySettings
 from rlseq_envs.task import END, Ints
-from rlseq_envs.text.corpus import Problem, SplitReport, read_lines
+from rlseq_envs.text.corpus import Problem, SplitReport, first_problems, read_lines
 from rlseq_envs.text.storage import TokenRows
 from rlseq_envs.text.vocabulary import ListedVocabulary
 
 FORMAT = "`ID sentence` or `ID question<TAB>answer`"
 _WORD = re.compile(r"[^\s.,;:!?]+")
 _SUFFIX = re.compile(r"[_.-](train|valid|validation|dev|test)$")
-_MOST_PROBLEMS = 5  # of a file that are told
 _DIGITS = 10  # an ID has fewer
 
 
@@ -118,10 +117,7 @@ def read_stories(path: str, settings: StorySettings, report: SplitReport, proble
         reader.close_story()
         if not reader.told and not reader.problems:
             reader.problems.append(Problem(path, None, f"holds no question: give lines of {FORMAT}"))
-    found = reader.problems
-    if len(found) > _MOST_PROBLEMS:
-        found[_MOST_PROBLEMS:] = [Problem(path, None, f"and {len(found) - _MOST_PROBLEMS} more lines at fault")]
-    problems.extend(found)
+    problems.extend(first_problems(reader.problems))
     report.pairs += len(reader.told)
     return reader.told
 

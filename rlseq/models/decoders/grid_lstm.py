@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from rlseq.config.decoders import GridLSTMConfig
 from rlseq.models.layers.linear import Linear, UnrolledLinear
-from rlseq.models.memory import Bank, Memory
+from rlseq.models.memory import NOWHERE, Memory
 from rlseq.models.parts import Decoder, DecoderOutput, DecoderSizes
 
 
@@ -43,7 +42,7 @@ class GridLSTM(Decoder):
         config: Its section.
     """
 
-    bank = "nowhere"  # a bank of no position: it attends to nothing
+    bank = NOWHERE
     holds_context = True
 
     def __init__(self, sizes: DecoderSizes, config: GridLSTMConfig) -> None:
@@ -66,8 +65,7 @@ class GridLSTM(Decoder):
 
     def prepare(self, memory: Memory) -> Memory:
         """With a bank of no position, for it reads the summary alone."""
-        nothing = memory.summary[:, :0]
-        return replace(memory, banks={**memory.banks, self.bank: Bank(nothing[:, :, None], nothing.bool())})
+        return memory.nowhere()
 
     def initial_state(self, memory: Memory) -> GridState:
         """A row above the picture, mapped from the encoder's summary."""
@@ -103,7 +101,7 @@ class GridLSTM(Decoder):
         there = F.linear(self.row[min(row, len(self.row) - 1)] + self.column[column], self.inputs.weight)
         hidden, cell = self._go_on(read + there, left, above, linear)
         newest = (torch.cat([old[:, 1:], new[:, None]], 1) for old, new in zip(state, (hidden, cell), strict=True))
-        return _attending_to_nothing(hidden[:, None]), GridState(*newest)
+        return DecoderOutput.of_states(hidden[:, None]), GridState(*newest)
 
     def forced(self, inputs: Tensor, memory: Memory, forbidden: Tensor | None) -> DecoderOutput:
         """See ``Decoder``; by diagonals."""
@@ -128,7 +126,7 @@ class GridLSTM(Decoder):
             )
             made.append(new[0])
         states = torch.cat(made).index_select(0, back.to(inputs.device))[:time]
-        return _attending_to_nothing(states.transpose(0, 1))
+        return DecoderOutput.of_states(states.transpose(0, 1))
 
     def _go_on(
         self, read: Tensor, left: tuple[Tensor, Tensor], above: tuple[Tensor, Tensor], linear: Linear
@@ -139,10 +137,6 @@ class GridLSTM(Decoder):
         add, keep_left, keep_above, show = torch.sigmoid(gated).chunk(4, -1)
         cell = keep_left * left[1] + keep_above * above[1] + add * torch.tanh(candidate)
         return show * torch.tanh(cell), cell
-
-
-def _attending_to_nothing(hidden: Tensor) -> DecoderOutput:
-    return DecoderOutput(hidden, hidden[:, :, :0], hidden[:, :, :0], None)
 
 
 @cache

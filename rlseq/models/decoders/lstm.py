@@ -77,4 +77,4 @@ class LSTMDecoder(Decoder):
 
     def _output(self, hidden: Tensor, memory: Memory, forbidden: Tensor | None, linear: Linear) -> DecoderOutput:
         """What is made of states (rows, time, hidden_size): here nothing is attended to."""
-        return DecoderOutput(hidden, hidden[:, :, :0], hidden[:, :, :0], None)
+        return DecoderOutput.of_states(hidden)

@@ -84,5 +84,5 @@ class MultimodalRNN(Decoder):
 
     def _join(self, joining: Tensor, hidden: Tensor, memory: Memory, linear: Linear) -> DecoderOutput:
         seen = memory.row(_PICTURE)[:, None]
-        joined = 1.7159 * fast_tanh((joining + linear(hidden, self.joined.weight, None) + seen) * (2 / 3))
-        return DecoderOutput(joined, joined[:, :, :0], joined[:, :, :0], None)
+        joined = joining + linear(hidden, self.joined.weight, None) + seen
+        return DecoderOutput.of_states(1.7159 * fast_tanh(joined * (2 / 3)))
