@@ -215,7 +215,7 @@ def test_ids_of_no_split_are_refused(task: SpeechTask) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- a file of clips
-def fields(speakers: int = 2, indices: int = 12) -> dict[str, npt.NDArray[Any]]:
+def fields(speakers: int = 2, indices: int = 12) -> dict[str, Any]:
     """Those of a file of clips whose samples are all different."""
     grids = np.indices((speakers, 10, indices)).reshape(3, -1)
     audio = np.arange(100 * grids.shape[1]).astype(np.int16)
