@@ -145,15 +145,15 @@ class SequenceTask(ABC):
             likelihood. ``rlseq_envs.settings.metrics`` says which way it is better.
         validates_likelihood: Whether validations also say how likely the references are, as ``rlseq evaluate
             --likelihood`` does: a pass more over them.
-        validates_samples: Whether validations look at a sample of each instance, not at the greedy output: of tasks
-            whose sources leave open what is right.
+        decodes_samples: Whether a sample of each instance is looked at, not the greedy output, by validations and
+            if nobody says how to decode: of tasks whose sources leave open what is right.
     """
 
     sources: Mapping[str, Space]
     choices: Choices
     selection_metric: str
     validates_likelihood: bool = False
-    validates_samples: bool = False
+    decodes_samples: bool = False
 
     def selects_by(self, phase: str) -> str:
         """The metric that picks the best checkpoint of a phase, ``mle`` or ``rl``: ``selection_metric`` of both."""

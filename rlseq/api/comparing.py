@@ -53,7 +53,7 @@ def compare(
         overrides: Data files of all arms that lie elsewhere now, ``task.test_file=FILE`` each.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
         trust: Whether code that checkpoints name may be executed though no training of the user's has named it.
-        decoding: See ``Decoding``; default: greedily.
+        decoding: See ``Decoding``; default: the task's own way.
 
     Raises:
         UserError: What is given cannot be compared; all that is wrong is told at once.

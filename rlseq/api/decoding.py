@@ -12,7 +12,7 @@ METHODS = ("greedy", "beam", "sample", "exhaustive")
 
 
 class Decoding(TypedDict, total=False):
-    """How to decode: one method, and options of it. Greedy decoding is the default.
+    """How to decode: one method, and options of it. By default a task decodes greedily, or draws if it says so.
 
     ``rlseq.evaluation.options.DecodingOptions`` says what each option means.
     """
@@ -35,8 +35,8 @@ class Decoding(TypedDict, total=False):
 
 
 def decoding_methods(given: Decoding) -> list[str]:
-    """How to decode: one, if what is given makes sense."""
-    return [name for name in METHODS if given.get(name) is not None and given.get(name) is not False] or ["greedy"]
+    """How to decode: one at most if what is given makes sense; none: the task's own way."""
+    return [name for name in METHODS if given.get(name) is not None and given.get(name) is not False]
 
 
 def decoding_problems(given: Decoding, called: Naming) -> list[str]:
@@ -57,7 +57,7 @@ def decoding_problems(given: Decoding, called: Naming) -> list[str]:
     options, methods = _options(given), decoding_methods(given)
     if len(methods) > 1:
         wrong.append(f"{', '.join(map(called, METHODS[:-1]))} and {called(METHODS[-1])} exclude each other: give one")
-    used = {"method", *(name for method in methods for name in USED[method])}
+    used = {"method", *(name for method in methods or ["greedy"] for name in USED[method])}
     wrong += [f"{_called(name, called)} is for {_give(name, called)} too" for name in options if name not in used]
     if "diversity" in options and "groups" not in options:
         wrong.append(f"{called('diversity')} is for groups: give {called('groups')} too")
@@ -86,7 +86,7 @@ def _options(given: Decoding) -> dict[str, Any]:
     """What is given, under the names of ``DecodingOptions``."""
     values = {name: value for name, value in given.items() if name not in METHODS}
     size = {"beam_size": given["beam"]} if "beam" in given else {}
-    return {"method": decoding_methods(given)[0], **size, **values}
+    return {"method": next(iter(decoding_methods(given)), None), **size, **values}
 
 
 def _called(name: str, called: Naming) -> str:

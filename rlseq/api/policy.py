@@ -61,7 +61,7 @@ class TrainedPolicy:
         Args:
             sources: Lines, as the task reads them.
             n_best: Outputs of each, from a search or samples.
-            decoding: See ``Decoding``; default: greedily.
+            decoding: See ``Decoding``; default: the task's own way.
 
         Returns:
             Of each source its outputs, with ``text``, ``score`` (the log-probability) and ``tokens`` (END counted),
@@ -99,7 +99,7 @@ class TrainedPolicy:
             max_instances: Only the first ones; an endless split needs it.
             exposure_bias: Also count the tokens that are the reference's, see ``rlseq.evaluation.exposure``.
             likelihood: Also say how likely the references are, see ``rlseq.evaluation.likelihood``.
-            decoding: See ``Decoding``; default: greedily.
+            decoding: See ``Decoding``; default: the task's own way.
 
         Raises:
             UserError: The task has no such data, or options do not go together.
@@ -151,7 +151,7 @@ def n_best_problems(n_best: int, decoding: Decoding, called: Naming) -> list[str
     """Why a method does not have as many outputs of a source."""
     if not 1 <= n_best <= MOST_OUTPUTS:
         return [f"{called('n_best', n_best)}: give 1 or more, at most {MOST_OUTPUTS:,}"]
-    if decoding_methods(decoding)[0] in ("greedy", "beam") and n_best > (most := decoding.get("beam") or 1):
+    if not set(decoding_methods(decoding)) - {"greedy", "beam"} and n_best > (most := decoding.get("beam") or 1):
         more = f"give {called('beam', n_best)} or {called('sample')}"
         return [f"{called('n_best', n_best)}: there are only {most}; {more}"]
     return []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -137,32 +135,32 @@ def _train(made: Sweep, jobs: int, console: bool) -> None:
 def _trial(path: str, directory: str, threads: int, begin: int, number: int, report: Report) -> None:
     """Train a trial, in a process of Ray's; what it had recorded before it was stopped is reported first."""
     from rlseq.config.load import parse_config
+    from rlseq.config.phases import PHASES
     from rlseq.data.tasks import make_task
     from rlseq.report.sink import Sink, Validation
-    from rlseq.training.sweep import Sweep, validations
-    from rlseq_envs.settings.metrics import signed
+    from rlseq.training.sweep import BestYet, Sweep, validations
+
+    best = BestYet()
+
+    def add(update: int, metric: str, value: float | None) -> None:
+        best.add(metric, value)
+        report(update - begin, best.score, best.words)
 
     class Reports(Sink):
-        best = -sys.float_info.max
-
-        def add(self, update: int, metric: str, value: float | None) -> None:
-            if value is not None and math.isfinite(value):
-                self.best = max(self.best, signed(metric, value))
-            report(update - begin, self.best)
-
         def validation(self, event: Validation) -> None:
-            self.add(event.update, event.metric, event.metrics[event.metric])
+            add(event.update, event.metric, event.metrics[event.metric])
 
     os.chdir(directory)
-    made, reports = Sweep.open(Path(path)), Reports()
+    made = Sweep.open(Path(path))
     settings = made.settings(number)
     local = ["compute.address=null", f"compute.threads={threads}"]
     run, settings = made.run(number), parse_config(settings.model_dump(mode="json"), f"trial {number}", local)
     if (run / "metrics.jsonl").exists():
-        metric = make_task(settings.task, run / "artifacts").selects_by("rl")
-        for update, value in validations(run, metric):
-            reports.add(update, metric, value)
-    _bring_to_end(run, settings, made.shared, [reports])
+        task = make_task(settings.task, run / "artifacts")
+        for phase in PHASES:
+            for update, value in validations(run, metric := task.selects_by(phase), phase):
+                add(update, metric, value)
+    _bring_to_end(run, settings, made.shared, [Reports()])
 
 
 def _bring_to_end(run: Path, settings: Config, source: Path | None, callbacks: Sequence[Sink]) -> None:
@@ -184,8 +182,8 @@ def _bring_to_end(run: Path, settings: Config, source: Path | None, callbacks: S
         training.fork(load_checkpoint(resolve_checkpoint(source)), settings, "rl", run, following)
 
 
-def _tell(made: Sweep, console: bool, number: int, updates: int | None, best: float | None, error: str | None) -> None:
-    came_to = f"failed: {error}" if error else f"{best:.2f} at best after {updates} updates"
+def _tell(made: Sweep, console: bool, number: int, updates: int | None, best: str | None, error: str | None) -> None:
+    came_to = f"failed: {error}" if error else f"{best} at best after {updates} updates"
     _tell_if(console, f"trial {number}, {', '.join(made.points[number])}: {came_to}")
 
 

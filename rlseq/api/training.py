@@ -23,7 +23,6 @@ from rlseq.config.schema import Config
 from rlseq.data.tasks import held_out, make_task, signature_difference
 from rlseq.evaluation.compare import compare_checkpoints
 from rlseq.evaluation.evaluate import evaluate_checkpoint
-from rlseq.evaluation.options import DecodingOptions
 from rlseq.models.build import build_policy, initial_weights
 from rlseq.models.own import try_out
 from rlseq.models.policy import SequencePolicy
@@ -363,7 +362,6 @@ def conclude(
     split, limit = held_out(task)
     options: dict[str, Any] = {"split": split, "max_instances": limit, "device": config.compute.device, "trust": trust}
     options["data"] = data_files_of(config)
-    options["decoding"] = DecodingOptions(method="sample" if task.validates_samples else "greedy")
     if len(arms) > 1:
         name, result = "comparison", compare_checkpoints(arms, **options).to_json()
     else:

@@ -31,7 +31,7 @@ def _flag(name: str, help: str) -> Any:
 
 # Of each option of ``rlseq.api.decoding.Decoding``.
 OPTIONS = {
-    "greedy": _flag("greedy", "The most likely token each time (the default)."),
+    "greedy": _flag("greedy", "The most likely token each time (the default, but of tasks that draw)."),
     "beam": _option(int, "Beam search of this size.", "N", min=1),
     "sample": _flag("sample", "Draw."),
     "exhaustive": _flag("exhaustive", "The best of all sequences, where these are few."),

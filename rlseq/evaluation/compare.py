@@ -199,7 +199,7 @@ def compare(
     Args:
         arms: Two or more, with at least one checkpoint among them.
         split: What to decode.
-        decoding: How; default: greedily.
+        decoding: How; default: the task's own way.
         max_instances: Only the first ones.
         primary: The metric that decides; default: the one that selects checkpoints.
         seed: Of the resampling.

@@ -62,6 +62,7 @@ def decode_sources(
     Raises:
         EvaluationError: More sequences are asked for than the method has, or there are too many to search them all.
     """
+    options = options.of(loaded.task)
     most = options.most(n_best)
     if not 1 <= n_best <= most:
         raise EvaluationError(f"n_best is {n_best}, but {options.method} decoding gives 1 … {most} sequences")

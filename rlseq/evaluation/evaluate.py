@@ -102,7 +102,7 @@ def evaluate(
     Args:
         loaded: The policy and its task.
         split: What to decode.
-        decoding: How; default: greedily.
+        decoding: How; default: the task's own way.
         max_instances: Only the first ones; an endless split needs it.
         name: Of the policy in the result; default: its unmistakable name.
 
@@ -111,7 +111,7 @@ def evaluate(
         ValueError: The task has no data for this split.
     """
     ids = instance_ids(loaded, split, max_instances)
-    options = decoding or DecodingOptions()
+    options = (decoding or DecodingOptions()).of(loaded.task)
     found = decode_sources(loaded, split_shards(loaded, ids), options)
     outputs = score_outputs(loaded.task, found.tokens[:, 0], found.lengths[:, 0], ids)
     metrics = loaded.task.corpus_metrics(outputs.sequences, outputs.lengths, ids)

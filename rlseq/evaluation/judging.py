@@ -82,7 +82,7 @@ class Judge:
 
     Attributes:
         split: What is decoded.
-        options: How.
+        options: How; of the first task's method once it is there.
         task: Of the first checkpoint.
         ids: The instances.
     """
@@ -148,6 +148,7 @@ class Judge:
         ids = instance_ids(loaded, self.split, self._max_instances)
         if not self._first:
             self._first, self.task, self.ids = name, loaded.task, ids
+            self.options = self.options.of(loaded.task)
             self._fingerprint = _fingerprint(loaded.task, ids)
         if loaded.task.signature != self.task.signature:
             raise EvaluationError(

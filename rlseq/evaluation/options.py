@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rlseq.evaluation.errors import EvaluationError
 
 if TYPE_CHECKING:
     from rlseq.decoding.ranking import LengthNorm
+    from rlseq_envs.task import SequenceTask
 
 _LENGTHS = ("min_length", "max_length")
 _RANKING = ("length_penalty", "length_norm", "coverage_penalty")
@@ -76,7 +77,8 @@ class DecodingOptions:
     """How a policy is turned into sequences. Lengths are in tokens and count END.
 
     Attributes:
-        method: The most likely token each time, the best of a beam, a draw, or the best of all sequences.
+        method: The most likely token each time, the best of a beam, a draw, or the best of all sequences; None: the
+            task's own, see ``of``.
         beam_size: Hypotheses kept by the beam.
         length_penalty: Searches compare log-probabilities divided by a norm of the length; see ``Ranking``.
         length_norm: See ``Ranking``.
@@ -94,7 +96,7 @@ class DecodingOptions:
         EvaluationError: A value cannot be used.
     """
 
-    method: Literal["greedy", "beam", "sample", "exhaustive"] = "greedy"
+    method: Literal["greedy", "beam", "sample", "exhaustive"] | None = None
     beam_size: int = 5
     length_penalty: float = 1.0
     length_norm: LengthNorm = "power"
@@ -114,12 +116,17 @@ class DecodingOptions:
         if wrong:
             raise EvaluationError("decoding: " + "; ".join(wrong))
 
+    def of(self, task: SequenceTask) -> DecodingOptions:
+        """The same options; without a method, with that of a task: a draw if it decodes samples, or greedily."""
+        return self if self.method else replace(self, method="sample" if task.decodes_samples else "greedy")
+
     def most(self, asked: int) -> int:
         """How many of the sequences asked for a source can have."""
-        return {"greedy": 1, "beam": self.beam_size}.get(self.method, asked)
+        return asked if self.method in ("sample", "exhaustive") else self.beam_size if self.method == "beam" else 1
 
     def to_dict(self) -> dict[str, Any]:
         """The values that this method uses; of those that change nothing by default, the ones that were changed."""
+        assert self.method is not None
         used = ("method", *USED[self.method])
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name in used}
         told = {f.name for f in fields(self) if f.name in _ALWAYS_TOLD or getattr(self, f.name) != f.default}

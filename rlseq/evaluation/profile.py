@@ -85,11 +85,12 @@ def _repetition(outputs: Units, order: int) -> float | None:
 def policy_profile(loaded: LoadedPolicy, evaluation: Evaluation) -> Profile:
     """Entropy, top-1 mass and the reference's rank on the first instances that were evaluated."""
     ids = evaluation.outputs.ids[:INSTANCES]
-    if evaluation.decoding == DecodingOptions():
+    usual = DecodingOptions().of(loaded.task)
+    if evaluation.decoding == usual:
         sequences, lengths = evaluation.outputs.sequences[: len(ids)], evaluation.outputs.lengths[: len(ids)]
     else:
-        greedy = decode_sources(loaded, split_shards(loaded, ids), DecodingOptions())
-        sequences, lengths = greedy.tokens[:, 0], greedy.lengths[:, 0]
+        found = decode_sources(loaded, split_shards(loaded, ids), usual)
+        sequences, lengths = found.tokens[:, 0], found.lengths[:, 0]
     entropy, mass, steps, rank, tokens = 0.0, 0.0, 0, 0.0, 0
     for (log_probs, _), (log_references, of_reference) in _forced(loaded, ids, sequences, lengths):
         entropy -= float((log_probs.exp() * log_probs).sum())

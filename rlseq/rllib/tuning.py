@@ -19,9 +19,9 @@ from rlseq.training.stopping import GivenUp, stop_asked
 REDUCTION = 3  # of the trials that reach a rung, the best third goes on
 RUNGS = 2  # before the end
 
-Report = Callable[[int, float], None]  # updates done, the best validation until then
+Report = Callable[[int, float, str], None]  # updates done; the best validation, more is better, and in words
 Trial = Callable[[int, Report], None]  # trains the trial of a number
-Tell = Callable[[int, int | None, float | None, str | None], None]  # trial, updates, best validation, error
+Tell = Callable[[int, int | None, str | None, str | None], None]  # trial, updates, best validation in words, error
 
 
 def run_trials(trial: Trial, count: int, *, width: int, cpus: int, updates: int, place: Path, tell: Tell) -> None:
@@ -43,8 +43,8 @@ def run_trials(trial: Trial, count: int, *, width: int, cpus: int, updates: int,
     """
 
     def train(point: dict[str, int]) -> None:
-        def report(done: int, best: float) -> None:
-            tune.report({"updates": done, "best": best})
+        def report(done: int, best: float, words: str) -> None:
+            tune.report({"updates": done, "best": best, "words": words})
 
         trial(point["trial"], report)
 
@@ -91,7 +91,7 @@ class _Teller(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """See the base class."""
         last = trial.last_result or {}
-        self._tell(int(trial.config["trial"]), last.get("updates"), last.get("best"), None)
+        self._tell(int(trial.config["trial"]), last.get("updates"), last.get("words"), None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """See the base class."""

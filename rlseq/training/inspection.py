@@ -27,9 +27,9 @@ from rlseq.training.checkpoint import (
     verify,
 )
 from rlseq.training.finding import read_checkpoint, run_of
+from rlseq.training.progress import best_validation
 from rlseq.training.remote import fetched
 from rlseq.training.trust import is_trusted
-from rlseq_envs.settings.metrics import signed
 from rlseq_envs.user_code import find_module
 
 _LARGEST = 1 << 26  # bytes of a JSON file that is looked at though nothing vouches for it
@@ -113,13 +113,11 @@ def _config(meta: Mapping[str, Any], place: Path) -> tuple[Config | None, str | 
 
 def _selected(meta: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
     """Whether it was its phase's best when it was written; the best until then, and in which metric."""
-    value, metrics = trainer.get("best"), trainer.get("best_metrics")
-    named = metrics.items() if isinstance(metrics, dict) and value is not None else ()
-    metric = next((name for name, found in named if found is not None and signed(name, found) == value), None)
+    metric, value = best_validation(trainer)
     return {
         "best": meta.get("best"),
         "metric": metric,
-        "best_value": value if metric is None or value is None else signed(metric, value),
+        "best_value": value,
         "best_update": trainer.get("best_update"),
         "metrics": meta.get("metrics") or {},
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rlseq.config.phases import Phase
+from rlseq_envs.settings.metrics import signed
 
 
 @dataclass
@@ -99,3 +101,15 @@ class Progress:
         known["best"] = -math.inf if data["best"] is None else data["best"]
         known["sums"] = {name: (total, number) for name, (total, number) in data["sums"].items()}
         return cls(**known)
+
+
+def best_validation(trainer: Mapping[str, Any]) -> tuple[str | None, float | None]:
+    """The metric that picked a phase's best checkpoint, and its value there.
+
+    Args:
+        trainer: What a checkpoint says of its trainer, as ``to_dict`` made it; None stands for what it does not say.
+    """
+    best, metrics = trainer.get("best"), trainer.get("best_metrics")
+    named = metrics.items() if isinstance(metrics, dict) and best is not None else ()
+    metric = next((name for name, value in named if value is not None and signed(name, value) == best), None)
+    return metric, best if metric is None or best is None else signed(metric, best)

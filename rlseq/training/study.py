@@ -34,6 +34,7 @@ from rlseq.training.checkpoint import load_meta
 from rlseq.training.cost import Cost
 from rlseq.training.files import write_text
 from rlseq.training.finding import last_checkpoint, read_checkpoint
+from rlseq.training.progress import best_validation
 from rlseq.training.provenance import environment
 
 RECORD = "study.json"
@@ -275,7 +276,7 @@ class Study:
             "runs": [str(run.relative_to(self.path)) for run in runs],
             "tried": len(points),
             "selected": dict(each.split("=", 1) for each in point),
-            "validation": [validation_score(run) for run in runs],
+            "validation": [validation_value(run) for run in runs],
         }
 
 
@@ -330,8 +331,13 @@ def finished(run: Path) -> bool:
 
 
 def validation_score(run: Path) -> float:
-    """The best validation of a run's last phase, in the metric that picks checkpoints; minus it if less is better."""
+    """The best validation of a run's last phase: the more, the better."""
     return float(read_checkpoint(run, load_meta)["trainer"]["best"])
+
+
+def validation_value(run: Path) -> float | None:
+    """The same, as the value of the metric that picks checkpoints."""
+    return best_validation(read_checkpoint(run, load_meta)["trainer"])[1]
 
 
 def cost_of(run: Path) -> Cost:

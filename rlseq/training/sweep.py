@@ -16,6 +16,8 @@ What is to be done follows from the directory alone, so that a sweep goes on whe
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,13 +25,15 @@ from typing import Any
 
 from rlseq.config.distributions import draw_points, split_distributions
 from rlseq.config.load import Given, dump_config, load_config, parse_config, read_config
+from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.training.files import write_text
 from rlseq.training.finding import last_checkpoint
 from rlseq.training.provenance import environment
 from rlseq.training.run_directory import read_metrics
 from rlseq.training.study import RECORD as STUDY
-from rlseq.training.study import StudyError, last_meta, validation_score
+from rlseq.training.study import StudyError, last_meta, validation_score, validation_value
+from rlseq_envs.settings.metrics import signed
 
 RECORD = "sweep.json"
 
@@ -140,10 +144,10 @@ class Sweep:
         arms = [
             {"name": "mle", "role": "mle", "runs": [str(mle.relative_to(self.path))]}
             | (untried if self.shared else tried)
-            | {"validation": [validation_score(mle)]},
+            | {"validation": [validation_value(mle)]},
             {"name": "rl", "role": "reward", "runs": [str(self.run(best).relative_to(self.path))]}
             | tried
-            | {"validation": [validation_score(self.run(best))]},
+            | {"validation": [validation_value(self.run(best))]},
         ]
         write_text(self.path / STUDY, json.dumps({"sweep": self.swept, "arms": arms}, indent=1) + "\n")
 
@@ -167,7 +171,25 @@ def is_trained(run: Path) -> bool:
     return bool(meta["phase"] == last and meta["trainer"]["finished"])
 
 
-def validations(run: Path, metric: str) -> list[tuple[int, float]]:
-    """The update and the metric of each validation that a run has recorded."""
-    records = read_metrics(run / "metrics.jsonl")
-    return [(record["update"], record[f"eval/{metric}"]) for record in records if f"eval/{metric}" in record]
+def validations(run: Path, metric: str, phase: Phase) -> list[tuple[int, float]]:
+    """The update and the metric of each validation of a phase that a run has recorded."""
+    found = (record for record in read_metrics(run / "metrics.jsonl") if record["phase"] == phase)
+    return [(record["update"], record[f"eval/{metric}"]) for record in found if f"eval/{metric}" in record]
+
+
+class BestYet:
+    """The best validation of a trial until now; a phase that is judged by another metric begins anew.
+
+    Attributes:
+        score: The more, the better, as ASHA compares trials; the least number if there was no validation.
+        words: Metric and value.
+    """
+
+    metric, score, words = "", -sys.float_info.max, "no validation"
+
+    def add(self, metric: str, value: float | None) -> None:
+        """Take in a validation; None and NaN are no value."""
+        if metric != self.metric:
+            self.metric, self.score, self.words = metric, -sys.float_info.max, f"no {metric}"
+        if value is not None and math.isfinite(value) and signed(metric, value) > self.score:
+            self.score, self.words = signed(metric, value), f"{metric} {value:.2f}"

@@ -48,8 +48,8 @@ def measure(task: SequenceTask, engine: Engine, config: EvaluationConfig, update
     size = min(s for s in (split.size, config.max_instances) if s is not None)
     rolled = engine.rollout(
         split.ids(0, size),
-        num_samples=int(task.validates_samples),
-        greedy=not task.validates_samples,
+        num_samples=int(task.decodes_samples),
+        greedy=not task.decodes_samples,
         update=update,
         averaged=True,
         score_references=task.validates_likelihood,

@@ -14,6 +14,7 @@ import sacrebleu
 import torch
 
 from rlseq.data.tasks import make_vector_env
+from rlseq.evaluation.compare import compare_checkpoints
 from rlseq.evaluation.decoding import Output, generate_outputs
 from rlseq.evaluation.errors import EvaluationError
 from rlseq.evaluation.evaluate import evaluate, evaluate_checkpoint
@@ -21,6 +22,7 @@ from rlseq.evaluation.loading import LoadedPolicy, load_policy
 from rlseq.evaluation.options import DecodingOptions
 from rlseq.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from rlseq.training.rollout import Rollout, RolloutRequest, rollout, shards
+from rlseq_envs.tasks.convex_hull import ConvexHullTask
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +170,24 @@ def test_samples_are_chosen_by_the_seed_alone(hull: LoadedPolicy) -> None:
     np.testing.assert_array_equal(sample(0, 60), sample(0, 60))
     np.testing.assert_array_equal(sample(0, 20), sample(0, 60)[:20])
     assert (sample(0, 60) != sample(1, 60)).any()
+
+
+def test_a_task_that_decodes_samples_is_drawn_from_unless_told_otherwise(
+    hull_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ConvexHullTask, "decodes_samples", True)
+    loaded, lines = load_policy(hull_run), ["0.1 0.1 0.9 0.2 0.5 0.8 0.4 0.4"]
+    for given, expected in (
+        (None, DecodingOptions("sample")),
+        (DecodingOptions(max_length=2), DecodingOptions("sample", max_length=2)),
+        (DecodingOptions("greedy"), DecodingOptions("greedy")),
+    ):
+        ours, theirs = (evaluate(loaded, decoding=each, max_instances=40) for each in (given, expected))
+        assert ours.to_json() == theirs.to_json() and ours.decoding == expected
+        np.testing.assert_array_equal(ours.outputs.sequences, theirs.outputs.sequences)
+    assert len(generate(loaded, lines, DecodingOptions(), n_best=3)[0]) == 3
+    compared = compare_checkpoints([hull_run / "checkpoints" / phase for phase in ("mle", "rl")], max_instances=40)
+    assert compared.to_json()["decoding"] == DecodingOptions("sample").to_dict()
 
 
 def test_cold_samples_are_greedy(text: LoadedPolicy) -> None:

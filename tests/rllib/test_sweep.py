@@ -67,7 +67,8 @@ def test_a_sweep_goes_on_with_what_is_missing(sweep: Path, tmp_path: Path) -> No
     found = rlseq.sweep(resume=again, console=False)
     assert found.results().keys() == {0, 1, 2} and (again / "study.json").exists()
     for trial in range(3):  # which of them ASHA stops depends on who comes first; what a trial does does not
-        first, second = (validations(directory / "trials" / str(trial), "accuracy") for directory in (sweep, again))
+        runs = (directory / "trials" / str(trial) for directory in (sweep, again))
+        first, second = (validations(run, "accuracy", "rl") for run in runs)
         shorter = min(len(first), len(second))
         assert first[:shorter] == second[:shorter] and (trial == 2 or len(second) >= len(first))
 
@@ -80,7 +81,10 @@ def test_trials_have_an_mle_of_their_own_if_it_is_swept_and_one_that_fails_ends_
     values = [point[0].split("=")[1] for point in made.points]
     assert {*values} == {"1e-3", "1e38"}  # by the seed
     assert made.results().keys() == {trial for trial, value in enumerate(values) if value == "1e-3"}
-    assert f"trial {values.index('1e38')}, mle.optimizer.learning_rate=1e38: failed: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"trial {values.index('1e38')}, mle.optimizer.learning_rate=1e38: failed: " in told
+    best = f"{json.loads((made.path / 'study.json').read_text())['arms'][1]['validation'][0]:.2f}"
+    assert f"mle.optimizer.learning_rate=1e-3: accuracy {best} at best after" in told
     mle, rl = json.loads((tmp_path / "sweep" / "study.json").read_text())["arms"]
     assert mle["runs"] == [f"{rl['runs'][0]}/checkpoints/mle"] and mle["tried"] == rl["tried"] == 3
 

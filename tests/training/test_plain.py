@@ -188,7 +188,7 @@ class LikelyTask(ReverseTask):
     """Chosen by likelihood in mle, by accuracy in rl; validations look at samples."""
 
     selection_metric = "nats_per_sequence"
-    validates_likelihood = validates_samples = True
+    validates_likelihood = decodes_samples = True
 
     def selects_by(self, phase: str) -> str:
         return "accuracy" if phase == "rl" else self.selection_metric
@@ -232,7 +232,7 @@ def test_a_task_that_asks_is_validated_on_samples(settings: Config) -> None:
     ours = engine(settings)
     task = ours.task
     for samples in (False, True):
-        task.validates_samples = samples
+        task.decodes_samples = samples
         found = measure(task, ours, settings.evaluation, 0)
         ids = task.instances("validation").ids(0, len(found.rolled.ids))
         expected = ours.rollout(ids, num_samples=int(samples), greedy=not samples, update=0, averaged=True)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from typing import Any
 
-from rlseq.training.progress import Progress
+import pytest
+
+from rlseq.training.progress import Progress, best_validation
+from rlseq.training.sweep import BestYet
 
 
 def test_counters_and_means_by_hand() -> None:
@@ -63,3 +68,32 @@ def test_nothing_is_lost_through_json() -> None:
     used.count({"train/loss": 0.2})
     again = Progress.from_dict(json.loads(json.dumps(used.to_dict())) | {"monitor": {}})
     assert again == used and again.take_means() == used.take_means()
+
+
+@pytest.mark.parametrize(
+    ("best", "metrics", "expected"),
+    [
+        (81.0, {"accuracy": 81.0, "reward": 0.5}, ("accuracy", 81.0)),
+        (-3.5, {"reward": 0.5, "WER": 3.5}, ("WER", 3.5)),
+        (-3.5, {"reward": None}, (None, -3.5)),
+        (None, {}, (None, None)),
+        (0.5, None, (None, 0.5)),
+    ],
+)
+def test_the_best_validation_is_told_as_the_metric_has_it(best: Any, metrics: Any, expected: Any) -> None:
+    assert best_validation({"best": best, "best_metrics": metrics}) == expected
+
+
+def test_trials_are_compared_by_the_metric_of_the_phase_that_they_are_in() -> None:
+    best, told = BestYet(), []
+    for metric, value in (("accuracy", math.nan), ("accuracy", 90.0), ("accuracy", 80.0), ("WER", None), ("WER", 3.5)):
+        best.add(metric, value)
+        told.append((best.score, best.words))
+    least = -sys.float_info.max
+    assert told == [
+        (least, "no accuracy"),
+        (90.0, "accuracy 90.00"),
+        (90.0, "accuracy 90.00"),
+        (least, "no WER"),
+        (-3.5, "WER 3.50"),
+    ]

@@ -53,7 +53,7 @@ class PixelsTask(SequenceTask):
 
     selection_metric = "nats_per_sequence"
     validates_likelihood = True
-    validates_samples = True
+    decodes_samples = True
 
     def selects_by(self, phase: str) -> str:
         """Likelihood, and of rl that asks for digits how many are recognised."""
