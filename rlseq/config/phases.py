@@ -56,6 +56,9 @@ class PhaseConfig(Section, ABC):
     # length), 'token' divides by the number of tokens, 'constant' by the number of sequences × normalizer.
     normalization: Literal["sequence", "token", "constant"] = "sequence"
     normalizer: PositiveFloat = 1.0  # of normalization 'constant', such as the usual length of a sequence
+    # Parts that the rows of an optimiser step are read in, one after the other; their gradients are summed. The step
+    # is the same, and takes less memory.
+    accumulation: PositiveInt = 1
     precision: Precision = "fp32"  # of the matrix products of an update; weights, sums and steps are fp32 in any case
 
     @property

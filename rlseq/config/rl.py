@@ -71,7 +71,8 @@ class RLConfig(PhaseConfig):
     @property
     def encodes_once(self) -> bool:
         """Whether an update reads the sources as its rollouts did, so that one pass of the encoder serves both."""
-        whole = self.minibatches == 1 and not self.dynamic_sampling  # an update reads all that was rolled out
+        at_once = self.minibatches == self.accumulation == 1
+        whole = at_once and not self.dynamic_sampling  # an update reads all that was rolled out
         return whole and not self.dropout and self.precision == "fp32"
 
     @property

@@ -112,6 +112,7 @@ class SequenceLearner(TorchLearner):
             torch.manual_seed(seed)
             self._sequence_module.loss_context.memory = job.memory
             for step in to_tensors(steps, self._device):
+                self.trainee.forget_gradients()
                 yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(step)}, max(1, self._tokens))
 
     def _count(self, steps: list[Batch]) -> None:
@@ -125,6 +126,7 @@ class SequenceLearner(TorchLearner):
         """The second batch, whose gradient is kept and not followed."""
         self._resampling = True
         (tensors,) = to_tensors([batch], self._device)
+        self.trainee.forget_gradients()
         yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(tensors)}, 1)
         self._resampling = False
 
@@ -142,6 +144,11 @@ class SequenceLearner(TorchLearner):
         loss: torch.Tensor = fwd_out["loss"]
         # Averaging the gradients tells all learners, so that none of them steps.
         return loss if math.isfinite(loss.item()) else loss * math.nan
+
+    def compute_gradients(self, loss_per_module: dict[str, Any], **kwargs: Any) -> dict[Any, Any]:
+        """Add to the gradients that the train forward may have left, of a step whose rows are read in parts."""
+        loss_per_module[DEFAULT_MODULE_ID].backward()
+        return {key: parameter.grad for key, parameter in self._params.items()}
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
         """Clip by the global norm, in place; before that, compare with the gradient of a second batch."""

@@ -14,6 +14,7 @@ from rlseq.rllib.learner import SequenceLearner, Statistics
 from rlseq.rllib.process_group import LearnerBackendConfig
 from rlseq.training.batch import Batch, split_batch, step_batches
 from rlseq.training.engine import UpdateRequest, update_seed
+from rlseq.training.update import joined_statistics
 
 # RLlib has no setting for it.
 learner_group._get_backend_config = lambda learner_class: LearnerBackendConfig()
@@ -121,16 +122,10 @@ class SequenceLearnerGroup(LearnerGroup):
 
 
 def combine(parts: tuple[Statistics, ...]) -> Statistics:
-    """One update's statistics from those of its learners.
-
-    Rows are weighted so that the mean of the learners' losses is the whole batch's; ``train/nll`` is a mean over the
-    tokens of references.
-    """
-    combined = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
-    references = sum(part["reference_tokens"] for part in parts)
-    if "train/nll" in combined and len(parts) > 1:
-        combined["train/nll"] = sum(part["train/nll"] * part["reference_tokens"] for part in parts) / references
+    """One update's statistics from those of its learners."""
+    references = [part["reference_tokens"] for part in parts]
+    combined = joined_statistics(parts, references) if len(parts) > 1 else parts[0]
     tokens, seconds = sum(part["tokens"] for part in parts), max(part["seconds"] for part in parts)
     workers = sum(part["worker_seconds"] for part in parts)
-    sums = {"tokens": tokens, "reference_tokens": references, "worker_seconds": workers}
+    sums = {"tokens": tokens, "reference_tokens": sum(references), "worker_seconds": workers}
     return combined | sums | {"seconds": seconds}

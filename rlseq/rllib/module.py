@@ -49,14 +49,15 @@ class SequenceModule(TorchRLModule):
         context: WorkerContext = self.model_config["context"]
         self.policy = build_for_training(context.config, context.spaces)
         self.loss_context = LossContext(context.config.mle)
-        self.shard_size = context.config.compute.shard_size
+        self.compute = context.config.compute
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """The objective's loss and its parts: ``{"loss": scalar, "parts": {tag: scalar}}``."""
         phase = self.loss_context.phase
         self.policy.train(phase.uses_dropout)
         memory, self.loss_context.memory = self.loss_context.memory, None
-        loss, parts = batch_loss(self.policy, self.loss_context.anchor, batch, phase, memory, self.shard_size)
+        size, learners = self.compute.shard_size, max(1, self.compute.learners)
+        loss, parts = batch_loss(self.policy, self.loss_context.anchor, batch, phase, memory, size, learners)
         return {"loss": loss, "parts": parts}
 
     def get_initial_state(self) -> dict[str, Any]:

@@ -258,6 +258,12 @@ def split_batch(batch: Batch, world: int) -> list[Batch]:
     return _divide(batch, np.arange(len(batch["targets"])), world)
 
 
+def split_tensors(batch: dict[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
+    """The same of a batch on a device, for parts whose gradients are averaged one after the other."""
+    columns = {name: column.tensor_split(parts) for name, column in _scaled(batch, parts).items()}
+    return [{name: pieces[part] for name, pieces in columns.items()} for part in range(parts)]
+
+
 def step_batches(batch: Batch, config: PhaseConfig, seed: int) -> list[Batch]:
     """What each optimiser step of an update trains on, epoch by epoch: the batch, or a part of it.
 
@@ -294,5 +300,9 @@ def _divide(batch: Batch, order: Ints, parts: int) -> list[Batch]:
 
     Weights are scaled so that the mean of the parts' gradients is the whole batch's gradient, uneven parts included.
     """
-    scaled = {name: col * col.dtype.type(parts) if _is_weights(name) else col for name, col in batch.items()}
+    scaled = _scaled(batch, parts)
     return [{name: column[rows] for name, column in scaled.items()} for rows in np.array_split(order, parts)]
+
+
+def _scaled(batch: Mapping[str, Any], parts: int) -> dict[str, Any]:
+    return {name: column * parts if _is_weights(name) else column for name, column in batch.items()}

@@ -107,6 +107,7 @@ class PlainEngine:
         self, phase: PhaseConfig, batch: dict[str, torch.Tensor], memory: Memory | None
     ) -> dict[str, torch.Tensor]:
         trainee, size = self.trainee, self.config.compute.shard_size
+        trainee.forget_gradients()
         loss, parts = batch_loss(trainee.policy, trainee.anchor, batch, phase, memory, size)
         loss.backward()
         return parts

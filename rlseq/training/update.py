@@ -6,6 +6,8 @@ on the references; of rl, w is what the objective makes of advantages and log-pr
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +25,7 @@ from rlseq.objectives.base import Objective, Scored, Statistics
 from rlseq.objectives.credit import generalised_advantages
 from rlseq.objectives.distribution import SamplingDistribution
 from rlseq.objectives.registry import build_objective
-from rlseq.training.batch import batch_source
+from rlseq.training.batch import batch_source, split_tensors
 from rlseq.training.forcing import FORCED, feeding
 from rlseq.training.rollout import encode
 
@@ -40,8 +42,12 @@ def batch_loss(
     config: PhaseConfig,
     memory: Memory | None = None,
     shard_size: int | None = None,
+    learners: int = 1,
 ) -> tuple[Tensor, Statistics]:
     """The loss of a batch and its named parts, detached.
+
+    If the configuration has a step's rows read in parts, one after the other, the gradients of all but the last part
+    are added to the parameters' here, and the loss is the last part's share.
 
     Args:
         policy: The policy, in training mode if dropout is wanted.
@@ -50,10 +56,34 @@ def batch_loss(
         config: The phase's section.
         memory: The sources encoded under the same weights, with a graph; default: encoded here.
         shard_size: Of the rollouts: if the memory could be theirs, sources are encoded here to the same bit.
+        learners: How many divide a step's rows, the batch being one's.
 
     Returns:
         The scalar loss, and statistics by tag.
     """
+    count = min(math.ceil(config.accumulation / learners), len(batch["targets"]))
+    if count == 1:
+        return _loss(policy, anchor, batch, config, memory, shard_size)
+    *earlier, last = split_tensors(batch, count)
+    found = []
+    for part in earlier:
+        loss, stats = _loss(policy, anchor, part, config, None, shard_size)
+        (loss / count).backward()
+        found.append(stats)
+    loss, stats = _loss(policy, anchor, last, config, None, shard_size)
+    tokens = [part.get("reference_lengths", part["target_lengths"]).sum() for part in (*earlier, last)]
+    return loss / count, joined_statistics([*found, stats], tokens)
+
+
+def _loss(
+    policy: SequencePolicy,
+    anchor: SequencePolicy | None,
+    batch: dict[str, Tensor],
+    config: PhaseConfig,
+    memory: Memory | None,
+    shard_size: int | None,
+) -> tuple[Tensor, Statistics]:
+    """The loss of rows that are read together."""
     with torch.autocast(batch["targets"].device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         if memory is None:
             size = shard_size if config.encodes_once else None
@@ -250,6 +280,19 @@ def mean_statistics(steps: list[dict[str, float]]) -> dict[str, float]:
     """Means over the optimiser steps of one update, by tag."""
     values = {name: [step[name] for step in steps if name in step] for name in steps[0]}
     return {name: sum(each) / len(each) for name, each in values.items()}
+
+
+def joined_statistics(parts: Sequence[Mapping[str, Any]], tokens: Sequence[Any]) -> dict[str, Any]:
+    """Statistics of a batch from those of its parts.
+
+    Weights of parts are scaled so that the mean of their losses is the whole batch's; ``train/nll`` is a mean over
+    ``tokens``, those of references.
+    """
+    joined = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+    if "train/nll" in joined:
+        nll = (part["train/nll"] * number for part, number in zip(parts, tokens, strict=True))
+        joined["train/nll"] = sum(nll) / sum(tokens)
+    return joined
 
 
 def flat_gradient(policy: SequencePolicy) -> Tensor:

@@ -98,6 +98,14 @@ def test_two_learners_equal_one_in_several_steps_an_update(ray_cluster: None, re
             assert ours[tag] == pytest.approx(theirs[tag], abs=TOLERANCE, rel=1e-3), tag
 
 
+def test_two_learners_equal_one_to_the_bit_if_it_reads_rows_in_two_parts(ray_cluster: None) -> None:
+    engines = [make_engine(config(0, n, policy_dropout=0.0, accumulation=2, **RECIPE)) for n in (2, 0)]
+    for engine in engines:
+        both_phases(engine, 3, 3)
+    assert_equal(engines[0].get_state(), engines[1].get_state())
+    engines[0].close()
+
+
 def test_two_learners_equal_one_where_batches_differ_in_size(two: RllibEngine, local: RllibEngine) -> None:
     """As they do by a budget of tokens."""
     restart(two, local)

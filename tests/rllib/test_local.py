@@ -77,6 +77,7 @@ RECIPES = {
         "starts": "task",
     },
     "ppo_bf16": {"objective": PPOConfig(ratio="sequence"), "sampling_precision": "bf16"},
+    "in parts": EVERYTHING | {"accumulation": 5, "variance_every": 2},
 }
 
 
@@ -86,6 +87,18 @@ def test_updates_of_both_phases_equal_the_plain_loop_to_the_bit(recipe: str) -> 
     ours, plain = make_engine(experiment), make_plain(experiment)
     assert without_times(both_phases(ours)) == without_times(both_phases(plain))
     assert_equal(ours.get_state(), plain.get_state())
+
+
+@pytest.mark.parametrize("recipe", [name for name, keys in RECIPES.items() if "precision" not in str(keys)])
+def test_a_step_whose_rows_are_read_in_parts_is_the_step(recipe: str) -> None:
+    keys = RECIPES[recipe] | {"dropout": False}
+    whole, parts = (make_engine(config(policy_dropout=0.0, **keys | {"accumulation": n})) for n in (1, 5))
+    statistics = (without_times(both_phases(each, 3, 2)) for each in (parts, whole))
+    for ours, theirs in zip(*statistics, strict=True):
+        compared = {"train/loss", "train/nll", "train/value_loss", "train/kl", "train/grad_norm", "train/grad_variance"}
+        for tag in ours.keys() & compared:
+            assert ours[tag] == pytest.approx(theirs[tag], abs=1e-5, rel=1e-3), tag
+    assert_equal(parts.get_state(), whole.get_state(), 5e-5)  # sums in another order, through Adam
 
 
 def test_instances_are_redrawn_in_the_recipes_that_say_so() -> None:

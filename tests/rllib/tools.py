@@ -36,15 +36,22 @@ EVERYTHING: dict[str, Any] = {
 
 
 def config(
-    runners: int = 0, learners: int = 0, *, policy_dropout: float = 0.1, shard_size: int = 4, **rl: Any
+    runners: int = 0,
+    learners: int = 0,
+    *,
+    policy_dropout: float = 0.1,
+    shard_size: int = 4,
+    accumulation: int = 1,
+    **rl: Any,
 ) -> Config:
     """Hulls of five points, a pointer network of 16 units, averaged weights in both phases."""
+    phase: Any = {"updates": 9, "batch_size": BATCH, "average": 0.9, "accumulation": accumulation}
     return Config(
         name="tiny",
         task=ConvexHullSettings(type="convex_hull", min_points=5, max_points=5, reward={"edge_f1": 1.0}),
         policy=policy_config(POINTER, hidden_size=16, dropout=policy_dropout),
-        mle=MLEConfig(updates=9, batch_size=BATCH, average=0.9),
-        rl=RLConfig(updates=9, batch_size=BATCH, average=0.9, **rl),
+        mle=MLEConfig(**phase),
+        rl=RLConfig(**phase, **rl),
         compute=ComputeConfig(runners=runners, learners=learners, shard_size=shard_size, device="cpu", timeout=120.0),
     )
 

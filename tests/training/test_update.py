@@ -21,7 +21,7 @@ from rlseq.models.critic import Critic
 from rlseq.models.policy import SequencePolicy, length_mask
 from rlseq.training.batch import Batch, batch_source, mle_batch, rl_batch, split_batch, to_tensors
 from rlseq.training.rollout import Rollout
-from rlseq.training.update import batch_loss
+from rlseq.training.update import batch_loss, flat_gradient
 from tests.support import attention_policy, padded, sources
 
 SOURCE_LENGTHS = [3, 1, 4]
@@ -339,7 +339,8 @@ def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phas
         model.critic = shaken_critic()
     drawn = replace(rollout(), potentials=POTENTIALS) if phase == "actor_critic" else rollout()
     batch = mle_batch(task(), np.arange(3), config, 0) if phase == "mle" else rl_batch(task(), drawn, config)[0]
-    whole = gradient(model, batch_loss(model, reference, tensors(batch), config)[0])
+    whole_loss, whole_stats = batch_loss(model, reference, tensors(batch), config)
+    whole, expected = gradient(model, whole_loss), {name: float(value) for name, value in whole_stats.items()}
     shares = split_batch(batch, world)
     assert [len(share["targets"]) for share in shares] == {1: [3], 2: [2, 1], 3: [1, 1, 1]}[world]
     parts = [gradient(model, batch_loss(model, reference, tensors(share), config)[0]) for share in shares]
@@ -348,6 +349,14 @@ def test_the_mean_of_the_shares_gradients_is_the_whole_gradient(world: int, phas
         joined = np.concatenate([share[name] for share in shares])
         assert joined.dtype == column.dtype
         np.testing.assert_allclose(joined, column * world if name.endswith("weights") else column, rtol=1e-6)
+
+    for accumulation in (2, 3, 50):  # more parts than rows: as many as rows
+        model.zero_grad(set_to_none=True)
+        settings = config.model_copy(update={"accumulation": accumulation * world})
+        loss, stats = batch_loss(model, reference, tensors(batch), settings, learners=world)
+        loss.backward()
+        torch.testing.assert_close(flat_gradient(model), whole, atol=1e-6, rtol=1e-5)
+        assert {name: float(value) for name, value in stats.items()} == pytest.approx(expected, rel=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------- truncated distributions
