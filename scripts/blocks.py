@@ -1,10 +1,43 @@
-"""Blocks of a document that a script writes, between two markers."""
+"""Pages with blocks that a script writes, between two markers."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parser_of_pages(description: str | None) -> argparse.ArgumentParser:
+    """A parser of what all scripts take that write pages."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a page is stale")
+    parser.add_argument("--root", type=Path, default=ROOT, help="of pages and source; default: this checkout")
+    return parser
+
+
+def write_pages(root: Path, pages: Mapping[str, str], script: str, check: bool) -> int:
+    """Rewrite the pages, by their paths under the root, that are not as they are to be.
+
+    Args:
+        root: See ``parser_of_pages``.
+        pages: What each is to be.
+        script: Who makes them.
+        check: Only say which are stale.
+
+    Returns:
+        The exit code: 1 if one is stale and stays so.
+    """
+    stale = [name for name, page in pages.items() if (root / name).read_text(encoding="utf-8") != page]
+    for name in stale:
+        print(f"{name} {f'is stale: run python scripts/{script}' if check else 'is rewritten'}", file=sys.stderr)
+        if not check:
+            (root / name).write_text(pages[name], encoding="utf-8")
+    return int(check and bool(stale))
 
 
 def replace_block(document: str, name: str, lines: Sequence[str]) -> str:

@@ -8,16 +8,14 @@ Both keep what is written by hand: the text around the block of keys, and the na
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from blocks import replace_block, table
+from blocks import parser_of_pages, replace_block, table, write_pages
 from rlseq.config.reference import Key, KeySection, sections
 
-ROOT = Path(__file__).resolve().parents[1]
 PARENTHESIS = re.compile(r" ?\(([^()]*\b(?:19|20)\d\d\b[^()]*)\)")
 NAME = r"[A-ZÀ-Þ][\w'’-]+"
 CITATION = re.compile(rf"\b({NAME})(?:(?: et al\.|(?:, {NAME})* & {NAME}),? \(?| )((?:19|20)\d\d)\b")
@@ -87,29 +85,14 @@ PAGES: dict[str, Callable[[str, Path], str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a page is stale")
-    parser.add_argument("--root", type=Path, default=ROOT, help="of the pages and the source; default: this checkout")
-    options = parser.parse_args(arguments)
-    stale = 0
-    for name, made in PAGES.items():
-        path = options.root / name
-        before = path.read_text(encoding="utf-8")
-        try:
-            after = made(before, options.root)
-        except ValueError as error:
-            print(error, file=sys.stderr)
-            return 2
-        if before == after:
-            continue
-        stale += 1
-        print(
-            f"{name} {'is stale: run python scripts/reference.py' if options.check else 'is rewritten'}",
-            file=sys.stderr,
-        )
-        if not options.check:
-            path.write_text(after, encoding="utf-8")
-    return int(options.check and stale > 0)
+    options = parser_of_pages(__doc__).parse_args(arguments)
+    root: Path = options.root
+    try:
+        pages = {name: made((root / name).read_text(encoding="utf-8"), root) for name, made in PAGES.items()}
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return write_pages(root, pages, "reference.py", options.check)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,20 @@
 """The page of what was tried to break a training, made from recorded suites: nothing in it is typed by hand.
 
-pytest tests/reliability --soak --record docs/reliability
-python scripts/reliability.py            # rewrite the table in docs/reliability.md
-python scripts/reliability.py --check    # fail if it is stale
+Record first, then make the table:
+
+    pytest tests/reliability --soak --record docs/reliability
+    python scripts/reliability.py            # rewrite the table in docs/reliability.md
+    python scripts/reliability.py --check    # fail if it is stale
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from blocks import replace_block, table
-
-ROOT = Path(__file__).resolve().parents[1]
+from blocks import parser_of_pages, replace_block, table, write_pages
 
 
 def rows(suites: Sequence[dict[str, Any]]) -> list[str]:
@@ -38,21 +36,11 @@ def rows(suites: Sequence[dict[str, Any]]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrite or check the table; exit code 1 if it is stale."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the table is stale")
-    parser.add_argument("--root", type=Path, default=ROOT, help="of the documents; default: this checkout")
-    options = parser.parse_args(arguments)
-    page = options.root / "docs" / "reliability.md"
-    recorded = sorted((options.root / "docs" / "reliability").glob("*.json"))
-    suites = [json.loads(path.read_text(encoding="utf-8")) for path in recorded]
-    before = page.read_text(encoding="utf-8")
-    after = replace_block(before, "suites", rows(suites))
-    if options.check:
-        if before != after:
-            print("docs/reliability.md is stale: run python scripts/reliability.py", file=sys.stderr)
-        return int(before != after)
-    page.write_text(after, encoding="utf-8")
-    return 0
+    options = parser_of_pages(__doc__).parse_args(arguments)
+    docs = options.root / "docs"
+    suites = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((docs / "reliability").glob("*.json"))]
+    page = replace_block((docs / "reliability.md").read_text("utf-8"), "suites", rows(suites))
+    return write_pages(options.root, {"docs/reliability.md": page}, "reliability.py", options.check)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from blocks import replace_block, spread, table
+from blocks import parser_of_pages, replace_block, spread, table, write_pages
 
-ROOT = Path(__file__).resolve().parents[1]
 MAIN_METRICS = ("accuracy", "BLEU", "chrF", "TER")  # shown beside the primary one
 LEFT_BEHIND = ("examples", "regressions", "training_curves")
 HEADER = [
@@ -191,9 +190,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Sequence[Result]], list[str]]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a table is stale")
-    parser.add_argument("--root", type=Path, default=ROOT, help="of the documents; default: this checkout")
+    parser = parser_of_pages(__doc__)
     recording = parser.add_subparsers(dest="action").add_parser("record", help="put a finished study into docs/results")
     recording.add_argument("study", type=Path)
     recording.add_argument("--title", required=True)
@@ -219,16 +216,11 @@ def _record(options: argparse.Namespace) -> None:
 
 def _rewrite(root: Path, check: bool) -> int:
     results = [_read(path) for path in sorted((root / "docs" / "results").glob("*.json"))]
-    stale = 0
-    for name, (block, made) in BLOCKS.items():
-        before = (root / name).read_text(encoding="utf-8")
-        after = replace_block(before, block, made(results))
-        if before != after:
-            stale += 1
-            print(f"{name} {'is stale: run python scripts/results.py' if check else 'is rewritten'}", file=sys.stderr)
-            if not check:
-                (root / name).write_text(after, encoding="utf-8")
-    return int(check and stale > 0)
+    pages = {
+        name: replace_block((root / name).read_text(encoding="utf-8"), block, made(results))
+        for name, (block, made) in BLOCKS.items()
+    }
+    return write_pages(root, pages, "results.py", check)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks import replace_block, table
+from blocks import ROOT, replace_block, table, write_pages
 from interval_coverage import coverage, coverage_table
 from objectives_study import UNIT, objectives, objectives_table, refuse_unknown
 from rlseq.training.provenance import environment
 from study_runs import Arm, Result, evaluated, trained
 
-ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / "docs" / "studies"
 
 
@@ -161,21 +160,16 @@ def save(name: str, result: Result, command: str) -> None:
 
 def rewrite(root: Path, studies: Path, check: bool) -> int:
     """Put the tables into the documents; with ``check``, only say which are stale."""
-    stale = 0
+    pages: dict[str, str] = {}
     for name, document in DOCUMENTS.items():
         made = studies / f"{name}.json"
         if not made.is_file():
             continue
-        result, path = json.loads(made.read_text(encoding="utf-8")), root / document.path
+        result = json.loads(made.read_text(encoding="utf-8"))
         note = f"`{result['command']}`, commit {result['commit'][:12]}, {result['hardware']}"
-        before = path.read_text(encoding="utf-8")
-        after = replace_block(before, name, [*document.table(result), "", note])
-        if before != after:
-            stale += 1
-            print(f"{document.path} {'is stale: run python scripts/studies.py tables' if check else 'is rewritten'}")
-            if not check:
-                path.write_text(after, encoding="utf-8")
-    return int(check and stale > 0)
+        page = pages.get(document.path) or (root / document.path).read_text(encoding="utf-8")
+        pages[document.path] = replace_block(page, name, [*document.table(result), "", note])
+    return write_pages(root, pages, "studies.py tables", check)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

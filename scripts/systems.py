@@ -9,17 +9,15 @@ study (see results.py).
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from blocks import replace_block, table
-from results import ROOT, Result, duration, gain, points
+from blocks import parser_of_pages, replace_block, table, write_pages
+from results import Result, duration, gain, points
 
 HEADER = [
     *("system", "configuration", "data", "metric", "published", "mle", "rl", "best control"),
@@ -51,22 +49,12 @@ def _found(system: Mapping[str, str], results: Mapping[str, Result]) -> list[str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the table is stale")
-    parser.add_argument("--root", type=Path, default=ROOT, help="of the documents; default: this checkout")
-    options = parser.parse_args(arguments)
+    options = parser_of_pages(__doc__).parse_args(arguments)
     docs = options.root / "docs"
     systems: list[dict[str, Any]] = yaml.safe_load((docs / "systems.yaml").read_text(encoding="utf-8"))
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (docs / "results").glob("*.json")}
-    before = (docs / "systems.md").read_text(encoding="utf-8")
-    after = replace_block(before, "systems", table(HEADER, rows(systems, results)))
-    if before == after:
-        return 0
-    told = "is stale: run python scripts/systems.py" if options.check else "is rewritten"
-    print(f"docs/systems.md {told}", file=sys.stderr)
-    if not options.check:
-        (docs / "systems.md").write_text(after, encoding="utf-8")
-    return int(options.check)
+    page = replace_block((docs / "systems.md").read_text("utf-8"), "systems", table(HEADER, rows(systems, results)))
+    return write_pages(options.root, {"docs/systems.md": page}, "systems.py", options.check)
 
 
 if __name__ == "__main__":
