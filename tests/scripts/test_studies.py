@@ -85,7 +85,7 @@ def test_a_stale_document_is_noticed_and_rewritten(tmp_path: Path, capsys: pytes
     assert "| other | 76.00 |" in text and "commit c0ffeec0ffee, 2 × Some CPU" in text and "old" not in text
     assert text.startswith("before\n") and text.endswith("after\n")
     assert studies.rewrite(tmp_path, made, check=True) == 0
-    assert capsys.rea.errerr().out.splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         "docs/objectives.md is stale: run python scripts/studies.py tables", "docs/objectives.md is rewritten"
     ]  # fmt: skip
 
