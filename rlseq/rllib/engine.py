@@ -81,22 +81,9 @@ class RllibEngine:
         seconds = (time.process_time() - started + self.algorithm.worker_seconds) / len(requests)
         return [stats | {"time/cpu_seconds": seconds} for stats in self.algorithm.statistics]
 
-    def rollout(
-        self,
-        ids: Ints,
-        *,
-        num_samples: int,
-        greedy: bool,
-        update: int,
-        averaged: bool,
-        with_attention: bool = False,
-        score_references: bool = False,
-    ) -> Rollout:
+    def rollout(self, ids: Ints, decoding: RolloutRequest, *, averaged: bool) -> Rollout:
         """See ``Engine.rollout``; it may raise WorkersFailed."""
         self._check_cluster()
-        decoding = RolloutRequest(
-            num_samples, greedy, update, with_attention, score_greedy=True, score_references=score_references
-        )
         return self.algorithm.roll_out(ids, decoding, averaged=averaged)
 
     def get_state(self) -> Tensors:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlseq.config.phases import Phase
-from rlseq.training.rollout import Rollout
+from rlseq.training.rollout import Rollout, RolloutRequest
 from rlseq_envs.task import Ints
 
 Tensors = dict[str, npt.NDArray[Any]]  # "policy/…", "average/…", "reference/…", "optimizer/…"
@@ -80,17 +80,7 @@ class Engine(Protocol):
             GivenUp: A stop was asked for; the step was not taken.
         """
 
-    def rollout(
-        self,
-        ids: Ints,
-        *,
-        num_samples: int,
-        greedy: bool,
-        update: int,
-        averaged: bool,
-        with_attention: bool = False,
-        score_references: bool = False,
-    ) -> Rollout:
+    def rollout(self, ids: Ints, decoding: RolloutRequest, *, averaged: bool) -> Rollout:
         """Decode and score, with the moving average of the weights if it is asked for and there is one."""
 
     def get_state(self) -> Tensors:

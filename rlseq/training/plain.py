@@ -125,21 +125,8 @@ class PlainEngine:
         return gradient
 
     # ------------------------------------------------------------------------------------------- rollouts
-    def rollout(
-        self,
-        ids: Ints,
-        *,
-        num_samples: int,
-        greedy: bool,
-        update: int,
-        averaged: bool,
-        with_attention: bool = False,
-        score_references: bool = False,
-    ) -> Rollout:
+    def rollout(self, ids: Ints, decoding: RolloutRequest, *, averaged: bool) -> Rollout:
         """See ``Engine.rollout``."""
-        decoding = RolloutRequest(
-            num_samples, greedy, update, with_attention, score_greedy=True, score_references=score_references
-        )
         return self._roll_out(self.trainee.chosen(averaged), ids, decoding)
 
     def _draw(self, request: UpdateRequest, phase: RLConfig, with_graph: bool, shift: int = 0) -> Drawn:

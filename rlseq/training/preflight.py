@@ -18,7 +18,7 @@ from rlseq.config.rl import RLConfig
 from rlseq.objectives.baselines import alike
 from rlseq.report.sink import Level
 from rlseq.training.engine import Engine
-from rlseq.training.rollout import Rollout
+from rlseq.training.rollout import Rollout, RolloutRequest
 from rlseq_envs.task import Floats, Ints, SequenceTask
 
 LEAST_DIFFERING = 0.02  # of the instances; a batch of 50 has one that teaches something
@@ -231,7 +231,7 @@ def short_form(
     if count < FEWEST or config.reward_source == "constant":
         return []
     ids = split.ids(0, count)
-    rolled = engine.rollout(ids, num_samples=max(2, config.samples), greedy=True, update=update, averaged=False)
+    rolled = engine.rollout(ids, RolloutRequest(max(2, config.samples), True, update), averaged=False)
     figures = sample_figures(rolled, reference_rewards(task, ids))
     lines: list[tuple[str, Level]] = [(line, "info") for line in figure_lines(figures)]
     return [*lines, *((finding.text, "warning") for finding in judge_samples(figures, config))]

@@ -58,7 +58,7 @@ class RolloutRequest:
     sampled_tokens: int | None = None
     task_starts: bool = False
     with_potentials: bool = False
-    score_greedy: bool = False
+    score_greedy: bool = True
     score_references: bool = False
 
     @classmethod
@@ -70,6 +70,7 @@ class RolloutRequest:
             update,
             precision=config.sampling_precision,
             with_graph=with_graph,
+            score_greedy=False,
             sampled_tokens=config.objective.sampled_tokens(phase_update),
             task_starts=config.starts == "task",
             with_potentials=config.critic is not None and config.critic.shaped,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rlseq.decoding.attention_map import column_labels, grid_of, without_padding
 from rlseq.report.samples import SampleRow
 from rlseq.training.engine import Engine
-from rlseq.training.rollout import Rollout
+from rlseq.training.rollout import Rollout, RolloutRequest
 from rlseq_envs.source import source_sizes
 from rlseq_envs.task import Ints, SequenceTask
 
@@ -32,7 +32,7 @@ def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> l
     """One greedy output and one sample for each instance, with rewards, advantage and attention."""
     if not len(ids):
         return []
-    rolled = engine.rollout(ids, num_samples=1, greedy=True, update=update, averaged=True, with_attention=True)
+    rolled = engine.rollout(ids, RolloutRequest(1, True, update, with_attention=True), averaged=True)
     rows, reads = [], None
     if rolled.attention is not None:
         reads = without_padding(task, rolled.attention[:, 1], source_sizes(rolled.source))

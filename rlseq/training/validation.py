@@ -10,7 +10,7 @@ from rlseq.config.schema import EvaluationConfig
 from rlseq.decoding.likelihood import Likelihood
 from rlseq.report.samples import SampleRow
 from rlseq.training.engine import Engine, TrainingError
-from rlseq.training.rollout import Rollout
+from rlseq.training.rollout import Rollout, RolloutRequest
 from rlseq.training.sampling_table import sample_rows, worst
 from rlseq_envs.task import SequenceTask
 
@@ -46,14 +46,9 @@ def measure(task: SequenceTask, engine: Engine, config: EvaluationConfig, update
     """
     split = task.instances("validation")
     size = min(s for s in (split.size, config.max_instances) if s is not None)
-    rolled = engine.rollout(
-        split.ids(0, size),
-        num_samples=int(task.decodes_samples),
-        greedy=not task.decodes_samples,
-        update=update,
-        averaged=True,
-        score_references=task.validates_likelihood,
-    )
+    draws = task.decodes_samples
+    decoding = RolloutRequest(int(draws), not draws, update, score_references=task.validates_likelihood)
+    rolled = engine.rollout(split.ids(0, size), decoding, averaged=True)
     if not np.isfinite(rolled.log_probs).all():
         raise TrainingError(f"validation at update {update}: log-probabilities are not finite")
     metrics = task.corpus_metrics(rolled.sequences[:, 0], rolled.lengths[:, 0], rolled.ids)

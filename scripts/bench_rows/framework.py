@@ -14,6 +14,7 @@ from rlseq.config.load import load_config
 from rlseq.data.tasks import make_task
 from rlseq.training.engine import Engine, UpdateRequest
 from rlseq.training.plain import PlainEngine
+from rlseq.training.rollout import RolloutRequest
 from rlseq_envs.env import SequenceVectorEnv
 
 
@@ -76,7 +77,7 @@ def _sampling_rates(engines: Sequence[Engine], task: IdTask, turns: int) -> list
         engine.set_weights(weights | {"output.bias": biases})
 
         def sample(turn: int) -> object:
-            return engine.rollout(ids, num_samples=SAMPLES, greedy=False, update=turn, averaged=False)
+            return engine.rollout(ids, RolloutRequest(SAMPLES, False, turn), averaged=False)
 
         sample(0)  # starts the workers
         return sample

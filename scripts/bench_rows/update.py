@@ -19,6 +19,7 @@ from rlseq.models.encoder_decoder import EncoderDecoder
 from rlseq.training.batch import Batch, mle_batch, rl_batch
 from rlseq.training.engine import UpdateRequest
 from rlseq.training.plain import PlainEngine
+from rlseq.training.rollout import RolloutRequest
 from rlseq.training.update import batch_loss
 from rlseq_envs.env import SequenceVectorEnv
 
@@ -108,7 +109,7 @@ def check_greedy(ours: Ours, tutorial: Tutorial) -> None:
         RuntimeError: They differ.
     """
     ids = ours.ids
-    found = ours.engine.rollout(ids, num_samples=0, greedy=True, update=0, averaged=False).sequences[:, -1]
+    found = ours.engine.rollout(ids, RolloutRequest(0, True, 0), averaged=False).sequences[:, -1]
     source, lengths = (torch.from_numpy(array) for array in ours.task.sentences(ids))
     limits = torch.from_numpy(ours.task.length_limits(lengths.numpy()))
     expected = tutorial.model.decode(source, lengths, limits, greedy)[0].numpy()
@@ -136,7 +137,7 @@ def _mle_loss(ours: Ours, tutorial: Tutorial) -> tuple[Batch, float]:
 
 
 def _rl_loss(ours: Ours, tutorial: Tutorial) -> tuple[Batch, float]:
-    drawn = ours.engine.rollout(ours.ids, num_samples=1, greedy=True, update=0, averaged=False)
+    drawn = ours.engine.rollout(ours.ids, RolloutRequest(1, True, 0), averaged=False)
     source, lengths, *_ = tutorial.batch()
     sampled, ends = torch.from_numpy(drawn.sequences[:, 0]), torch.from_numpy(drawn.lengths[:, 0])
     advantage = torch.from_numpy(drawn.rewards[:, 0] - drawn.rewards[:, 1]).float()

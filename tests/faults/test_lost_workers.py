@@ -15,6 +15,7 @@ from rlseq.rllib import algorithm, fleet
 from rlseq.rllib.engine import RllibEngine
 from rlseq.rllib.learner_group import LearnersLost
 from rlseq.training.engine import TrainingError
+from rlseq.training.rollout import RolloutRequest
 from tests.rllib.tools import (
     EVERYTHING,
     assert_equal,
@@ -49,7 +50,7 @@ def wait_for_runners(engine: RllibEngine, count: int) -> None:
     deadline = time.monotonic() + 120
     while engine.algorithm.env_runner_group.num_healthy_remote_env_runners() < count:
         assert time.monotonic() < deadline
-        engine.rollout(ids(0), num_samples=1, greedy=False, update=0, averaged=False)
+        engine.rollout(ids(0), RolloutRequest(1, False, 0), averaged=False)
 
 
 def run_in_rl(engine: RllibEngine) -> None:

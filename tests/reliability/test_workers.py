@@ -10,7 +10,7 @@ import pytest
 
 from rlseq.config.schema import Config
 from rlseq.training.engine import Tensors
-from rlseq.training.rollout import Rollout
+from rlseq.training.rollout import Rollout, RolloutRequest
 from tests.rllib.tools import EVERYTHING, assert_equal, both_phases, config, ids, make_engine
 
 SUITE = "Workers"
@@ -40,11 +40,9 @@ class Trained(NamedTuple):
 def trained(settings: Config) -> Trained:
     engine = make_engine(settings)
     try:
-        drawn = engine.rollout(ids(50, 24), num_samples=3, greedy=True, update=50, averaged=False)
+        drawn = engine.rollout(ids(50, 24), RolloutRequest(3, True, 50), averaged=False)
         both_phases(engine, 3, 3)
-        return Trained(
-            drawn, engine.rollout(ids(51), num_samples=0, greedy=True, update=51, averaged=True), engine.get_state()
-        )
+        return Trained(drawn, engine.rollout(ids(51), RolloutRequest(0, True, 51), averaged=True), engine.get_state())
     finally:
         engine.close()
 

@@ -19,6 +19,7 @@ from rlseq.rllib.learner import SequenceLearner
 from rlseq.rllib.module import LossContext
 from rlseq.training.batch import mle_batch, rl_batch
 from rlseq.training.engine import TrainingError
+from rlseq.training.rollout import RolloutRequest
 from tests.rllib.tools import (
     BATCH,
     EVERYTHING,
@@ -168,7 +169,7 @@ def test_nan_at_one_learner_stops_all_of_them_before_the_step(two: RllibEngine, 
     two.start_phase("rl")
     before = learner_states(two)
     request = requests("rl", 4, 1)[0]
-    drawn = local.rollout(request.ids, num_samples=2, greedy=True, update=4, averaged=False)
+    drawn = local.rollout(request.ids, RolloutRequest(2, True, 4), averaged=False)
     batch, _ = rl_batch(two.algorithm.task, drawn, two.algorithm.experiment.rl)
     batch["weights"][-1, 0] = math.nan
     with pytest.raises(TrainingError, match=r"update 4: .* is not finite; no step was taken"):

@@ -121,7 +121,7 @@ def test_rollouts_equal_the_plain_loops(averaged: bool) -> None:
     drawn = []
     for each in (ours, plain):
         each.update(requests("mle", 0, 5))
-        drawn.append(each.rollout(ids(3, 10), num_samples=2, greedy=True, update=7, averaged=averaged))
+        drawn.append(each.rollout(ids(3, 10), RolloutRequest(2, True, 7), averaged=averaged))
     for column in ("ids", "sequences", "lengths", "log_probs", "rewards", "truncated"):
         np.testing.assert_array_equal(getattr(drawn[0], column), getattr(drawn[1], column))
 
@@ -130,8 +130,7 @@ def test_averaged_rollouts_use_the_average() -> None:
     ours = make_engine(config())
     ours.update(requests("mle", 0, 5))
     live, averaged = (
-        ours.rollout(ids(3), num_samples=1, greedy=False, update=7, averaged=choice).log_probs
-        for choice in (False, True)
+        ours.rollout(ids(3), RolloutRequest(1, False, 7), averaged=choice).log_probs for choice in (False, True)
     )
     assert not np.array_equal(live, averaged)
 
@@ -166,11 +165,11 @@ def test_an_older_state_replaces_a_newer_one() -> None:
     ours = make_engine(config())
     ours.update(requests("mle", 0, 2))
     older = ours.get_state()
-    drawn = ours.rollout(ids(1), num_samples=1, greedy=True, update=1, averaged=False)
+    drawn = ours.rollout(ids(1), RolloutRequest(1, True, 1), averaged=False)
     ours.update(requests("mle", 2, 6))
     ours.set_state(older, "mle")
     assert_equal(ours.get_state(), older)
-    again = ours.rollout(ids(1), num_samples=1, greedy=True, update=1, averaged=False)
+    again = ours.rollout(ids(1), RolloutRequest(1, True, 1), averaged=False)
     np.testing.assert_array_equal(again.log_probs, drawn.log_probs)
 
 

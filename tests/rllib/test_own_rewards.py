@@ -12,6 +12,7 @@ from rlseq.config.errors import UserError
 from rlseq.config.schema import Config
 from rlseq.rllib.engine import RllibEngine
 from rlseq.rllib.luggage import Luggage
+from rlseq.training.rollout import RolloutRequest
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.settings import ConvexHullSettings, CustomTaskSettings
 from rlseq_envs.tasks.convex_hull import ConvexHullTask
@@ -27,7 +28,7 @@ def with_reward(experiment: Config, **weights: float) -> Config:
 
 
 def drawn(engine: RllibEngine) -> Any:
-    return engine.rollout(ids(3), num_samples=2, greedy=True, update=3, averaged=False)
+    return engine.rollout(ids(3), RolloutRequest(2, True, 3), averaged=False)
 
 
 def test_runners_reward_as_the_driver_does(ray_cluster: None) -> None:

@@ -12,7 +12,7 @@ import pytest
 from rlseq.config.baselines import CriticConfig
 from rlseq.data.tasks import make_task
 from rlseq.rllib.engine import RllibEngine
-from rlseq.training.rollout import Rollout
+from rlseq.training.rollout import Rollout, RolloutRequest
 from tests.rllib.tools import (
     EVERYTHING,
     assert_equal,
@@ -50,7 +50,7 @@ def one(ray_cluster: None) -> Iterator[RllibEngine]:
 
 
 def draw(engine: RllibEngine, rows: int = 11) -> Rollout:
-    return engine.rollout(ids(2, rows), num_samples=2, greedy=True, update=5, averaged=False)
+    return engine.rollout(ids(2, rows), RolloutRequest(2, True, 5), averaged=False)
 
 
 def assert_same(ours: Rollout, theirs: Rollout) -> None:
@@ -140,5 +140,5 @@ def test_live_and_averaged_weights_take_turns(two: RllibEngine) -> None:
     for engine in (two, local):
         engine.update(requests("mle", 0, 3))
     for averaged in (False, True, False):
-        drawn = [e.rollout(ids(1), num_samples=1, greedy=False, update=1, averaged=averaged) for e in (two, local)]
+        drawn = [e.rollout(ids(1), RolloutRequest(1, False, 1), averaged=averaged) for e in (two, local)]
         assert_same(*drawn)

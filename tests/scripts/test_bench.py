@@ -20,6 +20,7 @@ from bench_rows.naive import NaivePointer, NaiveTranslator, greedy
 from bench_rows.policies import decode_batch, zipf_biases
 from bench_rows.task import IdTask
 from rlseq.objectives.losses import negative_log_likelihood
+from rlseq.training.rollout import RolloutRequest
 from tests.support import attention_policy, only, pointer_policy, sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,7 +246,7 @@ def test_both_sides_of_an_update_start_from_the_same_greedy_tokens(ours: update.
 
 
 def test_both_sides_compute_the_same_rewards(ours: update.Ours) -> None:
-    drawn = ours.engine.rollout(ours.ids, num_samples=1, greedy=False, update=0, averaged=False)
+    drawn = ours.engine.rollout(ours.ids, RolloutRequest(1, False, 0), averaged=False)
     _, _, references, reference_lengths = update.Tutorial(ours).batch()
     texts = update._texts(torch.from_numpy(drawn.sequences[:, 0]), torch.from_numpy(drawn.lengths[:, 0]))
     scores = update.Tutorial(ours)._score(texts, update._texts(references, reference_lengths))
@@ -264,7 +265,7 @@ def test_both_sides_are_held_to_the_same_loss(phase: Literal["mle", "rl"]) -> No
 
 
 def test_every_sequence_of_the_task_ends_where_its_reference_does(ours: update.Ours) -> None:
-    drawn = ours.engine.rollout(ours.ids, num_samples=2, greedy=True, update=0, averaged=False)
+    drawn = ours.engine.rollout(ours.ids, RolloutRequest(2, True, 0), averaged=False)
     lengths = ours.task.references(ours.ids)[1]
     assert (drawn.lengths == lengths[:, None]).all() and drawn.truncated.all()
 

@@ -91,7 +91,7 @@ def test_a_stale_document_is_noticed_and_rewritten(tmp_path: Path, capsys: pytes
 
 
 def test_the_documents_are_in_step_with_the_studies() -> None:
-    assert studies.rewrite(studies.ROOT, studies.STUDIES, check=True) == 0
+    assert studies.rewrite(blocks.ROOT, studies.STUDIES, check=True) == 0
 
 
 def test_a_document_without_the_markers_is_refused() -> None:

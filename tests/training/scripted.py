@@ -15,7 +15,7 @@ from rlseq.report.files import MetricsFile
 from rlseq.report.reporter import Reporter
 from rlseq.report.sink import Level, Sink, Validation
 from rlseq.training.engine import Engine, Tensors, UpdateRequest
-from rlseq.training.rollout import Rollout
+from rlseq.training.rollout import Rollout, RolloutRequest
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.trainer import Trainer
 from rlseq_envs.source import Source
@@ -61,8 +61,8 @@ class ScriptedEngine:
             statistics.append(stats | ({"rollout/reward_mean": self.reward(request)} if request.phase == "rl" else {}))
         return statistics
 
-    def rollout(self, ids: Ints, **keys: Any) -> Rollout:
-        assert keys["averaged"] and keys["greedy"] and keys["num_samples"] == 0
+    def rollout(self, ids: Ints, decoding: RolloutRequest, *, averaged: bool) -> Rollout:
+        assert averaged and decoding.greedy and decoding.num_samples == 0
         self.calls.append(("validate", self.quality))
         shape = (len(ids), 1)
         score = UNKNOWN if math.isnan(self.quality) else round(self.quality * UNIT)

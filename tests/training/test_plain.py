@@ -21,6 +21,7 @@ from rlseq.training import plain, trainee
 from rlseq.training.batch import rl_batch
 from rlseq.training.engine import Tensors, TrainingError, UpdateRequest, policy_weights
 from rlseq.training.plain import PlainEngine
+from rlseq.training.rollout import RolloutRequest
 from rlseq.training.trust import Trust
 from rlseq.training.update import RESAMPLED, batch_loss
 from rlseq.training.validation import measure
@@ -68,7 +69,7 @@ def settings(request: pytest.FixtureRequest) -> Config:
 def test_samples_are_of_the_configured_distribution_and_train_under_it(keys: dict[str, Any]) -> None:
     settings = config("reverse", rl=RL | {"baseline": "leave_one_out", "samples": 4} | keys)
     trained, ids = engine(settings), np.arange(8)
-    out = trained.rollout(ids, num_samples=4, greedy=False, update=0, averaged=False)
+    out = trained.rollout(ids, RolloutRequest(4, False, 0), averaged=False)
     source = trained.task.source(ids.repeat(4)).map(torch.from_numpy)
     rows, lengths = torch.from_numpy(out.sequences).flatten(0, 1), torch.from_numpy(out.lengths).flatten()
     with torch.no_grad():
@@ -128,7 +129,7 @@ def test_updates_in_one_call_or_several_and_whatever_else_draws_random_numbers(s
     apart = []
     for request in requests("mle", range(4)):
         torch.manual_seed(request.update + 99)
-        second.rollout(np.arange(3), num_samples=1, greedy=True, update=0, averaged=True)
+        second.rollout(np.arange(3), RolloutRequest(1, True, 0), averaged=True)
         apart += second.update([request])
     assert untimed(together) == untimed(apart)
     assert_same(first.get_state(), second.get_state())
@@ -181,7 +182,7 @@ def test_a_task_that_asks_is_told_how_likely_its_references_are(tmp_path: Path) 
     expected = likelihood(loaded, split="validation", max_instances=6).means
     for name, value in expected.items():
         assert math.isclose(event.metrics[name], value, rel_tol=1e-5)
-    assert ours.rollout(np.arange(2), num_samples=0, greedy=True, update=0, averaged=True).reference_nats is None
+    assert ours.rollout(np.arange(2), RolloutRequest(0, True, 0), averaged=True).reference_nats is None
 
 
 class LikelyTask(ReverseTask):
@@ -235,7 +236,7 @@ def test_a_task_that_asks_is_validated_on_samples(settings: Config) -> None:
         task.decodes_samples = samples
         found = measure(task, ours, settings.evaluation, 0)
         ids = task.instances("validation").ids(0, len(found.rolled.ids))
-        expected = ours.rollout(ids, num_samples=int(samples), greedy=not samples, update=0, averaged=True)
+        expected = ours.rollout(ids, RolloutRequest(int(samples), not samples, 0), averaged=True)
         np.testing.assert_array_equal(found.rolled.sequences, expected.sequences)
         assert found.rolled.greedy is not samples
 
@@ -252,11 +253,9 @@ def test_the_average_lies_between_and_is_what_is_validated_and_kept(settings: Co
     kept = policy_weights(state)
     assert {f"policy/{name}" for name in kept} == set(names)
     ids = np.arange(16)
-    averaged = ours.rollout(ids, num_samples=1, greedy=True, update=0, averaged=True)
+    averaged = ours.rollout(ids, RolloutRequest(1, True, 0), averaged=True)
     ours.set_weights(kept)
-    assert np.array_equal(
-        ours.rollout(ids, num_samples=1, greedy=True, update=0, averaged=False).log_probs, averaged.log_probs
-    )
+    assert np.array_equal(ours.rollout(ids, RolloutRequest(1, True, 0), averaged=False).log_probs, averaged.log_probs)
 
 
 def test_without_averaging_there_is_none() -> None:
@@ -430,7 +429,7 @@ def test_the_gradients_variance_is_half_the_squared_distance_of_two_batches() ->
     (request,), gradients = requests("rl", range(1)), []
     ours.trainee.policy.eval()
     for update in (request.update, request.update + RESAMPLED):
-        drawn = ours.rollout(request.ids, num_samples=2, greedy=True, update=update, averaged=False)
+        drawn = ours.rollout(request.ids, RolloutRequest(2, True, update), averaged=False)
         batch = {n: torch.from_numpy(column) for n, column in rl_batch(ours.task, drawn, settings.rl)[0].items()}
         loss = batch_loss(ours.trainee.policy, None, batch, settings.rl)[0]
         gradients.append(torch.autograd.grad(loss, list(ours.trainee.policy.parameters()), allow_unused=True))

@@ -132,9 +132,9 @@ def test_a_run_says_what_samples_show_as_rl_begins_and_goes_on_as_without(
 class Counting(PlainEngine):
     looked: int
 
-    def rollout(self, ids: Any, **keys: Any) -> Rollout:
+    def rollout(self, ids: Any, *arguments: Any, **keys: Any) -> Rollout:
         self.looked = len(ids)
-        return super().rollout(ids, **keys)
+        return super().rollout(ids, *arguments, **keys)
 
 
 @pytest.mark.parametrize(

@@ -119,13 +119,14 @@ def test_rewards_are_those_of_the_environment_and_the_greedy_sequence_comes_last
     assert np.array_equal(ends, ~out.truncated)
 
 
+@pytest.mark.parametrize("score_greedy", [True, False])
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_log_probabilities_are_of_whole_sequences_under_the_distribution_they_were_drawn_from(
-    temperature: float,
+    temperature: float, score_greedy: bool
 ) -> None:
     env, policy = reverse()
     ids = np.arange(4)
-    out = rolled(env, policy, ids, distribution=SamplingDistribution(temperature))
+    out = rolled(env, policy, ids, distribution=SamplingDistribution(temperature), score_greedy=score_greedy)
     source = env.task.source(ids).map(torch.from_numpy)
     for column, scale in ((0, temperature), (3, 1.0)):
         rows, lengths = torch.from_numpy(out.sequences[:, column]), torch.from_numpy(out.lengths[:, column])
@@ -133,7 +134,8 @@ def test_log_probabilities_are_of_whole_sequences_under_the_distribution_they_we
             logits = policy.token_logits(policy.encode(source), rows, lengths) / scale
         taken = logits.log_softmax(-1).gather(1, rows[length_mask(lengths, rows.shape[1])][:, None])[:, 0]
         expected = [float(part.sum()) for part in taken.split(lengths.tolist())]
-        np.testing.assert_allclose(out.log_probs[:, column], expected if column < 3 else 0.0, atol=1e-5)
+        asked = column < 3 or score_greedy
+        np.testing.assert_allclose(out.log_probs[:, column], expected if asked else 0.0, atol=1e-5)
 
 
 @both_tasks
@@ -153,8 +155,7 @@ def test_sequences_begin_as_their_references_where_only_ends_are_sampled(make: M
         for row, given in enumerate(ours.given[:, column]):
             assert (ours.sequences[row, column, :given] == references[row, :given]).all()
             assert ours.lengths[row, column] > given and not ours.token_log_probs[row, column, :given].any()
-            expected = scored[row, given:] if column < 3 else 0.0  # nobody asks for greedy ones
-            np.testing.assert_allclose(ours.token_log_probs[row, column, given:], expected, atol=1e-5)
+            np.testing.assert_allclose(ours.token_log_probs[row, column, given:], scored[row, given:], atol=1e-5)
     np.testing.assert_allclose(ours.token_log_probs.sum(2), ours.log_probs, atol=1e-5)
 
 

@@ -12,7 +12,7 @@ from rlseq.config.schema import Config
 from rlseq.data.tasks import make_vector_env
 from rlseq.decoding.encoding import encode_sources
 from rlseq.training.plain import PlainEngine
-from rlseq.training.rollout import Rollout
+from rlseq.training.rollout import Rollout, RolloutRequest
 from rlseq.training.sampling_table import histograms, worst
 from rlseq_envs.source import Source
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, shaken, stepped_log_probs, tiny_config
@@ -30,7 +30,7 @@ def engine(settings: Config) -> PlainEngine:
 
 def validated(made: PlainEngine, count: int = 12) -> Rollout:
     ids = made.task.instances("validation").ids(0, count)
-    return made.rollout(ids, num_samples=0, greedy=True, update=0, averaged=True)
+    return made.rollout(ids, RolloutRequest(0, True, 0), averaged=True)
 
 
 def scored(rewards: list[float]) -> Rollout:
