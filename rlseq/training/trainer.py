@@ -6,8 +6,10 @@ The trainer owns the update counter, the data position, the schedule and every d
 from __future__ import annotations
 
 import math
-import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,6 +28,7 @@ from rlseq.training.engine import Engine, Tensors, TrainingError, WorkersFailed
 from rlseq.training.monitors.registry import Alarm, Monitors
 from rlseq.training.preflight import short_form
 from rlseq.training.progress import Progress
+from rlseq.training.remedies import OUT_OF_MEMORY, beyond_recovery, short_of_memory
 from rlseq.training.requests import Requests
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.sampling_table import histograms
@@ -132,7 +135,7 @@ class Trainer:
         """All phases from the one in progress on; however it ends, log and status say so, and nothing done is lost."""
         self._say_status("training")
         try:
-            with catching_signals():
+            with catching_signals(), self._telling_of_memory():
                 for phase in PHASES[PHASES.index(self.progress.phase) :]:
                     if phase == self.progress.phase or self.config.phase(phase).updates:
                         self._phase(phase)
@@ -310,7 +313,7 @@ class Trainer:
         given_up = progress.recoveries >= section.max_recoveries
         if not progress.best_metrics or (given_up and not isinstance(section, RLConfig)):
             self._torn = True
-            raise self._beyond_recovery(section, why)
+            raise beyond_recovery(why, progress.phase, section, self._source())
         if given_up:
             self.reporter.message(f"{why}: {progress.recoveries} recoveries did not help, rl ends", "warning")
             self._return_to_best()
@@ -337,18 +340,18 @@ class Trainer:
         self._torn = False
         return int(checkpoint.meta["update"])
 
-    def _beyond_recovery(self, section: PhaseConfig, why: str) -> TrainingError:
-        """What is told if a phase has nothing to go back to, or went back too often."""
-        phase, optimizer = self.progress.phase, section.optimizer
-        key = f"{phase}.optimizer.learning_rate"
-        if self._saved is None:
-            return TrainingError(f"{why}. Nothing was trained yet: check the data and the network, or lower {key}")
-        source = shlex.quote(str(self.run.path / "checkpoints" / (phase if self.progress.best_metrics else "mle")))
-        rate = min(optimizer.learning_rate / 10, type(section).model_fields["optimizer"].default.learning_rate)
-        command = f"rlseq train --from {source} --phase {phase} {key}={rate:g}"
-        if optimizer.weight_decay * rate > 1.0:  # a step would turn the weights around
-            command += f" {phase}.optimizer.weight_decay=0"
-        return TrainingError(f"{why}. Smaller steps from the best checkpoint: {command}", go_on=command)
+    def _source(self) -> Path | None:
+        """The checkpoints that the phase can begin anew from; None: nothing was saved."""
+        phase = self.progress.phase if self.progress.best_metrics else "mle"
+        return None if self._saved is None else self.run.path / "checkpoints" / phase
+
+    @contextmanager
+    def _telling_of_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except OUT_OF_MEMORY as error:
+            phase, size = self.progress.phase, self.config.compute.shard_size
+            raise short_of_memory(error, phase, self.config.phase(phase), size, self._source()) from error
 
     # -------------------------------------------------------------------------------------------- checkpoints
     def _end_phase(self) -> None:
