@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rlseq.config.errors import ConfigError, UserError
+from rlseq.training.remote import is_uri
 
 Naming = Callable[..., str]  # what messages call an argument, and its value if there is one
 
@@ -48,6 +49,37 @@ def refuse(problems: list[str]) -> None:
     """
     if problems:
         raise UserError("\n       ".join(problems))
+
+
+def beginning_problems(
+    what: str,
+    config: object,
+    overrides: Sequence[str],
+    run: Path | str | None,
+    resume: Path | str | None,
+    called: Naming,
+) -> list[str]:
+    """What is wrong with how several runs are begun or gone on with.
+
+    Args:
+        what: They are together.
+        config: To begin with; None: none is given.
+        overrides: Of it.
+        run: The directory to begin in.
+        resume: The directory to go on with.
+        called: What messages call an argument.
+    """
+    wrong = []
+    if resume is not None and (config is not None or overrides or run is not None):
+        again = f"leave out CONFIG, its keys and {called('run')}"
+        wrong.append(f"{called('resume')} takes the configuration from the {what}: {again}")
+    if resume is None and config is None:
+        wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
+    if resume is None and run is None:
+        wrong.append(f"give the {what} a directory with {called('run', 'DIR')}")
+    if is_uri(place := run or resume or ""):
+        wrong.append(f"{place}: a {what} is kept in a directory of this machine, or of storage that machines share")
+    return wrong
 
 
 def check_checkpoint(path: Path) -> list[str]:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlseq.api.checks import Naming, Stopped, in_python, refuse
-from rlseq.training.remote import is_uri
+from rlseq.api.checks import Naming, Stopped, beginning_problems, in_python, refuse
 
 if TYPE_CHECKING:
     from rlseq.training.jobs import Launch
@@ -96,20 +95,11 @@ def study_problems(
     from rlseq.config.controls import CONTROLS
     from rlseq.config.errors import did_you_mean
 
-    wrong = []
-    if resume is not None and (config is not None or overrides or run is not None):
-        again = f"leave out CONFIG, its keys and {called('run')}"
-        wrong.append(f"{called('resume')} takes the configuration from the study: {again}")
+    wrong = beginning_problems("study", config, overrides, run, resume, called)
     if resume is not None and equal_time_updates:
         wrong.append(
             f"{called('equal_time_updates')} cannot change when a study is resumed: leave it out, or begin a new study"
         )
-    if resume is None and config is None:
-        wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
-    if resume is None and run is None:
-        wrong.append(f"give the study a directory with {called('run', 'DIR')}")
-    if is_uri(place := run or resume or ""):
-        wrong.append(f"{place}: a study is kept in a directory of this machine, or of storage that machines share")
     return wrong + [
         f"{called('controls', name)}: there is no such control{did_you_mean(name, CONTROLS)}; "
         f"give some of {', '.join(CONTROLS)}"

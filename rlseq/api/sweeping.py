@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlseq.api.checks import Naming, Stopped, in_python, refuse
+from rlseq.api.checks import Naming, Stopped, beginning_problems, in_python, refuse
 from rlseq.config.load import Given
-from rlseq.training.remote import is_uri
 
 if TYPE_CHECKING:
     from rlseq.config.schema import Config
@@ -88,15 +87,7 @@ def sweep_problems(
     wrong = [
         f"{called(name, count)}: give 1 or more" for name, count in (("trials", trials), ("jobs", jobs)) if count < 1
     ]
-    if resume is not None and (config is not None or overrides or run is not None):
-        wrong.append(f"{called('resume')} takes all from the sweep: leave out CONFIG, its keys and {called('run')}")
-    if resume is None and config is None:
-        wrong.append("give a CONFIG, such as hull; `rlseq configs` lists the shipped ones")
-    if resume is None and run is None:
-        wrong.append(f"give the sweep a directory with {called('run', 'DIR')}")
-    if is_uri(place := run or resume or ""):
-        wrong.append(f"{place}: a sweep is kept in a directory of this machine, or of storage that machines share")
-    return wrong
+    return wrong + beginning_problems("sweep", config, overrides, run, resume, called)
 
 
 def _train(made: Sweep, jobs: int, console: bool) -> None:

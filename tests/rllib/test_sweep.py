@@ -197,7 +197,7 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_made(
 def test_arguments_that_do_not_go_together_are_named(sweep: Path) -> None:
     with pytest.raises(UserError, match="exists and is not overwritten: go on with rlseq sweep --resume"):
         rlseq.sweep("hull", [*SMALL, RATE], run=sweep)
-    with pytest.raises(UserError, match="resume takes all from the sweep"):
+    with pytest.raises(UserError, match="resume takes the configuration from the sweep"):
         rlseq.sweep("hull", resume=sweep)
     with pytest.raises(UserError, match="is no sweep"):
         rlseq.sweep(resume=sweep / "mle")
