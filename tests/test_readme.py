@@ -116,7 +116,7 @@ def sized(arguments: list[str]) -> list[str]:
 def trials_in_this_process(trial: Any, count: int, **settings: Any) -> None:
     """The trials of a sweep one after the other, none of which is stopped."""
     for number in range(count):
-        trial(number, lambda updates, best: None)
+        trial(number, lambda updates, best, words: None)
 
 
 @pytest.fixture

@@ -237,14 +237,16 @@ def assert_same_distribution(ours: Tensor, theirs: Tensor, tolerance: float = 1e
 # ---------------------------------------------------------------------------------------------------- step = forward
 @every_policy
 def test_stepping_equals_teacher_forcing(build: Build) -> None:
-    policy = build()
+    """In double precision: in single a layer norm of few units can carry a rounding into the fifth digit."""
+    policy = build().double()
     source, sequences, lengths = batch(policy)
+    source = source.map(lambda values: values.double() if values.is_floating_point() else values)
     with torch.no_grad():
         forced = policy(source, sequences, lengths)
         stepped = stepped_log_probs(policy, policy.encode(source), sequences)
     real = length_mask(lengths, sequences.shape[1])
-    assert_same_distribution(forced[real], stepped[real])
-    torch.testing.assert_close(forced[real].exp().sum(-1), torch.ones(int(lengths.sum())))
+    assert_same_distribution(forced[real], stepped[real], 1e-10)
+    torch.testing.assert_close(forced[real].exp().sum(-1), torch.ones(int(lengths.sum()), dtype=torch.float64))
 
 
 @every_policy

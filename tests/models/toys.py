@@ -106,7 +106,7 @@ class GridEncoder(ToyEncoder):
         self.patches = nn.Conv2d(1, SIZE, 2, stride=2)
 
     def forward(self, source: Source[Tensor], embedding: nn.Module) -> Memory:
-        pixels = source.fields["picture"].values.permute(0, 3, 1, 2).float() / 255
+        pixels = source.fields["picture"].values.permute(0, 3, 1, 2).to(self.patches.weight.dtype) / 255
         values = torch.tanh(self.patches(pixels)).flatten(2).mT
         return Memory({SOURCE: Bank(values, values.new_ones(values.shape[:2], dtype=torch.bool))}, values.mean(1))
 
