@@ -177,7 +177,7 @@ def preflight(loaded: LoadedPolicy, config: Config, ids: Ints) -> Preflight:
 
 def _roll_out(loaded: LoadedPolicy, config: Config, ids: Ints, samples: int, *, greedy: bool) -> Rollout:
     parts = shards(ids, config.compute.shard_size)
-    decoding = RolloutRequest(samples, greedy, 0, precision=config.rl.sampling_precision)
+    decoding = RolloutRequest(samples, greedy, 0, precision=config.rl.sampling_precision, score_greedy=False)
     score, distribution = partial(score_sequences, loaded.task), SamplingDistribution.of(config.rl)
     drawn = rollout(
         loaded.policy,

@@ -21,7 +21,7 @@ from rlseq.rllib import cluster
 from rlseq.rllib.luggage import Luggage
 from rlseq.training.batch import Batch
 from rlseq.training.engine import TrainingError, UpdateRequest, WorkersFailed
-from rlseq.training.remedies import OUT_OF_MEMORY
+from rlseq.training.remedies import is_out_of_memory
 from rlseq_envs.env import SequenceVectorEnv
 from rlseq_envs.rewards.own import RewardError
 from rlseq_envs.task import SequenceTask
@@ -139,9 +139,9 @@ def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(*args, **kwargs)
         except (TrainingError, RewardError) as error:
             return Failure(str(error), type(error))
-        except OUT_OF_MEMORY as error:
-            return Failure(str(error), MemoryError)
-        except Exception:
+        except Exception as error:
+            if is_out_of_memory(error):
+                return Failure(str(error), MemoryError)
             return Failure(f"\n{format_exc()}", WorkersFailed)
 
     return call

@@ -10,7 +10,14 @@ import torch
 from rlseq.config.phases import Phase, PhaseConfig
 from rlseq.training.engine import TrainingError, WorkersFailed
 
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)  # of a GPU, of the machine
+# What torch says, in errors of no kind of their own, if it gets no memory of the machine, or of a GPU for its products.
+_SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, of a GPU or of the machine."""
+    told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def beyond_recovery(why: str, phase: Phase, section: PhaseConfig, source: Path | None) -> TrainingError:

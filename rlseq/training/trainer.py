@@ -28,7 +28,7 @@ from rlseq.training.engine import Engine, Tensors, TrainingError, WorkersFailed
 from rlseq.training.monitors.registry import Alarm, Monitors
 from rlseq.training.preflight import short_form
 from rlseq.training.progress import Progress
-from rlseq.training.remedies import OUT_OF_MEMORY, beyond_recovery, short_of_memory
+from rlseq.training.remedies import beyond_recovery, is_out_of_memory, short_of_memory
 from rlseq.training.requests import Requests
 from rlseq.training.run_directory import RunDirectory
 from rlseq.training.sampling_table import histograms
@@ -349,7 +349,9 @@ class Trainer:
     def _telling_of_memory(self) -> Iterator[None]:
         try:
             yield
-        except OUT_OF_MEMORY as error:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             phase, size = self.progress.phase, self.config.compute.shard_size
             raise short_of_memory(error, phase, self.config.phase(phase), size, self._source()) from error
 

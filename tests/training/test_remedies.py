@@ -27,6 +27,18 @@ PHASE: dict[str, Any] = {"updates": 4, "batch_size": 4, "validate_every": 2, "ac
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation.")
 
 
+def torch_says(work: Callable[[], Any]) -> Exception:
+    """The error that work ends with."""
+    try:
+        work()
+    except Exception as error:
+        return error
+    raise AssertionError("it went well")
+
+
+NO_ROOM = torch_says(lambda: torch.empty(10**15))
+
+
 def spoilt(engine: PlainEngine, part: str, after: int, error: Exception) -> None:
     """A part of the engine fails after so many calls."""
     real: Callable[..., Any] = getattr(engine, part)
@@ -46,6 +58,8 @@ def spoilt(engine: PlainEngine, part: str, after: int, error: Exception) -> None
     [
         ("update", 1, "mle", "mle", GPU, "CUDA out of memory. Tried to allocate 2.00 GiB."),
         ("update", 2, "rl", "rl", MemoryError(), "MemoryError"),
+        ("update", 0, "mle", "mle", NO_ROOM, str(NO_ROOM).partition("\n")[0]),
+        ("update", 1, "mle", "mle", RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), "CUBLAS_STATUS_ALLOC_FAILED"),
         ("rollout", 6, "rl", "mle", GPU, "CUDA out of memory. Tried to allocate 2.00 GiB."),  # rl's first validation
     ],
 )
