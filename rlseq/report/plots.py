@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from rlseq.report.named_points import named_points
 from rlseq.report.samples import SampleRow
 from rlseq.report.veils import veils
 from rlseq_envs.drawing import Picture, Polygon, Strip
@@ -180,7 +181,7 @@ def drawing_figure(row: SampleRow) -> Figure:
 
 
 def _polygon_figure(row: SampleRow, drawn: Polygon) -> Figure:
-    """The points with their labels, the reference dashed, the output drawn through."""
+    """The points and names of them, the reference dashed, the output drawn through."""
     figure = Figure(figsize=(3.6, 3.8), dpi=80, layout="constrained")
     axes = figure.subplots()
     if drawn.reference:
@@ -191,8 +192,9 @@ def _polygon_figure(row: SampleRow, drawn: Polygon) -> Figure:
     count = len(drawn.points)
     of_points = len(row.input_labels) in (count, count + 1)  # a pointer's attention may have END in front
     names = _labels(row.input_labels[-count:] if of_points else (), count)
-    for name, (x, y) in zip(names, drawn.points, strict=True):
-        axes.annotate(name, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=7, parse_math=False)
+    for i in named_points(drawn):
+        x, y = drawn.points[i]
+        axes.annotate(names[i], (x, y), xytext=(3, 3), textcoords="offset points", fontsize=7, parse_math=False)
     axes.set_aspect("equal")
     axes.margins(0.08)
     axes.tick_params(labelsize=6)

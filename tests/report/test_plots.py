@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from rlseq.report.page.drawings import drawn
 from rlseq.report.plots import attention_figure, draw_curves, drawing_figure, figure_image, read_curves
 from rlseq.report.samples import SampleRow
+from rlseq_envs.drawing import Polygon
 
 
 @pytest.fixture
@@ -85,6 +88,17 @@ def test_hull_shows_the_reference_dashed_and_the_output_closed(rows: list[Sample
 def test_points_have_numbers_if_the_labels_are_not_theirs(labels: tuple[str, ...], rows: list[SampleRow]) -> None:
     axes = drawing_figure(dataclasses.replace(rows[0], input_labels=labels)).axes[0]
     assert [text.get_text() for text in axes.texts] == ["1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("count", [20, 21, 200])
+def test_all_of_few_points_are_named_and_only_corners_of_many(count: int, rows: list[SampleRow]) -> None:
+    points = np.random.default_rng(0).random((count, 2))
+    hull = Polygon(points, polygon=(3, 1, 7), reference=(3, 1, 12))
+    named = {str(i + 1) for i in (range(count) if count == 20 else (1, 3, 7, 12))}
+    axes = drawing_figure(dataclasses.replace(rows[0], drawing=hull, input_labels=())).axes[0]
+    assert {text.get_text() for text in axes.texts} == named
+    page = str(drawn(hull, "a hull"))
+    assert set(re.findall(r">(\d+)</text>", page)) == named
 
 
 def test_hull_of_no_output_shows_points_and_reference(rows: list[SampleRow]) -> None:

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.image import imsave
 
+from rlseq.report.named_points import named_points
 from rlseq.report.page.layout import folded
 from rlseq.report.page.markup import Markup, join, tag
 from rlseq.report.page.svg import Axis, dot, drawing, fixed_drawing, line, percent, polygon, polyline, stretched, text
 from rlseq.report.veils import veils
 from rlseq_envs.drawing import Drawing, Picture, Polygon, Strip, drawing_from_json
 
-NAMED_POINTS, PANEL, CELL = 20, 100.0, 20.0  # points that have room for their names; sizes in units of the drawings
+PANEL, CELL = 100.0, 20.0  # sizes in units of the drawings
 ACROSS, GAP = 6, 6.0  # pictures side by side, and between them
 STRIP, LINE = 72.0, 800  # the height of a strip in pixels; most corners of a line
 
@@ -44,8 +45,10 @@ def _polygon(hull: Polygon, title: str) -> Markup:
         parts.append(polygon([places[i] for i in hull.polygon], "output"))
         parts.append(dot(*places[hull.polygon[0]], 3.2, "first"))
     parts += [dot(x, y, 1.5, "corner") for x, y in places]
-    if len(places) <= NAMED_POINTS:
-        parts += [text(x + 2.2, y - 2.2, str(i + 1), "name") for i, (x, y) in enumerate(places)]
+    for i in named_points(hull):
+        (x, y), outside = places[i], places[i][0] > PANEL - 14  # a name to the right would be cut
+        side = {"text_anchor": "end"} if outside else {}
+        parts.append(text(x + (-2.2 if outside else 2.2), y - 2.2, str(i + 1), "name", **side))
     return fixed_drawing(PANEL, PANEL, title, *parts, class_="hull")
 
 
