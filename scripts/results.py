@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from blocks import parser_of_pages, replace_block, spread, table, write_pages
 
 MAIN_METRICS = ("accuracy", "BLEU", "chrF", "TER")  # shown beside the primary one
@@ -214,8 +216,16 @@ def _record(options: argparse.Namespace) -> None:
     print(path)
 
 
+def _in_order(docs: Path) -> list[Result]:
+    """The recorded studies as docs/systems.yaml orders them, those that it does not name behind the others."""
+    systems = yaml.safe_load((docs / "systems.yaml").read_text(encoding="utf-8"))
+    place = {system["result"]: number for number, system in enumerate(systems) if "result" in system}
+    paths = sorted((docs / "results").glob("*.json"))
+    return [_read(path) for path in sorted(paths, key=lambda path: place.get(path.stem, len(systems)))]
+
+
 def _rewrite(root: Path, check: bool) -> int:
-    results = [_read(path) for path in sorted((root / "docs" / "results").glob("*.json"))]
+    results = _in_order(root / "docs")
     pages = {
         name: replace_block((root / name).read_text(encoding="utf-8"), block, made(results))
         for name, (block, made) in BLOCKS.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -81,6 +82,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "docs" / "results").mkdir(parents=True)
     (tmp_path / "README.md").write_text("# rlseq\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\nmore\n")
     (tmp_path / "docs" / "results.md").write_text("<!-- arms:begin -->\n<!-- arms:end -->\n")
+    (tmp_path / "docs" / "systems.yaml").write_text("- result: hull\n- system: not studied\n- result: copies\n")
     return tmp_path
 
 
@@ -112,6 +114,16 @@ def test_every_arm_has_a_point_a_seed_and_its_difference_to_rl_whichever_stands_
     assert "| mle | 70.00, 71.00 | 70.50 [68.50, 72.50] | 70.50 | +8.50 [7.50, 9.50] | < 0.001 | 10,000 | 900 |" in text
     assert "| equal_time | 70.50, 70.70 | 70.60 [68.60, 72.60] | 70.60 | +8.40 [7.40, 9.40] | < 0.001 |" in text
     assert "| rl | 78.00, 80.00 | 79.00 [77.00, 81.00] | 79.00 |  |  |" in text
+
+
+def test_studies_stand_in_the_order_of_the_systems_and_new_ones_behind(script: ModuleType, root: Path) -> None:
+    study = str(make_study(root))
+    for title in ("a-new-one", "copies", "hull"):
+        run_script(script, root, "record", study, "--title", title)
+    run_script(script, root)
+    for name, beginning in (("README.md", r"^\| ([a-z-]+) \| accuracy"), ("docs/results.md", r"^### (.*)")):
+        titles = re.findall(beginning, (root / name).read_text(), re.MULTILINE)
+        assert titles == ["hull", "copies", "a-new-one"]
 
 
 def test_a_gain_that_is_none_is_printed_like_any_other(script: ModuleType, root: Path) -> None:
