@@ -150,7 +150,7 @@ def attention_figure(row: SampleRow) -> Figure:
     axes.set_xticks(range(width), _labels(row.input_labels, width), rotation=90, fontsize=7, parse_math=False)
     axes.set_yticks(range(height), _labels(row.output_labels, height), fontsize=7, parse_math=False)
     axes.xaxis.tick_top()
-    axes.set_title(f"instance {row.id}, reward {row.greedy_reward:.3f}", fontsize=8)
+    axes.set_title(f"instance {row.id}, reward {row.drawn_reward:.3f}", fontsize=8)
     figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02).ax.tick_params(labelsize=6)
     return figure
 
@@ -160,7 +160,7 @@ def _attention_on_picture(row: SampleRow, drawn: Picture, veiled: npt.NDArray[np
     height, width = drawn.pixels.shape[:2]
     lines = -(-len(veiled) // _ACROSS)
     figure = Figure(figsize=(1.4 * _ACROSS, 0.3 + lines * (0.25 + 1.4 * height / width)), dpi=80, layout="constrained")
-    figure.suptitle(f"instance {row.id}, reward {row.greedy_reward:.3f}", fontsize=8)
+    figure.suptitle(f"instance {row.id}, reward {row.drawn_reward:.3f}", fontsize=8)
     panels = figure.subplots(lines, _ACROSS, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()
@@ -173,10 +173,10 @@ def _attention_on_picture(row: SampleRow, drawn: Picture, veiled: npt.NDArray[np
 
 
 def drawing_figure(row: SampleRow) -> Figure:
-    """What the task draws of the greedy output, in the way of its type."""
+    """What the task draws of an output, in the way of its type."""
     assert row.drawing is not None
     figure = _FIGURES[type(row.drawing)](row, row.drawing)
-    figure.axes[0].set_title(f"instance {row.id}, reward {row.greedy_reward:.3f}", fontsize=8)
+    figure.axes[0].set_title(f"instance {row.id}, reward {row.drawn_reward:.3f}", fontsize=8)
     return figure
 
 

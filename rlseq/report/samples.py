@@ -30,6 +30,7 @@ class SampleRow:
         attention: (output_length, source_length) of the greedy output, or None.
         input_labels: One label a source position.
         output_labels: One label a token of the greedy output.
+        draws_sample: Whether drawing, attention and labels are the sample's, not the greedy output's.
         grid: Rows and columns that attention's positions are of the picture that is drawn; None: they are no grid.
     """
 
@@ -45,7 +46,13 @@ class SampleRow:
     attention: npt.NDArray[np.floating] | None = None
     input_labels: tuple[str, ...] = ()
     output_labels: tuple[str, ...] = ()
+    draws_sample: bool = False
     grid: tuple[int, int] | None = None
+
+    @property
+    def drawn_reward(self) -> float:
+        """What the output that is drawn is worth."""
+        return self.sample_reward if self.draws_sample and self.sample_reward is not None else self.greedy_reward
 
     def cells(self) -> tuple[str, ...]:
         """The row as text, in the order of ``COLUMNS``; the reward is the sample's, the greedy one's in brackets."""

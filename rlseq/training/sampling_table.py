@@ -29,34 +29,39 @@ def histograms(rolled: Rollout) -> dict[str, npt.NDArray[Any]]:
 
 
 def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> list[SampleRow]:
-    """One greedy output and one sample for each instance, with rewards, advantage and attention."""
+    """One greedy output and one sample for each instance, with rewards, advantage and attention.
+
+    What is drawn, and what attention is of, is the one that the task is validated on.
+    """
     if not len(ids):
         return []
     rolled = engine.rollout(ids, RolloutRequest(1, True, update, with_attention=True), averaged=True)
-    rows, reads = [], None
+    rows, reads, looked_at = [], None, 0 if task.decodes_samples else 1
     if rolled.attention is not None:
-        reads = without_padding(task, rolled.attention[:, 1], source_sizes(rolled.source))
+        reads = without_padding(task, rolled.attention[:, looked_at], source_sizes(rolled.source))
     for row, instance in enumerate(ids.tolist()):
-        sample, greedy = (rolled.sequences[row, column, : rolled.lengths[row, column]] for column in (0, 1))
-        drawn, best = task.render(instance, sample), task.render(instance, greedy)
-        attention, labels = None, best.input_labels
+        outputs = [rolled.sequences[row, column, : rolled.lengths[row, column]] for column in (0, 1)]
+        sample, greedy = rendered = [task.render(instance, output) for output in outputs]
+        drawn = rendered[looked_at]
+        attention, labels = None, drawn.input_labels
         if reads is not None:
-            attention = reads[row][: len(greedy)]
-            labels = column_labels(task, best, attention.shape[1])
+            attention = reads[row][: len(outputs[looked_at])]
+            labels = column_labels(task, drawn, attention.shape[1])
         rows.append(
             SampleRow(
                 id=instance,
-                source=best.source,
-                reference=best.reference,
-                greedy=best.output,
+                source=greedy.source,
+                reference=greedy.reference,
+                greedy=greedy.output,
                 greedy_reward=float(rolled.rewards[row, 1]),
-                sample=drawn.output,
+                sample=sample.output,
                 sample_reward=float(rolled.rewards[row, 0]),
                 advantage=float(rolled.rewards[row, 0] - rolled.rewards[row, 1]),
-                drawing=best.drawing,
+                drawing=drawn.drawing,
                 attention=attention,
                 input_labels=labels,
-                output_labels=best.output_labels,
+                output_labels=drawn.output_labels,
+                draws_sample=task.decodes_samples,
                 grid=None if attention is None else grid_of(task, attention.shape[1]),
             )
         )

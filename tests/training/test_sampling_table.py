@@ -13,12 +13,14 @@ from rlseq.data.tasks import make_vector_env
 from rlseq.decoding.encoding import encode_sources
 from rlseq.training.plain import PlainEngine
 from rlseq.training.rollout import Rollout, RolloutRequest
-from rlseq.training.sampling_table import histograms, worst
+from rlseq.training.sampling_table import histograms, sample_rows, worst
+from rlseq_envs.drawing import drawing_to_json
 from rlseq_envs.source import Source
 from tests.support import HULL, REVERSE, SMALL_ATTENTION, SMALL_POINTER, shaken, stepped_log_probs, tiny_config
 from tests.training.scripted import trainer_of
 
 SETTINGS = [tiny_config(HULL, SMALL_POINTER), tiny_config(REVERSE, SMALL_ATTENTION)]
+PIXELS = tiny_config({"type": "pixels", "side": 6, "sizes": [60, 20, 20]}, SMALL_ATTENTION)
 
 
 def engine(settings: Config) -> PlainEngine:
@@ -69,6 +71,20 @@ def test_histograms_are_of_the_greedy_outputs_under_the_policy(settings: Config)
     assert found["surprisal"] == pytest.approx(np.array(expected), abs=1e-5)
     assert found["surprisal"].min() >= 0 and found["surprisal"].max() > 0.1
     assert np.array_equal(found["length"], lengths) and np.array_equal(found["reward"], rolled.rewards[:, 0])
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS, PIXELS], ids=["hull", "reverse", "pixels"])
+def test_what_is_drawn_is_what_is_validated(settings: Config) -> None:
+    made = engine(settings)
+    ids, samples = made.task.instances("validation").ids(0, 5), made.task.decodes_samples
+    judged = made.rollout(ids, RolloutRequest(int(samples), not samples, 7), averaged=True)
+    rows = sample_rows(made.task, made, ids, 7)
+    assert [row.drawn_reward for row in rows] == judged.rewards[:, 0].tolist()
+    for row, sequence, length in zip(rows, judged.sequences[:, 0], judged.lengths[:, 0], strict=True):
+        expected = made.task.render(row.id, sequence[:length])
+        assert row.output_labels == expected.output_labels
+        drawings = [each and drawing_to_json(each) for each in (row.drawing, expected.drawing)]
+        assert drawings[0] == drawings[1]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=["hull", "reverse"])
