@@ -216,9 +216,15 @@ def _record(options: argparse.Namespace) -> None:
     print(path)
 
 
+def systems_of(docs: Path) -> list[dict[str, Any]]:
+    """The rows of docs/systems.yaml."""
+    systems: list[dict[str, Any]] = yaml.safe_load((docs / "systems.yaml").read_text(encoding="utf-8"))
+    return systems
+
+
 def _in_order(docs: Path) -> list[Result]:
     """The recorded studies as docs/systems.yaml orders them, those that it does not name behind the others."""
-    systems = yaml.safe_load((docs / "systems.yaml").read_text(encoding="utf-8"))
+    systems = systems_of(docs)
     place = {system["result"]: number for number, system in enumerate(systems) if "result" in system}
     paths = sorted((docs / "results").glob("*.json"))
     return [_read(path) for path in sorted(paths, key=lambda path: place.get(path.stem, len(systems)))]

@@ -12,12 +12,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import yaml
 
 from blocks import parser_of_pages, replace_block, table, write_pages
-from results import Result, duration, gain, points
+from results import Result, duration, gain, points, systems_of
 
 HEADER = [
     *("system", "configuration", "data", "metric", "published", "mle", "rl", "best control"),
@@ -51,9 +48,10 @@ def _found(system: Mapping[str, str], results: Mapping[str, Result]) -> list[str
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser_of_pages(__doc__).parse_args(arguments)
     docs = options.root / "docs"
-    systems: list[dict[str, Any]] = yaml.safe_load((docs / "systems.yaml").read_text(encoding="utf-8"))
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (docs / "results").glob("*.json")}
-    page = replace_block((docs / "systems.md").read_text("utf-8"), "systems", table(HEADER, rows(systems, results)))
+    page = replace_block(
+        (docs / "systems.md").read_text("utf-8"), "systems", table(HEADER, rows(systems_of(docs), results))
+    )
     return write_pages(options.root, {"docs/systems.md": page}, "systems.py", options.check)
 
 

@@ -26,11 +26,11 @@ class SampleRow:
         sample: A sampled output as one line; None if none was drawn.
         sample_reward: What that is worth.
         advantage: Of the sample over its baseline.
-        drawing: What the task draws of the greedy output, or None.
-        attention: (output_length, source_length) of the greedy output, or None.
+        draws_sample: Whether what follows is of the sample, not of the greedy output.
+        drawing: What the task draws of the output, or None.
+        attention: (output_length, source_length) of the output, or None.
         input_labels: One label a source position.
-        output_labels: One label a token of the greedy output.
-        draws_sample: Whether drawing, attention and labels are the sample's, not the greedy output's.
+        output_labels: One label a token of the output.
         grid: Rows and columns that attention's positions are of the picture that is drawn; None: they are no grid.
     """
 
@@ -42,11 +42,11 @@ class SampleRow:
     sample: str | None = None
     sample_reward: float | None = None
     advantage: float | None = None
+    draws_sample: bool = False
     drawing: Drawing | None = None
     attention: npt.NDArray[np.floating] | None = None
     input_labels: tuple[str, ...] = ()
     output_labels: tuple[str, ...] = ()
-    draws_sample: bool = False
     grid: tuple[int, int] | None = None
 
     @property

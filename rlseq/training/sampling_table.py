@@ -57,11 +57,11 @@ def sample_rows(task: SequenceTask, engine: Engine, ids: Ints, update: int) -> l
                 sample=sample.output,
                 sample_reward=float(rolled.rewards[row, 0]),
                 advantage=float(rolled.rewards[row, 0] - rolled.rewards[row, 1]),
+                draws_sample=task.decodes_samples,
                 drawing=drawn.drawing,
                 attention=attention,
                 input_labels=labels,
                 output_labels=drawn.output_labels,
-                draws_sample=task.decodes_samples,
                 grid=None if attention is None else grid_of(task, attention.shape[1]),
             )
         )

@@ -46,9 +46,9 @@ def _polygon(hull: Polygon, title: str) -> Markup:
         parts.append(dot(*places[hull.polygon[0]], 3.2, "first"))
     parts += [dot(x, y, 1.5, "corner") for x, y in places]
     for i in named_points(hull):
-        (x, y), outside = places[i], places[i][0] > PANEL - 14  # a name to the right would be cut
-        side = {"text_anchor": "end"} if outside else {}
-        parts.append(text(x + (-2.2 if outside else 2.2), y - 2.2, str(i + 1), "name", **side))
+        x, y = places[i]
+        anchor, gap = ("end", -2.2) if x > PANEL - 14 else ("start", 2.2)  # a name beyond the right edge would be cut
+        parts.append(text(x + gap, y - 2.2, str(i + 1), "name", text_anchor=anchor))
     return fixed_drawing(PANEL, PANEL, title, *parts, class_="hull")
 
 
