@@ -57,6 +57,8 @@ class TransformerEncoderConfig(TransformerKeys):
     type: Literal["transformer"] = "transformer"
     # Where a position stands: waves of many lengths, or a learned vector each; none: a set, whose order says nothing.
     positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    # Scores times log n, of n positions: weights stay sharp on sources longer than in training (Chiang & Cholak 2022).
+    scale_by_log_length: bool = False
 
     def misfits(self, policy: PolicyConfig, sources: Mapping[str, Space], choices: Choices) -> list[str]:
         """See the base class."""

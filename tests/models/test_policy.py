@@ -126,6 +126,7 @@ LAYERS = grid(pointer_policy, layers=(2, 3))
 TRANSFORMERS = grid(transformer, points=both, norm=("pre", "post"), window=(None, 2))
 TRANSFORMERS += grid(transformer, points=both, positions=("learned",), heads=(1, 4), embedding_size=(6,))
 TRANSFORMERS += grid(transformer, points=(True,), match=MATCHES, mask_revisits=both)
+TRANSFORMERS += grid(transformer, points=both, scale_by_log_length=(True,), window=(None, 2))
 TOLD = ("lstm", {"type": "lstm", "reads": "every_step"}, "multimodal", "top_down", "attention_lstm", "transformer")
 MIXED = [
     *grid(mixed, encoder=("transformer",), decoder=("attention_lstm",), points=both),

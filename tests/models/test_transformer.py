@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from rlseq.config.encoders import TransformerEncoderConfig
 from rlseq.models.build import build_policy
 from rlseq.models.decoders.transformer import DecoderLayer
 from rlseq.models.encoder_decoder import EncoderDecoder
-from rlseq.models.encoders.transformer import EncoderLayer
+from rlseq.models.encoders.transformer import EncoderLayer, TransformerEncoder
 from rlseq.models.layers.transformer import FeedForward, MultiHeadAttention, Positions, Residual, near
 from rlseq.models.memory import SOURCE, Memory
 from rlseq_envs.source import Source
@@ -120,6 +120,38 @@ def test_without_positions_the_order_of_a_source_says_nothing(kind: str) -> None
     values = theirs.banks[SOURCE].values[:, 1:], ours.banks[SOURCE].values[:, 1:][:, order]
     same = torch.allclose(*values, atol=1e-5) and torch.allclose(theirs.summary, ours.summary, atol=1e-5)
     assert same == (kind == "none")
+
+
+# ---------------------------------------------------------------------------------------------------- long sources
+def test_scores_times_log_n_are_those_of_queries_times_log_n() -> None:
+    scaled, plain = (transformer(True, {"scale_by_log_length": scales}) for scales in (True, False))
+    lengths = [2, 5, 3]
+    together = scaled.encode(sources(scaled, lengths)).banks[SOURCE].values
+    for row, length in enumerate(lengths):
+        plain.load_state_dict(scaled.state_dict())
+        for layer in cast("TransformerEncoder", plain.encoder).layers:
+            query = cast("EncoderLayer", layer).self_attention.query
+            query.weight.data *= math.log(length)
+            query.bias.data *= math.log(length)
+        alone = plain.encode(sources(plain, lengths)).banks[SOURCE].values
+        assert torch.allclose(together[row], alone[row], atol=1e-6)
+        assert not torch.allclose(together[row - 1], alone[row - 1], atol=1e-4)
+
+
+def test_scores_times_log_n_keep_weights_sharp_on_longer_sources() -> None:
+    """One position among n that all match less: its weight vanishes as n grows, unless scores grow with log n."""
+    attention = MultiHeadAttention(1, 1, 0.0)
+    attention.query.weight.data, attention.key_value.weight.data = torch.ones(1, 1), torch.ones(2, 1)
+    weights = {}
+    for scales in (False, True):
+        for n in (10, 1000):
+            states = torch.zeros(1, n, 1)
+            states[0, 0] = 2.0
+            factors = torch.tensor([[math.log(n)]]) if scales else None
+            _, found = attention(states[:, :1], attention.keys_values(states), None, factors=factors)
+            weights[scales, n] = found[0, 0, 0, 0].item()
+    assert weights[False, 1000] < 0.06 < 0.8 < weights[False, 10]
+    assert weights[True, 1000] > weights[True, 10] > 0.99
 
 
 # -------------------------------------------------------------------------------------------------- local attention

@@ -47,6 +47,7 @@ class MultiHeadAttention(nn.Module):
         allowed: Tensor | None,
         linear: Linear = F.linear,
         memory: Memory | None = None,
+        factors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What each state reads, and by which weights.
 
@@ -56,6 +57,7 @@ class MultiHeadAttention(nn.Module):
             allowed: (rows or 1, time or 1, positions) True where a state may attend; None: everywhere.
             linear: Does the linear maps.
             memory: Says which source a row reads; None: row i reads row i of ``kept``.
+            factors: (rows or 1, time or 1) what the scores of a state are multiplied by; None: 1.
 
         Returns:
             (rows, time, size), and (rows, heads, time, positions).
@@ -63,7 +65,8 @@ class MultiHeadAttention(nn.Module):
         products = torch.matmul if memory is None else memory.products
         queries = linear(states, self.query.weight, self.query.bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         keys, values = kept.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        scores = products(queries * self.scale, keys.mT)
+        scale = self.scale if factors is None else self.scale * factors[:, None, :, None]
+        scores = products(queries * scale, keys.mT)
         if allowed is not None:
             scores = scores.masked_fill(~allowed[:, None], IMPOSSIBLE)
         weights = scores.softmax(-1)
