@@ -47,8 +47,8 @@ class TransformerEncoder(Encoder):
         allowed = mask[:, None]
         if self.window is not None:
             allowed = allowed & near(time, time, self.window, causal=False, device=inputs.device)
-        read = allowed.sum(-1).clamp_min(1)  # 0 of them by padding that is beyond the window
-        factors = read.log().to(inputs) if self.scales_by_log_length else None
+        # Padding that is beyond the window of all positions reads none.
+        factors = allowed.sum(-1).clamp_min(1).log().to(inputs) if self.scales_by_log_length else None
         states = self.positions(self.widen(inputs))
         for layer in self.layers:
             states = layer(states, allowed, factors)
