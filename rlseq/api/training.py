@@ -47,9 +47,6 @@ from rlseq.training.trainer import Trainer
 from rlseq.training.trust import OWN, Trust, TrustError
 from rlseq_envs.task import SequenceTask
 
-# Of the policy's keys, those that leave its weights what they are.
-FREE_POLICY_KEYS = {"dropout", "output.mask_revisits", "path"}
-
 
 @dataclass(frozen=True)
 class Following:
@@ -202,7 +199,7 @@ def _check_policy(checkpoint: Checkpoint, config: Config, task: SequenceTask) ->
     wrong = [
         f"policy.{key} is {ours.get(key)!r}, in the checkpoint it is {theirs.get(key)!r}"
         for key in dict.fromkeys([*ours, *theirs])
-        if key not in FREE_POLICY_KEYS and ours.get(key) != theirs.get(key)
+        if key not in config.policy.free_keys and ours.get(key) != theirs.get(key)
     ]
     if not wrong:
         _check_signature(checkpoint, task)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class AttentionLSTMConfig(PartConfig):
     """An LSTM that attends to the source at every step."""
 
+    free_keys = frozenset({"normalise"})
     type: Literal["attention_lstm"] = "attention_lstm"
     # How well a decoder state and an encoder state match (Luong et al. 2015; additive: Bahdanau et al. 2015).
     match: MatchFunction = "bilinear"
@@ -168,6 +169,7 @@ def _cannot_point(kind: str, policy: PolicyConfig) -> list[str]:
 class MemoryNetworkConfig(PartConfig):
     """Hops over the memories of a story, the question added at each (Sukhbaatar et al. 2015)."""
 
+    free_keys = frozenset({"normalise"})
     type: Literal["memory_network"] = "memory_network"
     hops: Annotated[int, Range(gt=0), Limit(100)] = 3  # how often memories are matched and read
     # Which embeddings are one: what a hop reads is what the next one matches (adjacent), all hops' are the same, with a

@@ -54,6 +54,7 @@ class TransformerEncoderConfig(TransformerKeys):
     """Layers of self-attention (Vaswani et al. 2017)."""
 
     slot = "encoder"
+    free_keys = TransformerKeys.free_keys | {"scale_by_log_length"}
     type: Literal["transformer"] = "transformer"
     # Where a position stands: waves of many lengths, or a learned vector each; none: a set, whose order says nothing.
     positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
@@ -84,6 +85,7 @@ class TuringMachineEncoderConfig(TuringMachineKeys):
 class StoryEncoderConfig(PartConfig):
     """Sentences as vectors, the question as the summary (Sukhbaatar et al. 2015)."""
 
+    free_keys = frozenset({"noise"})
     type: Literal["story"] = "story"
     words: Literal["position", "bag"] = "position"  # a sum of words weighted by where they stand, or a plain one
     temporal: bool = True  # a learned vector for how many sentences ago each one was

@@ -40,6 +40,7 @@ class PointerConfig(PartConfig):
     """Positions of the source, pointed at: the attention over them is the distribution (Vinyals et al. 2015)."""
 
     attention_is_output = True
+    free_keys = frozenset({"mask_revisits"})
     type: Literal["pointer"] = "pointer"
     mask_revisits: bool = False  # forbid a position that was already emitted
 

@@ -24,10 +24,12 @@ class PartConfig(Section):
 
     Attributes:
         attention_is_output: Whether attention is the distribution of the next token.
+        free_keys: Those that no weight depends on: who goes on from a checkpoint may change them.
         memories: Of a decoder: how many vectors of each position of the source it reads.
     """
 
     attention_is_output: ClassVar[bool] = False
+    free_keys: ClassVar[frozenset[str]] = frozenset()
     type: str
 
     @property
@@ -65,6 +67,7 @@ class TransformerKeys(PartConfig):
     """
 
     slot: ClassVar[str]
+    free_keys = frozenset({"attention_dropout", "window"})
 
     layers: Annotated[int, Range(gt=0), Limit(1000)] = 3  # one on the other
     heads: Width = 4  # of attention; they divide policy.hidden_size

@@ -86,6 +86,12 @@ class PolicyConfig(PolicySection):
         return {"encoder": self.encoder, "decoder": self.decoder, "output": self.output}
 
     @property
+    def free_keys(self) -> frozenset[str]:
+        """See the base class."""
+        of_parts = {f"{slot}.{key}" for slot, part in self.slots.items() for key in part.free_keys}
+        return frozenset({"dropout", "word_dropout"} | of_parts)
+
+    @property
     def own_parts(self) -> dict[str, OwnPartConfig]:
         """The classes of the user's, by slot."""
         return {slot: section for slot, section in self.slots.items() if isinstance(section, OwnPartConfig)}

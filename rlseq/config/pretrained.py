@@ -36,6 +36,11 @@ class PretrainedConfig(PolicySection):
         """See the base class."""
         return int(self.described()["hidden_size"])
 
+    @property
+    def free_keys(self) -> frozenset[str]:
+        """See the base class."""
+        return frozenset({"dropout", "path"})
+
     def described(self) -> dict[str, Any]:
         """Its kind and the width of its states."""
         config = (self.model or {}).get("config", {})

@@ -46,6 +46,11 @@ class PolicySection(Section):
         return False
 
     @property
+    def free_keys(self) -> frozenset[str]:
+        """Its keys, dotted, that no weight depends on: who goes on from a checkpoint may change them."""
+        raise NotImplementedError
+
+    @property
     def own_parts(self) -> Mapping[str, Any]:
         """The classes of the user's, by slot."""
         return {}

@@ -153,8 +153,10 @@ def test_a_fork_starts_rl_from_the_weights_with_its_own_settings(tmp_path: Path,
 
 
 def test_a_fork_of_mle_continues_cross_entropy_alone(tmp_path: Path, trained: tuple[Path, str]) -> None:
-    run = tmp_path / "control"
-    done("train", "hull", *TINY, "mle.updates=2", "--from", trained[0], "--phase", "mle", "--run", run)
+    """What no weight depends on may be another."""
+    run, free = tmp_path / "control", ["policy.dropout=0.2", "policy.output.mask_revisits=true"]
+    done("train", "hull", *TINY, *free, "mle.updates=2", "--from", trained[0], "--phase", "mle", "--run", run)
+    assert load_config(str(run / "config.yaml")).policy.dropout == 0.2
     assert {line["phase"] for line in read_metrics(run / "metrics.jsonl")} == {"mle"}
     assert not any((run / "checkpoints" / "rl").iterdir())
 

@@ -65,6 +65,18 @@ SECTIONS["decoder"] += [
 ]
 SECTIONS["output"] += [{"type": "vocabulary", "share_embeddings": True}]
 WORD_DROPOUT = (0.0, 0.1)
+OTHER_VALUES: dict[str, Any] = {
+    "dropout": 0.1,
+    "word_dropout": 0.1,
+    "encoder.attention_dropout": 0.1,
+    "encoder.window": 2,
+    "encoder.scale_by_log_length": True,
+    "encoder.noise": 0.1,
+    "decoder.attention_dropout": 0.1,
+    "decoder.window": 2,
+    "decoder.normalise": "none",
+    "output.mask_revisits": True,
+}  # of free keys, none a default
 REMEDY = re.compile(r"set (policy\.[\w.]+) to (\w+)")
 
 
@@ -136,6 +148,29 @@ def test_a_combination_runs_or_says_what_to_set(name: str) -> None:
 def test_there_are_many_of_either_kind() -> None:
     found = Counter(bool(problems(section, spaces)) for spaces in SPACES.values() for section in combinations(spaces))
     assert found[False] > 100 and found[True] > 100, found
+
+
+def test_no_weight_depends_on_a_free_key() -> None:
+    tried = set()
+    for spaces in SPACES.values():
+        for section in combinations(spaces):
+            config = PolicyConfig.model_validate(section)
+            if config.own_parts or problems(section, spaces):
+                continue
+            weights = shapes(config, spaces)
+            for path in config.free_keys:
+                *slots, key = path.split(".")
+                changed = (section[slots[0]] if slots else {}) | {key: OTHER_VALUES[path]}
+                other = section | ({slots[0]: changed} if slots else changed)
+                if not problems(other, spaces):
+                    assert shapes(PolicyConfig.model_validate(other), spaces) == weights, path
+                    tried.add(path)
+    assert tried == OTHER_VALUES.keys()
+
+
+def shapes(config: PolicyConfig, spaces: TaskSpaces) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        return {name: weight.shape for name, weight in build_policy(config, spaces).state_dict().items()}
 
 
 def test_every_problem_is_told_at_once() -> None:
