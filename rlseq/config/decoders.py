@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from rlseq.config.encoders import StoryEncoderConfig, TuringMachineEncoderConfig, is_sequence
 from rlseq.config.parts import MatchFunction, PartConfig, TransformerKeys, TuringMachineKeys
+from rlseq.config.section import UnitInterval
 from rlseq_envs.settings.rules import Limit, Number, Range
 from rlseq_envs.spaces import Choices, Space
 
@@ -169,13 +170,14 @@ def _cannot_point(kind: str, policy: PolicyConfig) -> list[str]:
 class MemoryNetworkConfig(PartConfig):
     """Hops over the memories of a story, the question added at each (Sukhbaatar et al. 2015)."""
 
-    free_keys = frozenset({"normalise"})
+    free_keys = frozenset({"normalise", "rectified"})
     type: Literal["memory_network"] = "memory_network"
     hops: Annotated[int, Range(gt=0), Limit(100)] = 3  # how often memories are matched and read
     # Which embeddings are one: what a hop reads is what the next one matches (adjacent), all hops' are the same, with a
     # learned map between hops (layer_wise), or none are.
     tying: Literal["adjacent", "layer_wise", "none"] = "adjacent"
     normalise: Literal["softmax", "none"] = "softmax"  # how matches become weights; none: as they are (linear start)
+    rectified: UnitInterval = 0.0  # share of the units that pass a ReLU after each hop; 0.5 in the paper's sec. 5
 
     @property
     def memories(self) -> int:

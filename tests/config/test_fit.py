@@ -75,6 +75,7 @@ OTHER_VALUES: dict[str, Any] = {
     "decoder.attention_dropout": 0.1,
     "decoder.window": 2,
     "decoder.normalise": "none",
+    "decoder.rectified": 0.5,
     "output.mask_revisits": True,
 }  # of free keys, none a default
 REMEDY = re.compile(r"set (policy\.[\w.]+) to (\w+)")

@@ -63,6 +63,8 @@ def plain(policy: EncoderDecoder, source: Source[Tensor], row: int, answers: lis
             p = matches.softmax(0) if keys.get("normalise", "softmax") == "softmax" else matches
             kept = weights["decoder.between.weight"] @ u if tying == "layer_wise" else u
             u = kept + p @ memories(c)
+            rectified = round(keys.get("rectified", 0.0) * d)
+            u[:rectified] = u[:rectified].clamp_min(0.0)
         logits.append(weights["output.weight"] @ u + weights["output.bias"])
     return torch.stack(logits).log_softmax(-1)
 
@@ -77,6 +79,8 @@ def plain(policy: EncoderDecoder, source: Source[Tensor], row: int, answers: lis
         {"words": "bag"},
         {"temporal": False},
         {"normalise": "none", "hops": 1},
+        {"rectified": 0.5},
+        {"rectified": 1.0, "tying": "layer_wise"},
         {"share_embeddings": True},
     ],
     ids=str,

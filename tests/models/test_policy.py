@@ -142,6 +142,7 @@ TURING = grid(turing, controller=controllers, addressing=addressings, heads=(1, 
 TURING += grid(turing, shift=(2,), embedding_size=(6,))
 STORIES = grid(story_policy, hops=(1, 3), tying=("adjacent", "layer_wise", "none"))
 STORIES += grid(story_policy, hops=(1,), tying=("adjacent", "layer_wise"), normalise=("none",))
+STORIES += grid(story_policy, hops=(2,), rectified=(0.5,))
 STORIES += grid(story_policy, words=("position", "bag"), temporal=both, share_embeddings=both)
 STORIES += grid(story_policy, decoder=("attention_lstm", "transformer"), same=both)
 PICTURES = grid(picture_policy, decoder=("attention_lstm", "lstm", "transformer"))

@@ -24,6 +24,7 @@ class Asked(NamedTuple):
 class MemoryNetwork(Decoder):
     """u ← u + Σ_i p_i c_i with p = softmax(u · m_i), hop by hop (Sukhbaatar et al. 2015, eq. 1 to 4).
 
+    Some units of each new u may pass a ReLU (ibid., sec. 5): sums alone do not tell whether two things are the same.
     The first u is the question. An answer may have several words: after each, u begins at the question and a linear map
     of every word before, summed up. The state that comes of the last hop is what logits are made from; the attention
     that is given out is the mean over hops.
@@ -41,6 +42,7 @@ class MemoryNetwork(Decoder):
         self.answered = nn.Linear(sizes.input_size, size)
         self.between = nn.Linear(size, size, bias=False) if config.tying == "layer_wise" else None
         self.normalises = config.normalise == "softmax"
+        self.rectified = round(config.rectified * size)
         banks = [*map(memory_bank, range(config.memories - 1)), SOURCE]
         step = {"adjacent": 1, "layer_wise": 0, "none": 2}[config.tying]
         # What each hop matches, and what it reads.
@@ -91,5 +93,8 @@ class MemoryNetwork(Decoder):
                 weights.append(scores.masked_fill(~there, 0.0))
             kept = query if self.between is None else linear(query, self.between.weight, None)
             query = kept + memory.products(weights[-1], memory.banks[read].values)
+            if self.rectified:
+                first, others = query.tensor_split([self.rectified], -1)
+                query = torch.cat([first.relu(), others], -1)
         attention = torch.stack(weights).mean(0)
         return DecoderOutput(query, attention, attention, None)
