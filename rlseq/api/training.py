@@ -22,6 +22,7 @@ from rlseq.config.phases import Phase
 from rlseq.config.schema import Config
 from rlseq.data.tasks import held_out, make_task, signature_difference
 from rlseq.evaluation.compare import compare_checkpoints
+from rlseq.evaluation.errors import IncomparableError
 from rlseq.evaluation.evaluate import evaluate_checkpoint
 from rlseq.models.build import build_policy, initial_weights
 from rlseq.models.own import try_out
@@ -196,10 +197,11 @@ def _check_policy(checkpoint: Checkpoint, config: Config, task: SequenceTask) ->
     """The weights have to fit the policy that the configuration asks for."""
     before = parse_config(checkpoint.meta["config"], str(checkpoint.directory / META))
     theirs, ours = (dict(_flat(each.policy.model_dump(mode="json"))) for each in (before, config))
+    free = config.policy.free_keys
     wrong = [
         f"policy.{key} is {ours.get(key)!r}, in the checkpoint it is {theirs.get(key)!r}"
         for key in dict.fromkeys([*ours, *theirs])
-        if key not in config.policy.free_keys and ours.get(key) != theirs.get(key)
+        if key not in free and ours.get(key) != theirs.get(key)
     ]
     if not wrong:
         _check_signature(checkpoint, task)
@@ -359,9 +361,13 @@ def conclude(
     split, limit = held_out(task)
     options: dict[str, Any] = {"split": split, "max_instances": limit, "device": config.compute.device, "trust": trust}
     options["data"] = data_files_of(config)
-    if len(arms) > 1:
-        name, result = "comparison", compare_checkpoints(arms, **options).to_json()
-    else:
+    try:
+        if len(arms) > 1:
+            name, result = "comparison", compare_checkpoints(arms, **options).to_json()
+    except IncomparableError as error:  # what it started from was trained for another task
+        print(f"{error}\nthe best of this run is evaluated alone", file=sys.stderr)
+        arms = best
+    if len(arms) == 1:
         name, result = "evaluation", evaluate_checkpoint(arms[0], **options).to_json()
     write_text(run.path / "report" / f"{name}.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 

@@ -12,7 +12,7 @@ import numpy as np
 from rlseq.data.tasks import signature_difference
 from rlseq.evaluation.arms import ArmSpec, Role, rewards_of
 from rlseq.evaluation.curves import Curves, measure_curves
-from rlseq.evaluation.errors import EvaluationError
+from rlseq.evaluation.errors import IncomparableError
 from rlseq.evaluation.evaluate import Evaluation, evaluate, instance_ids
 from rlseq.evaluation.history import History, read_history
 from rlseq.evaluation.hypotheses import read_hypotheses
@@ -109,7 +109,8 @@ class Judge:
         """Judge all arms, those with checkpoints first.
 
         Raises:
-            EvaluationError: The arms do not share task and instances, or a file of outputs does not fit them.
+            IncomparableError: The arms do not share task and instances.
+            EvaluationError: A file of outputs does not fit them.
             CheckpointError: A checkpoint is missing or damaged.
         """
         done: dict[str, Arm] = {}
@@ -151,12 +152,12 @@ class Judge:
             self.options = self.options.of(loaded.task)
             self._fingerprint = _fingerprint(loaded.task, ids)
         if loaded.task.signature != self.task.signature:
-            raise EvaluationError(
+            raise IncomparableError(
                 f"{self._first} and {name} were trained for different tasks, their figures cannot be compared:\n"
                 f"{signature_difference(self.task.signature, loaded.task.signature)}"
             )
         if not np.array_equal(ids, self.ids) or _fingerprint(loaded.task, ids) != self._fingerprint:
-            raise EvaluationError(
+            raise IncomparableError(
                 f"{self._first} and {name} have different {self.split} instances: "
                 "compare checkpoints with the same task section"
             )

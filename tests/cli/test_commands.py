@@ -161,6 +161,16 @@ def test_a_fork_of_mle_continues_cross_entropy_alone(tmp_path: Path, trained: tu
     assert not any((run / "checkpoints" / "rl").iterdir())
 
 
+def test_a_fork_of_another_task_is_evaluated_alone(tmp_path: Path, trained: tuple[Path, str]) -> None:
+    """Longer sets are learnt after shorter ones; figures on different test sets are not compared."""
+    run, longer = tmp_path / "longer", ["mle.updates=2", "task.min_points=6", "task.max_points=7"]
+    result = rlseq("train", "hull", *TINY, *longer, "--from", trained[0], "--phase", "mle", "--run", run)
+    assert result.exit_code == 0 and "on 30 test instances" in result.stdout, result.output
+    assert "different test instances" in result.stderr and "the best of this run is evaluated alone" in result.stderr
+    assert json.loads((run / "report" / "evaluation.json").read_text())["instances"] == 30
+    assert not (run / "report" / "comparison.json").exists()
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
